@@ -1,0 +1,58 @@
+"""The project's registries: children of MMEngine's, scope ``mmstal_da``.
+
+Components of this package are named bare (``type='ActionTubeDetector'``), those of other
+libraries with their prefix (``type='mmdet.ResNet'``, ``type='mmaction.Flip'``).
+"""
+
+from mmstal_da import compat  # noqa: F401  (first: repairs what importing mmaction needs)
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+import mmaction.registry  # noqa: F401  (makes the prefix `mmaction.` known)
+import mmdet.registry  # noqa: F401  (makes the prefix `mmdet.` known)
+
+# detectors, backbones, RoI heads, adaptation modules, data preprocessors
+MODELS = Registry(
+    'model', parent=MMENGINE_MODELS, scope='mmstal_da', locations=['mmstal_da.models']
+)
+# tube datasets and the dual-domain wrapper
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmstal_da', locations=['mmstal_da.datasets']
+)
+# clip sampling, decoding, packing
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmstal_da', locations=['mmstal_da.datasets']
+)
+# the resumable sampler of training draws
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='mmstal_da',
+    locations=['mmstal_da.datasets'],
+)
+# the adaptation-weight ramp, per-iteration seeding
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmstal_da', locations=['mmstal_da.engine']
+)
+# the training loop that resumes without replaying the data
+LOOPS = Registry(
+    'loop', parent=MMENGINE_LOOPS, scope='mmstal_da', locations=['mmstal_da.engine']
+)
+# bfloat16 autocast on CPU and GPU
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mmstal_da',
+    locations=['mmstal_da.engine'],
+)
+# frame-mAP and video-mAP
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation']
+)
