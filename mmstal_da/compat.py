@@ -1,0 +1,116 @@
+"""Workarounds for upstream, applied once on import.
+
+``mmstal_da.registry`` imports this module before anything of MMAction2's or MMDetection's.
+Every workaround names its upstream issue and the condition under which it can go, looks at that
+condition itself where it can, and changes nothing where upstream is whole. Applying them twice is
+harmless.
+"""
+
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+
+_DRN_PACKAGE = 'mmaction.models.localizers.drn'
+
+
+def provide_drn() -> bool:
+    """Stand in for the package ``mmaction.models.localizers.drn`` where the wheel lacks it.
+
+    The wheels of MMAction2 1.2.0 miss that one package, yet ``mmaction.models`` imports ``DRN``
+    from it, so that none of its models can be imported
+    (https://github.com/open-mmlab/mmaction2/issues/2714). The stand-in registers a ``DRN`` that
+    raises when it is built.
+
+    Can go when: setup.cfg requires a release of MMAction2 whose wheel holds the package.
+
+    Returns:
+        Whether the stand-in was needed and is in place.
+    """
+    inner = f'{_DRN_PACKAGE}.drn'
+    if inner in sys.modules:
+        return getattr(sys.modules[inner], 'is_stand_in', False)
+    mmaction = importlib.util.find_spec('mmaction')  # finds the folder, imports nothing
+    if mmaction is None or not mmaction.submodule_search_locations:
+        return False
+    for folder in mmaction.submodule_search_locations:
+        if (Path(folder) / 'models' / 'localizers' / 'drn' / 'drn.py').is_file():
+            return False
+    package, module = _empty_module(_DRN_PACKAGE), _empty_module(inner)
+    package.__path__ = []
+    package.drn = module
+    # Called for `from .drn.drn import DRN`, when mmaction.registry is there to register it.
+    module.__getattr__ = lambda name: _make_drn(module, name)
+    module.is_stand_in = True
+    sys.modules.update({_DRN_PACKAGE: package, inner: module})
+    return True
+
+
+def _empty_module(name: str) -> types.ModuleType:
+    """A module of that name without source."""
+    return importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader=None))
+
+
+def _make_drn(module: types.ModuleType, name: str) -> type:
+    """The module's ``__getattr__``: makes and registers ``DRN`` when it is first asked for."""
+    if name != 'DRN':
+        raise AttributeError(f'module {module.__name__!r} (a stand-in) has no attribute {name!r}')
+    from mmaction.registry import MODELS
+
+    class DRN:
+        """Takes the place of the localizer that the wheel of MMAction2 lacks."""
+
+        def __init__(self, *args, **kwargs):
+            raise ImportError(
+                "MMAction2's wheel lacks mmaction/models/localizers/drn, so DRN cannot be built "
+                '(https://github.com/open-mmlab/mmaction2/issues/2714). Install MMAction2 from '
+                'its source repository to use it.'
+            )
+
+    DRN.__module__ = module.__name__
+    MODELS.register_module(name='DRN', module=DRN, force=True)
+    module.DRN = DRN
+    return DRN
+
+
+def trust_checkpoint_globals() -> None:
+    """Let ``torch.load(weights_only=True)`` read what MMEngine saves to resume from.
+
+    Since torch 2.6 ``torch.load`` refuses every global that is not on its list. A resumable
+    checkpoint of MMEngine holds the log history (``HistoryBuffer`` over NumPy arrays) and the best
+    score (a NumPy scalar), none of which is listed
+    (https://github.com/open-mmlab/mmengine/issues/1655; the open upstream change
+    https://github.com/open-mmlab/mmengine/pull/1650 would switch the check off). These globals,
+    and no others, are added; the check itself stays on.
+
+    Can go when: setup.cfg requires a release of MMEngine that resumes under torch >= 2.6 by itself.
+    """
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        return  # torch < 2.4, where torch.load has no such list
+    from mmengine.logging import HistoryBuffer
+
+    rebuild_array, _ = np.zeros(1).__reduce__()[:2]
+    rebuild_scalar = np.float64(0).__reduce__()[0]
+    trusted = [HistoryBuffer, np.ndarray, np.dtype]
+    # the classes of plain numbers: bool, integers and floats of every width
+    trusted += [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']
+    # NumPy 2 renamed the module that rebuilds; a checkpoint may come from either side.
+    for core in ('numpy.core', 'numpy._core'):
+        trusted += [
+            (rebuild_array, f'{core}.multiarray._reconstruct'),
+            (rebuild_scalar, f'{core}.multiarray.scalar'),
+        ]
+    torch.serialization.add_safe_globals(trusted)
+
+
+def apply() -> None:
+    """Apply every workaround. Called on import."""
+    provide_drn()
+    trust_checkpoint_globals()
+
+
+apply()
