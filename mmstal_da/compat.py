@@ -8,12 +8,15 @@ harmless.
 
 import importlib.machinery
 import importlib.util
+import pickle
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 _DRN_PACKAGE = 'mmaction.models.localizers.drn'
 
@@ -89,22 +92,37 @@ def trust_checkpoint_globals() -> None:
 
     Can go when: setup.cfg requires a release of MMEngine that resumes under torch >= 2.6 by itself.
     """
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        return  # torch < 2.4, where torch.load has no such list
-    from mmengine.logging import HistoryBuffer
-
-    rebuild_array, _ = np.zeros(1).__reduce__()[:2]
+    if torch.__version__ < (2, 6):
+        return  # torch.load trusts the file
+    rebuild_array = np.zeros(1).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]
     trusted = [HistoryBuffer, np.ndarray, np.dtype]
+    # a HistoryBuffer names its statistics as getattr(HistoryBuffer, 'mean')
+    trusted += [(_statistic, f'{builtins}.getattr') for builtins in ('builtins', '__builtin__')]
     # the classes of plain numbers: bool, integers and floats of every width
     trusted += [type(np.dtype(code)) for code in '?bBhHiIlLqQefdg']
-    # NumPy 2 renamed the module that rebuilds; a checkpoint may come from either side.
+    # NumPy 2 renamed the module that rebuilds; a checkpoint may come from either side
     for core in ('numpy.core', 'numpy._core'):
         trusted += [
             (rebuild_array, f'{core}.multiarray._reconstruct'),
             (rebuild_scalar, f'{core}.multiarray.scalar'),
         ]
     torch.serialization.add_safe_globals(trusted)
+
+
+def _statistic(owner: object, name: str) -> Callable:
+    """What a checkpoint may use in place of ``getattr``: the statistics of a ``HistoryBuffer``.
+
+    Raises:
+        UnpicklingError: The checkpoint asks for anything else.
+    """
+    methods = HistoryBuffer()._statistics_methods  # constructing one fills the class's table
+    if owner is not HistoryBuffer or name not in methods:
+        raise pickle.UnpicklingError(
+            f'the checkpoint asks for getattr({owner!r}, {name!r}), which is not a statistic of '
+            "MMEngine's HistoryBuffer; it was not saved by MMEngine and is not loaded"
+        )
+    return methods[name]
 
 
 def apply() -> None:

@@ -1,0 +1,131 @@
+"""The upstream workarounds: needed, sufficient, and no wider than they say."""
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from tiny_runner import make_runner
+
+from mmstal_da import compat
+
+
+def test_resume_reads_what_mmengine_saves(tmp_path):
+    make_runner(tmp_path, 4, dict(save_best='score', rule='greater')).train()
+    path = tmp_path / 'iter_4.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    scalars = checkpoint['message_hub']['log_scalars']
+    assert isinstance(scalars['train/loss'], HistoryBuffer)
+    assert isinstance(checkpoint['message_hub']['runtime_info']['best_score'], np.floating)
+
+    runner = make_runner(tmp_path, 6, {}, resume=True)
+    runner.train()
+    assert runner.iter == 6
+    assert (tmp_path / 'iter_6.pth').is_file()
+
+
+def test_without_the_workaround_torch_refuses(tmp_path):
+    """The day this fails the workaround can go."""
+    make_runner(tmp_path, 2, {}).train()
+    trusted = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with pytest.raises(pickle.UnpicklingError, match=r'HistoryBuffer|numpy'):
+            torch.load(tmp_path / 'iter_2.pth', weights_only=True)
+    finally:
+        torch.serialization.add_safe_globals(trusted)
+
+
+def test_other_globals_stay_refused(tmp_path):
+    """The check stays on: a checkpoint that would run code is not loaded."""
+
+    class Exploit:
+        def __reduce__(self):
+            return print, ('run',)
+
+    path = tmp_path / 'exploit.pth'
+    torch.save(dict(meta=Exploit()), path)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path)
+
+
+def test_getattr_reaches_statistics_only(tmp_path):
+    """The stand-in for ``getattr`` hands out nothing that a checkpoint could abuse."""
+
+    class Reach:
+        def __init__(self, *args):
+            self.args = args
+
+        def __reduce__(self):
+            return getattr, self.args
+
+    path = tmp_path / 'reach.pth'
+    torch.save(Reach(HistoryBuffer, 'mean'), path)
+    assert torch.load(path) is HistoryBuffer.mean
+    for args in ((HistoryBuffer, '__init__'), (np.ndarray, 'mean'), (torch.Tensor, 'mean')):
+        torch.save(Reach(*args), path)
+        with pytest.raises(pickle.UnpicklingError, match='not a statistic'):
+            torch.load(path)
+
+
+@pytest.mark.parametrize('code', '?bBhHiIlLqQefdg')
+def test_every_plain_number_is_read(tmp_path, code):
+    values = np.array([0, 1], dtype=code)
+    path = tmp_path / 'values.pth'
+    torch.save(dict(array=values, scalar=values[1]), path)
+    loaded = torch.load(path, weights_only=True)
+    assert loaded['array'].dtype == values.dtype
+    assert loaded['array'].tolist() == values.tolist()
+    assert loaded['scalar'] == values[1]
+
+
+def test_applying_twice_changes_nothing():
+    before = torch.serialization.get_safe_globals()
+    stand_in = sys.modules.get('mmaction.models.localizers.drn.drn')
+    compat.apply()
+    assert set(torch.serialization.get_safe_globals()) == set(before)
+    assert sys.modules.get('mmaction.models.localizers.drn.drn') is stand_in
+
+
+def test_models_of_mmaction_and_mmdet_import():
+    """In a fresh process, as the tools do it."""
+    code = 'import mmstal_da.compat; import mmaction.models, mmdet.models'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def drn_is_missing() -> bool:
+    folder = Path(importlib.util.find_spec('mmaction').submodule_search_locations[0])
+    return not (folder / 'models' / 'localizers' / 'drn' / 'drn.py').is_file()
+
+
+def test_drn_stand_in_only_where_missing():
+    assert compat.provide_drn() == drn_is_missing()
+
+
+@pytest.mark.skipif(not drn_is_missing(), reason='this MMAction2 has the DRN localizer')
+def test_building_drn_says_why_not():
+    import mmaction.models  # noqa: F401  (registers the stand-in)
+    from mmaction.registry import MODELS
+
+    with pytest.raises(ImportError, match='issues/2714'):
+        MODELS.build(dict(type='DRN'))
+
+
+def test_drn_of_a_whole_mmaction_is_left_alone(tmp_path):
+    """A made-up mmaction that holds the package: nothing is put in its place."""
+    drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
+    drn.mkdir(parents=True)
+    for folder in (drn, drn.parent, drn.parent.parent, drn.parent.parent.parent):
+        (folder / '__init__.py').touch()
+    (drn / 'drn.py').write_text("DRN = 'upstream'\n")
+    code = (
+        f'import sys; sys.path.insert(0, {str(tmp_path)!r});'
+        'from mmstal_da import compat; assert not compat.provide_drn();'
+        "from mmaction.models.localizers.drn.drn import DRN; assert DRN == 'upstream'"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
