@@ -1,0 +1,1 @@
+"""Datasets of action tubes, pairs of domains, and their transforms."""

@@ -128,8 +128,9 @@ def load_annotation(path: str | os.PathLike, with_tubes: bool = True) -> Annotat
     for key, kind in (('classes', list), ('videos', dict), ('splits', dict)):
         _check_type(raw[key], kind, f'{path}: "{key}"')
     _check_type(raw_tubes, dict, f'{path}: "tubes"')
-    videos = {name: _read_video(video, f'{path}: video {name!r}')
-              for name, video in raw['videos'].items()}  # fmt: skip
+    videos = {
+        name: _read_video(video, f'{path}: video {name!r}') for name, video in raw['videos'].items()
+    }
     tubes = {}
     for name, items in raw_tubes.items():
         where = f'{path}: video {name!r}'
