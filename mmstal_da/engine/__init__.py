@@ -1,0 +1,4 @@
+from .atomic_backend import AtomicLocalBackend
+from .hooks import *  # noqa: F403
+
+__all__ = ['AtomicLocalBackend']

@@ -1,0 +1,61 @@
+"""Ramps lambda, the weight of the adversarial losses."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmstal_da.models.adaptation.schedules import SCHEDULES, adaptation_weight
+from mmstal_da.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AdaptationWeightHook(Hook):
+    """Sets ``model.adaptation.weight`` before every training iteration.
+
+    Lambda is a function of the iteration alone, so a resumed run goes on with the same values.
+    Whether lambda weighs the losses or the reversed gradients is the model's key
+    ``adaptation.lambda_mode``. On a model whose adaptation is off the hook does nothing.
+
+    Args:
+        schedule: ``'constant'``, ``'dann'``, ``'linear'`` or ``'cosine'``; see
+            :func:`mmstal_da.models.adaptation.schedules.adaptation_weight`.
+        max_weight: Lambda's upper end.
+        gamma: Steepness of ``'dann'``.
+        begin: First iteration of the ramp; lambda is 0 before it.
+        end: Iteration at which the ramp ends; ``None`` is the end of training.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        schedule: str = 'dann',
+        max_weight: float = 0.1,
+        gamma: float = 10.0,
+        begin: int = 0,
+        end: int | None = None,
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}, not {schedule!r}')
+        if begin < 0 or (end is not None and end <= begin):
+            raise ValueError(f'the ramp needs 0 <= begin < end, got {begin} and {end}')
+        self.schedule = schedule
+        self.max_weight = max_weight
+        self.gamma = gamma
+        self.begin = begin
+        self.end = end
+
+    def weight_at(self, iteration: int, max_iters: int) -> float:
+        """Lambda at a 0-based iteration of a training of ``max_iters``."""
+        if iteration < self.begin:
+            return 0.0
+        end = max_iters if self.end is None else self.end
+        return adaptation_weight(
+            self.schedule, iteration - self.begin, end - self.begin, self.max_weight, self.gamma
+        )
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Set lambda for this iteration."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        adaptation = getattr(model, 'adaptation', None)
+        if adaptation is not None:
+            adaptation.weight = self.weight_at(runner.iter, runner.max_iters)

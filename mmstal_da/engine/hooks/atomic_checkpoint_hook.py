@@ -1,0 +1,105 @@
+"""Checkpoints that survive being interrupted at any moment."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmstal_da.engine.atomic_backend import AtomicLocalBackend
+from mmstal_da.registry import HOOKS
+
+
+class _RemovesLater(AtomicLocalBackend):
+    """Notes what is to be removed instead of removing it."""
+
+    def __init__(self):
+        super().__init__()
+        self.noted: list[str] = []
+
+    def remove(self, filepath: str) -> None:
+        self.noted.append(filepath)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, such that a killed run can always be resumed.
+
+    MMEngine's truncates the file that it is about to write, and removes the outdated checkpoint
+    before it has written the new one, so that a run killed meanwhile may leave nothing to resume
+    from. Here:
+
+    1. the checkpoint is written beside its place and moved there when it is complete,
+    2. then the file ``last_checkpoint``, likewise,
+    3. then the checkpoints beyond ``max_keep_ckpts``, or the former best one, are removed.
+
+    What a killed run leaves of step 1 (``.iter_2000.pth.*.tmp``) is removed when training starts.
+
+    Args:
+        kwargs: As for ``CheckpointHook``, without ``backend_args`` and ``file_client_args``:
+            the checkpoints are local files.
+    """
+
+    def __init__(self, **kwargs):
+        for name in ('backend_args', 'file_client_args'):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f'AtomicCheckpointHook writes local files and takes no {name}; '
+                    "use type='CheckpointHook' for other storage"
+                )
+        super().__init__(**{**kwargs, 'backend_args': dict(backend='atomic_local')})
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the folder to write to and clear what a killed run left half-written there."""
+        super().before_train(runner)
+        if is_main_process():
+            leftovers = [
+                *Path(self.out_dir).glob('.*.pth.*.tmp'),
+                *Path(runner.work_dir).glob('.last_checkpoint.*.tmp'),
+            ]
+            for leftover in leftovers:
+                leftover.unlink()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, then name the checkpoint as the last one, then remove the outdated one."""
+        outdated = None
+        if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        self.file_backend.put_text(self.last_ckpt, str(Path(runner.work_dir) / 'last_checkpoint'))
+        if outdated is not None and outdated != filename:
+            Path(self.out_dir, outdated).unlink(missing_ok=True)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save the best checkpoint, then remove the former best."""
+        backend, self.file_backend = self.file_backend, _RemovesLater()
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+            noted = self.file_backend.noted
+        finally:
+            self.file_backend = backend
+        if not self.save_best:
+            return
+        if len(self.key_indicators) == 1:
+            current = {self.best_ckpt_path}
+        else:
+            current = set(self.best_ckpt_path_dict.values())
+        for path in set(noted) - current:  # a repeated iteration writes over the same name
+            Path(path).unlink(missing_ok=True)
