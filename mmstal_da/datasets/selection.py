@@ -1,0 +1,108 @@
+"""Which videos and which classes of an annotation file are used.
+
+Datasets and metrics choose with the same functions, so that they mean the same samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from .annotation import Annotation, Tube
+
+
+def select_videos(annotation: Annotation, split: str, patterns: Sequence[str] | None) -> list[str]:
+    """Videos of a split whose *name* matches one of the patterns: a choice without labels.
+
+    Args:
+        annotation: The annotation.
+        split: Name of the split.
+        patterns: Shell patterns such as ``'Basketball/*'``; None takes every video.
+
+    Returns:
+        Video names in the order of the split.
+
+    Raises:
+        ValueError: A pattern that matches nothing.
+    """
+    names = annotation.split(split)
+    if patterns is None:
+        return list(names)
+    if isinstance(patterns, str):
+        raise ValueError(f'`videos` is a list of patterns, not the string {patterns!r}')
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(
+                f'`videos` pattern {pattern!r} matches no video of split {split!r} of'
+                f' {annotation.dataset!r}, which has names such as {names[:3]}'
+            )
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def class_labels(
+    file_classes: Sequence[str],
+    classes: Sequence[str] | None,
+    class_map: Mapping[str, str] | None,
+) -> tuple[list[str], dict[str, int]]:
+    """Model classes, and the label of each class of the file that is one of them.
+
+    Args:
+        file_classes: Class names of the annotation file.
+        classes: Names of the model's classes in label order; None takes the file's classes,
+            renamed.
+        class_map: Class of the file -> class of the model. A class that is not named keeps its
+            own name. Several may map onto one.
+
+    Returns:
+        The model's classes, and file class -> label for the file's classes that are kept.
+
+    Raises:
+        ValueError: A name on the wrong side of the map, or a class of the model that no class
+            of the file stands for.
+    """
+    class_map = dict(class_map or {})
+    unknown = sorted(set(class_map) - set(file_classes))
+    if unknown:
+        raise ValueError(
+            f'`class_map` renames {unknown}, which the annotation file lacks; its classes are'
+            f' {list(file_classes)}'
+        )
+    renamed = {name: class_map.get(name, name) for name in file_classes}
+    if classes is None:
+        classes = list(dict.fromkeys(renamed.values()))
+    classes = list(classes)
+    if len(set(classes)) != len(classes):
+        raise ValueError(f'`classes` names a class twice: {classes}')
+    unknown = sorted(set(class_map.values()) - set(classes))
+    if unknown:
+        raise ValueError(f'`class_map` maps to {unknown}, which `classes` {classes} lacks')
+    missing = [name for name in classes if name not in renamed.values()]
+    if missing:
+        raise ValueError(
+            f'no class of the annotation file stands for {missing}; its classes are'
+            f' {list(file_classes)}: add the missing ones to `class_map`'
+        )
+    label = {name: number for number, name in enumerate(classes)}
+    return classes, {old: label[new] for old, new in renamed.items() if new in label}
+
+
+def boxes_by_frame(
+    tubes: Sequence[Tube], labels: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All boxes of the kept classes of one video, sorted by frame.
+
+    Args:
+        tubes: Tubes of the video.
+        labels: Class of the file -> label; tubes of other classes are left out.
+
+    Returns:
+        frames (m,) int64, boxes (m, 4) float32 and labels (m,) int64.
+    """
+    kept = [tube for tube in tubes if tube.label in labels]
+    if not kept:
+        return np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    frames = np.concatenate([tube.frames for tube in kept])
+    boxes = np.concatenate([tube.boxes for tube in kept])
+    numbers = np.concatenate([np.full(len(t.frames), labels[t.label], np.int64) for t in kept])
+    order = np.argsort(frames, kind='stable')
+    return frames[order], boxes[order], numbers[order]
