@@ -204,4 +204,4 @@ def pose_at(action: Action, start: float, seconds: float, tempo: float = 1.0) ->
 
 def blend_poses(first: Pose, second: Pose, weight: float) -> Pose:
     """``(1 - weight) * first + weight * second``, angle by angle."""
-    return Pose(*((1 - weight) * a + weight * b for a, b in zip(first, second)))
+    return Pose(*((1 - weight) * a + weight * b for a, b in zip(first, second, strict=True)))

@@ -47,9 +47,7 @@ class Body:
 
 def sample_body(rng: np.random.Generator) -> Body:
     """A body whose segments deviate up to 8% from the standard proportions."""
-    standard = Body()
-    factors = rng.uniform(0.92, 1.08, 8)
-    return Body(*(value * factor for value, factor in zip(vars(standard).values(), factors)))
+    return Body(**{part: length * rng.uniform(0.92, 1.08) for part, length in vars(Body()).items()})
 
 
 def joint_positions(pose: Pose, body: Body) -> dict[str, np.ndarray]:

@@ -1,0 +1,329 @@
+"""One clip: what is in it (:func:`sample_clip`) and what it looks like (:func:`render_clip`)."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from .actor import Layer, draw_actor, place_joints
+from .appearance import Look, Outfit, apply_look, sample_look, sample_outfit
+from .background import sample_background
+from .camera import apply_affine, sample_camera
+from .domains import Shift, draw
+from .motions import ACTIONS, IDLE, VARIANTS, Action, blend_poses, pose_at
+from .skeleton import Body, Pose, joint_positions, sample_body
+
+FPS = 25
+COVERED = 0.5
+"""A pixel belongs to an actor when this share of it is covered."""
+_BLEND = 4  # frames over which an actor passes between idling and its action
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What all clips of a set have in common.
+
+    Attributes:
+        width: Frame width in pixels, even.
+        height: Frame height in pixels, even.
+        min_frames: Least number of frames of the action.
+        max_frames: Largest number of frames of the action.
+        second_actor: Probability of a second actor, who performs the same action.
+        distractor: Probability of a ball that bounces through the scene.
+        untrimmed: Surround the action by frames without it: the actors are idle or not there.
+    """
+
+    width: int = 128
+    height: int = 96
+    min_frames: int = 32
+    max_frames: int = 40
+    second_actor: float = 0.2
+    distractor: float = 0.3
+    untrimmed: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ('width', 'height'):
+            value = getattr(self, name)
+            if value < 32 or value % 2:
+                raise ValueError(f'{name} is an even number of at least 32 pixels, not {value}')
+        if not 1 <= self.min_frames <= self.max_frames:
+            raise ValueError(
+                f'1 <= min_frames <= max_frames, not {self.min_frames} and {self.max_frames}'
+            )
+        for name in ('second_actor', 'distractor'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} is a probability, not {getattr(self, name)}')
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One actor of a clip.
+
+    Attributes:
+        ground: Scene pixels of the point between the feet in the middle of the action.
+        height: Body height in scene pixels.
+        facing: +1 right, -1 left.
+        action: What the actor performs.
+        start: Phase of the action at the first frame, in radians.
+        tempo: Factor on the action's rate.
+        style: Degrees added to every angle of every pose.
+        present: First and one past the last 0-based frame in which the actor is in the scene.
+        active: The same of the frames in which the actor performs the action.
+        stride: Scene pixels the actor advances per cycle run forwards.
+    """
+
+    ground: tuple[float, float]
+    height: float
+    facing: int
+    body: Body
+    outfit: Outfit
+    action: Action
+    start: float
+    tempo: float
+    style: Pose
+    present: tuple[int, int]
+    active: tuple[int, int]
+    stride: float
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A moving object that is no actor."""
+
+    radius: float
+    colour: tuple[float, float, float]
+    start: tuple[float, float]
+    speed: float
+    bounce: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Everything a clip shows; :func:`render_clip` draws it without any randomness."""
+
+    label: str
+    num_frames: int
+    width: int
+    height: int
+    actors: tuple[Actor, ...]
+    ball: Ball | None
+    background: np.ndarray = field(repr=False)
+    margin: int
+    camera: np.ndarray = field(repr=False)
+    look: Look
+    grain: np.ndarray = field(repr=False)
+    shadow: float = 0.28
+
+
+def sample_clip(
+    label: str, seed: np.random.SeedSequence, settings: ClipSettings, shift: Shift
+) -> Clip:
+    """Draw a clip at random.
+
+    Every part of the clip has a generator of its own, and how much each draws does not depend on
+    ``shift``: clips of one seed differ between two shifts in the shifted parts only.
+
+    Args:
+        label: Class name, a key of :data:`~.motions.ACTIONS`.
+        seed: Seed of this clip; spawned from, so pass a fresh one.
+        settings: What all clips have in common.
+        shift: How far the clip's domain is from the source domain.
+    """
+    scene, motion, outfits, looks, backdrop, moves = (
+        np.random.default_rng(child) for child in seed.spawn(6)
+    )
+    action_frames = int(scene.integers(settings.min_frames, settings.max_frames + 1))
+    before, after = (int(value) for value in scene.integers(8, 25, 2))
+    if not settings.untrimmed:
+        before = after = 0
+    num_frames = before + action_frames + after
+    count = 2 if scene.random() < settings.second_actor else 1
+    performs_variant = motion.random() < shift.semantic and label in VARIANTS
+    action = VARIANTS[label] if performs_variant else ACTIONS[label]
+    actors = []
+    for index in range(count):
+        active = (before, before + action_frames)
+        body_height = settings.height * scene.uniform(0.56, 0.72)
+        ground = _place(scene, settings, index, count)
+        tempo = draw(motion, (0.85, 1.15), (1.3, 1.8), shift.tempo)
+        cycles = action.rate * tempo * action_frames / FPS
+        room = settings.width / count - 0.5 * body_height
+        actors.append(
+            Actor(
+                ground=ground,
+                height=body_height,
+                facing=int(motion.choice((-1, 1))),
+                body=sample_body(motion),
+                outfit=sample_outfit(outfits, shift.appearance),
+                action=action,
+                start=float(motion.uniform(0, 2 * np.pi)),
+                tempo=tempo,
+                style=Pose(*motion.normal(0, 3, 9), 0),
+                present=_presence(motion, active, num_frames),
+                active=active,
+                stride=min(action.stride * body_height, max(0.0, room) / cycles),
+            )
+        )
+    actors.sort(key=lambda actor: actor.ground[1])  # the nearer one is lower, and in front
+    width, height = settings.width, settings.height
+    margin = int(0.35 * max(width, height))
+    return Clip(
+        label=label,
+        num_frames=num_frames,
+        width=width,
+        height=height,
+        actors=tuple(actors),
+        ball=_sample_ball(scene, settings),
+        background=sample_background(backdrop, shift.background, width, height, margin),
+        margin=margin,
+        camera=sample_camera(moves, shift.camera, num_frames, width, height),
+        look=sample_look(looks, shift.appearance),
+        grain=looks.standard_normal((height + 16, width + 16, 1), dtype=np.float32),
+    )
+
+
+def render_clip(clip: Clip) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Draw a clip.
+
+    Returns:
+        (T, H, W, 3) uint8 RGB frames, and per actor its tube: (n,) int64 1-based frames in which
+        it performs the action and is visible, and (n, 4) int64 boxes ``x1 y1 x2 y2``, the
+        tightest around the actor's pixels, ends inclusive.
+    """
+    frames = np.empty((clip.num_frames, clip.height, clip.width, 3), np.uint8)
+    tubes = [([], []) for _ in clip.actors]
+    backdrop, backdrop_camera = None, None
+    for index, camera in enumerate(clip.camera):
+        if backdrop is None or not np.array_equal(camera, backdrop_camera):
+            backdrop, backdrop_camera = _view(clip, camera), camera
+        image = backdrop
+        if clip.ball is not None:
+            image, _ = _compose(image, _ball_layer(clip, index, camera))
+        for actor, (numbers, boxes) in zip(clip.actors, tubes, strict=True):
+            if not actor.present[0] <= index < actor.present[1]:
+                continue
+            image = image * (1 - clip.shadow * _shadow(clip, actor, index, camera))
+            image, coverage = _compose(image, _actor_layer(clip, actor, index, camera))
+            box = mask_to_box(coverage[..., 0] >= COVERED)
+            if box is not None and actor.active[0] <= index < actor.active[1]:
+                numbers.append(index + 1)
+                boxes.append(box)
+        offset_y, offset_x = (index * 5) % 16, (index * 11) % 16
+        grain = clip.grain[offset_y : offset_y + clip.height, offset_x : offset_x + clip.width]
+        frames[index] = apply_look(image, clip.look, grain)
+    return frames, [
+        (np.array(numbers, np.int64), np.array(boxes, np.int64).reshape(-1, 4))
+        for numbers, boxes in tubes
+    ]
+
+
+def mask_to_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The tightest box around a mask, ``x1 y1 x2 y2`` with inclusive ends; None if it is empty."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def actor_pose(actor: Actor, index: int) -> Pose:
+    """The pose of an actor in a 0-based frame."""
+    start, end = actor.active
+    seconds = index / FPS
+    weight = 1 + min(index - start, end - 1 - index, 0) / (_BLEND + 1)  # 1 while active
+    if weight <= 0:
+        pose = pose_at(IDLE, actor.start, seconds)
+    else:
+        pose = pose_at(actor.action, actor.start, seconds, actor.tempo)
+        if weight < 1:
+            pose = blend_poses(pose_at(IDLE, actor.start, seconds), pose, weight)
+    return Pose(*(angle + extra for angle, extra in zip(pose, actor.style, strict=True)))
+
+
+def _place(
+    rng: np.random.Generator, settings: ClipSettings, index: int, count: int
+) -> tuple[float, float]:
+    """Where an actor stands: in its own vertical slice of the frame, on the floor."""
+    low, high = (0.28, 0.72) if count == 1 else (0.24 + 0.46 * index, 0.30 + 0.46 * index)
+    return (
+        float(settings.width * rng.uniform(low, high)),
+        float(settings.height * rng.uniform(0.82, 0.93)),
+    )
+
+
+def _presence(
+    rng: np.random.Generator, active: tuple[int, int], num_frames: int
+) -> tuple[int, int]:
+    """Whether an actor is already there before its action, and still there after it."""
+    idles_before, idles_after = rng.random(2) < 0.65
+    return (0 if idles_before else active[0], num_frames if idles_after else active[1])
+
+
+def _sample_ball(rng: np.random.Generator, settings: ClipSettings) -> Ball | None:
+    radius = settings.height * rng.uniform(0.035, 0.07)
+    colour = tuple(float(value) for value in rng.uniform(40, 240, 3))
+    direction = rng.choice((-1, 1))
+    start_x = settings.width * (0.5 - 0.6 * direction)
+    start = (float(start_x), float(settings.height * rng.uniform(0.75, 0.95)))
+    speed = float(direction * settings.width * rng.uniform(0.5, 0.9))  # pixels per second
+    ball = Ball(radius, colour, start, speed, float(settings.height * rng.uniform(0.05, 0.3)))
+    return ball if rng.random() < settings.distractor else None
+
+
+def _view(clip: Clip, camera: np.ndarray) -> np.ndarray:
+    """The background as the camera sees it, (H, W, 3) float32."""
+    matrix = camera.copy()
+    matrix[:, 2] = apply_affine(camera, np.array([[-clip.margin, -clip.margin]], float))[0]
+    return cv2.warpAffine(
+        clip.background,
+        matrix,
+        (clip.width, clip.height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+
+
+def _compose(image: np.ndarray, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Put a layer on an image; returns the new image and the layer's (H, W, 1) coverage."""
+    paint, coverage = layer.flatten()
+    return image * (1 - coverage) + paint, coverage
+
+
+def _ground(actor: Actor, index: int) -> tuple[float, float]:
+    """Scene pixels of the point between an actor's feet in a 0-based frame."""
+    middle = (actor.active[0] + actor.active[1] - 1) / 2
+    inside = min(max(index, actor.active[0]), actor.active[1] - 1)
+    cycles = actor.action.direction * actor.action.rate * actor.tempo * (inside - middle) / FPS
+    return actor.ground[0] + actor.facing * actor.stride * cycles, actor.ground[1]
+
+
+def _zoom(camera: np.ndarray) -> float:
+    return float(np.hypot(camera[0, 0], camera[0, 1]))
+
+
+def _actor_layer(clip: Clip, actor: Actor, index: int, camera: np.ndarray) -> Layer:
+    layer = Layer(clip.width, clip.height)
+    local = joint_positions(actor_pose(actor, index), actor.body)
+    joints = place_joints(local, _ground(actor, index), actor.height, actor.facing, camera)
+    draw_actor(layer, joints, actor.outfit, actor.height * _zoom(camera), actor.facing)
+    return layer
+
+
+def _ball_layer(clip: Clip, index: int, camera: np.ndarray) -> Layer:
+    ball, seconds = clip.ball, index / FPS
+    height = ball.bounce * abs(np.sin(2.2 * np.pi * seconds)) + ball.radius
+    centre = (ball.start[0] + ball.speed * seconds, ball.start[1] - height)
+    centre = apply_affine(camera, np.array([centre]))[0]
+    radius = ball.radius * _zoom(camera)
+    layer = Layer(clip.width, clip.height)
+    layer.disc(centre, radius, tuple(0.45 * value for value in ball.colour))
+    layer.disc(centre, 0.85 * radius, ball.colour)
+    return layer
+
+
+def _shadow(clip: Clip, actor: Actor, index: int, camera: np.ndarray) -> np.ndarray:
+    """A soft ellipse under the actor's feet, (H, W, 1) float32 in [0, 1]."""
+    centre = apply_affine(camera, np.array([_ground(actor, index)]))[0]
+    unit = actor.height * _zoom(camera)
+    y, x = np.ogrid[: clip.height, : clip.width]
+    distance = ((x - centre[0]) / (0.26 * unit)) ** 2 + ((y - centre[1]) / (0.06 * unit)) ** 2
+    return np.exp(-distance.astype(np.float32))[..., None]

@@ -1,0 +1,87 @@
+"""What a synthetic pair of domains consists of, and presets of it."""
+
+from dataclasses import asdict, dataclass, field
+
+from .clip import ClipSettings
+from .domains import Shift
+from .motions import ACTIONS
+
+GENERATOR = 'mmstal_da.synthetic'
+VERSION = 1
+"""Raised whenever the same parameters would give other pixels or boxes."""
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Parameters of a pair; the same parameters give the same bytes.
+
+    Attributes:
+        seed: Seed of everything random.
+        classes: Class names, keys of :data:`~.motions.ACTIONS`; their order is the label order.
+        source_train, source_test, target_train, target_test: Clips per split, dealt to the
+            classes in turn.
+        clip: What all clips have in common; ``untrimmed`` holds for the target only.
+        shift: From source to target.
+        crf: x264's constant rate factor.
+    """
+
+    seed: int = 0
+    classes: tuple[str, ...] = ('pull', 'push', 'squat', 'wave')
+    source_train: int = 60
+    source_test: int = 20
+    target_train: int = 60
+    target_test: int = 24
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    shift: Shift = field(
+        default_factory=lambda: Shift(appearance=0.6, background=0.6, camera=0.5, tempo=0.4)
+    )
+    crf: int = 14
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.classes if name not in ACTIONS]
+        if unknown or not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f'classes are different ones of {sorted(ACTIONS)}, not {list(self.classes)}'
+            )
+        for name in ('source_train', 'source_test', 'target_train', 'target_test'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} is a number of clips, not {getattr(self, name)}')
+        if self.seed < 0:
+            raise ValueError(f'seed is not negative, {self.seed} is')
+
+    def to_dict(self) -> dict:
+        """The parameters as JSON knows them, with the generator's name and version."""
+        parameters = asdict(self) | {'classes': list(self.classes)}
+        return {'generator': GENERATOR, 'version': VERSION, 'parameters': parameters}
+
+
+PRESETS = {
+    # a few minutes of training on a CPU
+    'default': SyntheticConfig(),
+    # for tests
+    'tiny': SyntheticConfig(
+        source_train=4,
+        source_test=2,
+        target_train=4,
+        target_test=2,
+        clip=ClipSettings(width=64, height=48, min_frames=16, max_frames=20),
+    ),
+    # mirrors UCF-Sports -> UCF-101: untrimmed target, background frames count
+    'untrimmed': SyntheticConfig(
+        source_train=120,
+        source_test=40,
+        target_train=120,
+        target_test=60,
+        clip=ClipSettings(untrimmed=True),
+    ),
+    # mirrors JHMDB -> UCF-101: trimmed target, one class performed differently
+    'semantic': SyntheticConfig(
+        classes=('pull', 'push', 'wave'),
+        source_train=120,
+        source_test=40,
+        target_train=120,
+        target_test=60,
+        shift=Shift(appearance=0.6, background=0.6, camera=0.5, tempo=0.4, semantic=1.0),
+    ),
+}
+"""Named parameter sets, by what they are for."""
