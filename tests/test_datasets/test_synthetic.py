@@ -26,7 +26,7 @@ from mmstal_da.datasets.synthetic.camera import apply_affine, sample_camera
 from mmstal_da.datasets.synthetic.clip import mask_to_box
 from mmstal_da.datasets.synthetic.motions import VARIANTS, pose_at
 from mmstal_da.datasets.synthetic.skeleton import Body, joint_positions
-from mmstal_da.datasets.synthetic.video_file import write_video
+from mmstal_da.datasets.video_writer import write_video
 
 SMALL = ClipSettings(width=64, height=48, min_frames=6, max_frames=8)
 FULL_SHIFT = Shift(appearance=1, background=1, camera=1, tempo=1)

@@ -9,7 +9,6 @@
 ``camera``      pan, zoom, roll, shake
 ``actor``       draws an actor and its mask
 ``clip``        one clip: what is in it, and its frames and tubes
-``video_file``  encodes reproducibly
 ``config``      parameters and presets
 ``generate``    the whole pair on disk
 ==============  ==================================================================

@@ -22,12 +22,12 @@ import cv2
 import numpy as np
 
 from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
+from mmstal_da.datasets.video_writer import write_video
 from mmstal_da.utils import atomic_write
 
 from .clip import FPS, ClipSettings, render_clip, sample_clip
 from .config import GENERATOR, SyntheticConfig
 from .domains import Shift
-from .video_file import write_video
 
 MANIFEST = 'synthetic.json'
 DOMAINS = ('source', 'target')
