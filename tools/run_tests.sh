@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up, lints and runs the tests: bash tools/run_tests.sh [arguments of pytest]
+# Tests on real video need MMSTAL_DA_TEST_DATA, the folder that holds it (see README.md).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/setup_env.sh
+python -m ruff check --quiet .
+python -m ruff format --quiet --check .
+exec python -m pytest "$@"

@@ -1,0 +1,109 @@
+"""Test a model: python tools/test.py CONFIG CHECKPOINT."""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
+from mmstal_da.utils.launch import (
+    LAUNCHERS,
+    UsageError,
+    build_runner,
+    check_checkpoint,
+    load_config,
+    set_launcher,
+    set_work_dir,
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """MMAction2's flags. A flag wins over --cfg-options, and these over the config."""
+    parser = argparse.ArgumentParser(description='Test a model')
+    parser.add_argument('config', help='config file, of this project or of MMAction2')
+    parser.add_argument('checkpoint', help='checkpoint, a file or a URL')
+    parser.add_argument(
+        '--work-dir', help='folder for the log and the metrics (default: work_dirs/<config name>)'
+    )
+    parser.add_argument('--dump', metavar='PKL', help='write the predictions to this pickle file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, e.g. test_dataloader.batch_size=2 '
+        'key="[a,b]" key="[(a,b),(c,d)]" (no spaces within a value)',
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--interval', type=int, default=1, help='draw every n-th sample')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds that a window stays open'
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    return parser
+
+
+def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
+    """Turn the config's visualization hook on.
+
+    Raises:
+        UsageError: The config has none.
+    """
+    if 'visualization' not in (cfg.get('default_hooks') or {}):
+        raise UsageError(
+            f'--show and --show-dir: {args.config} has no visualization hook; add '
+            '--cfg-options default_hooks.visualization.type=VisualizationHook'
+        )
+    cfg.default_hooks.visualization.update(
+        enable=True,
+        show=args.show,
+        wait_time=args.wait_time,
+        out_dir=args.show_dir,
+        interval=args.interval,
+    )
+
+
+def add_dump(cfg: Config, path: str) -> None:
+    """Add a metric that writes the predictions to a pickle file.
+
+    Raises:
+        UsageError: The name does not end as a pickle file's.
+    """
+    if not path.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--dump writes a .pkl or .pickle file, not {path}')
+    evaluator = cfg.test_evaluator
+    evaluators = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+    cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=path)]
+
+
+def make_config(args: argparse.Namespace) -> Config:
+    """The config that the command line asks for.
+
+    Raises:
+        UsageError: It asks for what cannot be done.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.config, args.work_dir)
+    cfg.load_from = check_checkpoint(args.checkpoint)
+    cfg.resume = False
+    if args.show or args.show_dir is not None:
+        set_visualization(cfg, args)
+    if args.dump is not None:
+        add_dump(cfg, args.dump)
+    set_launcher(cfg, args.launcher, args.local_rank)
+    return cfg
+
+
+def main() -> None:
+    parser = make_parser()
+    args = parser.parse_args()
+    try:
+        cfg = make_config(args)
+    except UsageError as error:
+        parser.error(str(error))
+    build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,103 @@
+"""Train a model: python tools/train.py CONFIG."""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
+from mmstal_da.utils.launch import (
+    LAUNCHERS,
+    UsageError,
+    build_runner,
+    load_config,
+    set_amp,
+    set_launcher,
+    set_randomness,
+    set_resume,
+    set_work_dir,
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """MMAction2's flags. A flag wins over --cfg-options, and these over the config."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='config file, of this project or of MMAction2')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or without value from the last one in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate during the training'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the batch size over the config's "
+        'auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument('--seed', type=int, help='random seed, whatever the config has')
+    parser.add_argument(
+        '--diff-rank-seed', action='store_true', help='another seed in every process'
+    )
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic cuDNN algorithms'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, e.g. optim_wrapper.optimizer.lr=0.1 '
+        'key="[a,b]" key="[(a,b),(c,d)]" (no spaces within a value)',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    return parser
+
+
+def make_config(args: argparse.Namespace) -> Config:
+    """The config that the command line asks for.
+
+    Raises:
+        UsageError: It asks for what cannot be done.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    set_work_dir(cfg, args.config, args.work_dir)
+    set_randomness(cfg, args.seed, args.deterministic, args.diff_rank_seed)
+    set_resume(cfg, args.resume)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        set_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise UsageError(
+                f'--auto-scale-lr: {args.config} does not say for which batch size its learning '
+                'rate is meant; add --cfg-options auto_scale_lr.base_batch_size=N'
+            )
+        cfg.auto_scale_lr.enable = True
+    set_launcher(cfg, args.launcher, args.local_rank)
+    return cfg
+
+
+def main() -> None:
+    parser = make_parser()
+    args = parser.parse_args()
+    try:
+        cfg = make_config(args)
+    except UsageError as error:
+        parser.error(str(error))
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
