@@ -54,5 +54,5 @@ OPTIM_WRAPPERS = Registry(
 )
 # frame-mAP and video-mAP
 METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation']
+    'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )

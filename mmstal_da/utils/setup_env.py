@@ -8,7 +8,7 @@ MODULES = (
     'mmstal_da.registry',
     'mmstal_da.datasets',
     'mmstal_da.engine',
-    'mmstal_da.evaluation',
+    'mmstal_da.evaluation.metrics',
     'mmstal_da.models',
     'mmstal_da.visualization',
 )

@@ -1,0 +1,63 @@
+"""Ground truth of one split of an annotation file, in ACT's format."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .annotation import load_annotation
+from .selection import class_labels, select_videos
+
+
+def load_ground_truth(
+    ann_file: str | os.PathLike,
+    split: str,
+    classes: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
+    videos: Sequence[str] | None = None,
+) -> dict:
+    """Read what predictions on a split are scored against.
+
+    The arguments mean what they mean to ``ActionTubeDataset``, so that both name the same
+    samples: videos without a tube of the kept classes are left out.
+
+    Args:
+        ann_file: Annotation file (:mod:`mmstal_da.datasets.annotation`).
+        split: Name of a split in the file.
+        classes: Classes in label order; tubes of others are left out. None takes all.
+        class_map: Class of the file -> class of the model.
+        videos: Shell patterns on video names.
+
+    Returns:
+        ``dataset``, ``labels`` (class names), ``videos`` (names), ``nframes`` {video: frames},
+        ``resolution`` {video: (height, width)} and ``gttubes`` {video: {label: [(n, 5) float64
+        frame x1 y1 x2 y2]}}: frames 1-based, boxes 0-based pixels of that resolution.
+
+    Raises:
+        ValueError: Classes or patterns that fit nothing, or no tube of the kept classes.
+    """
+    annotation = load_annotation(ann_file)
+    labels, label_of = class_labels(annotation.classes, classes, class_map)
+    gttubes = {}
+    for name in select_videos(annotation, split, videos):
+        kept = {}
+        for tube in annotation.tubes.get(name, []):
+            if tube.label in label_of:
+                rows = np.column_stack((tube.frames, tube.boxes)).astype(np.float64)
+                kept.setdefault(label_of[tube.label], []).append(rows)
+        if kept:
+            gttubes[name] = kept
+    if not gttubes:
+        raise ValueError(
+            f'{os.fspath(ann_file)}: split {split!r} has no tube of {list(labels)} in the chosen '
+            'videos; check `split`, `videos` and `classes`'
+        )
+    info = annotation.videos
+    return dict(
+        dataset=annotation.dataset,
+        labels=list(labels),
+        videos=list(gttubes),
+        nframes={name: info[name].num_frames for name in gttubes},
+        resolution={name: (info[name].height, info[name].width) for name in gttubes},
+        gttubes=gttubes,
+    )

@@ -1,0 +1,39 @@
+"""The evaluator as functions on NumPy arrays; needs no runner and loads no torch."""
+
+from .ap import average_precision, mean_over_classes, precision_recall
+from .detections import Detections, parse_detections
+from .evaluate import evaluate_detections
+from .ground_truth import GroundTruth, parse_ground_truth
+from .iou import box_iou, paired_iou
+from .linking import build_tubes, link_tubes
+from .matching import greedy_match
+from .nms import nms, suppression_weights
+from .protocol import PROTOCOLS, Protocol, get_protocol
+from .trimming import trim_tubes, viterbi_labels
+from .tubes import TubeSet, temporal_iou, tube_iou
+
+__all__ = [
+    'PROTOCOLS',
+    'Detections',
+    'GroundTruth',
+    'Protocol',
+    'TubeSet',
+    'average_precision',
+    'box_iou',
+    'build_tubes',
+    'evaluate_detections',
+    'get_protocol',
+    'greedy_match',
+    'link_tubes',
+    'mean_over_classes',
+    'nms',
+    'paired_iou',
+    'parse_detections',
+    'parse_ground_truth',
+    'precision_recall',
+    'suppression_weights',
+    'temporal_iou',
+    'trim_tubes',
+    'tube_iou',
+    'viterbi_labels',
+]

@@ -1,0 +1,116 @@
+"""From detections and ground truth to frame-mAP and video-mAP."""
+
+import time
+
+import numpy as np
+
+from .ap import mean_over_classes
+from .detections import Detections
+from .frame_ap import (
+    annotated_frames,
+    count_frames,
+    frame_average_precision,
+    sort_detections,
+    suppress_frames,
+)
+from .ground_truth import GroundTruth
+from .linking import build_tubes
+from .protocol import Protocol, get_protocol
+from .ranking import descending_in_groups
+from .segments import expand_ranges
+from .trimming import trim_tubes
+from .tubes import TubeSet
+from .video_ap import rank_tubes, suppress_tubes, video_average_precision
+
+
+def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -> TubeSet:
+    """Tubes of all videos and classes, before tube NMS.
+
+    Args:
+        dets: After :func:`~.frame_ap.suppress_frames`.
+        offsets: Its groups.
+        protocol: The constants of linking and trimming.
+    """
+    order = descending_in_groups(dets.score, offsets, protocol.ties)
+    count = np.diff(offsets)
+    order = order[expand_ranges(offsets[:-1], np.minimum(count, protocol.keep_per_frame))]
+    kept = dets.take(order)
+    tubes = build_tubes(kept.video, kept.label, kept.frame, kept.boxes, kept.score, protocol)
+    return tubes if protocol.trim_penalty is None else trim_tubes(tubes, protocol)
+
+
+def evaluate_detections(
+    dets: Detections,
+    gt: GroundTruth,
+    protocol: Protocol | None = None,
+    background_frames: bool = True,
+) -> dict:
+    """Frame-mAP, video-mAP and per-class AP of a set of detections.
+
+    Args:
+        dets: Raw detections of every frame (:func:`~.detections.parse_detections`).
+        gt: Ground truth (:func:`~.ground_truth.parse_ground_truth`).
+        protocol: Default ``'act'``.
+        background_frames: Evaluate every frame of a video; otherwise only frames with ground
+            truth, and detections elsewhere are ignored.
+
+    Returns:
+        In percent, None without ground truth: ``frame_map50``, ``frame_ap50`` (list by class),
+        ``video_map@<iou>`` for each of the protocol's ``video_ious``, ``video_map5095``,
+        ``video_ap50`` (list by class). Also ``protocol``, ``constants``, ``background_frames``,
+        ``labels``, ``n_videos``, ``n_frames``, ``n_gt_tubes``, ``n_detections``, ``n_tubes``
+        (linked tubes before tube NMS), and ``seconds`` by stage with ``total``. With another
+        ``frame_iou`` the keys keep their names and ``constants`` tells.
+    """
+    protocol = protocol or get_protocol('act')
+    clock = [time.perf_counter()]
+    seconds = {}
+
+    def lap(stage: str) -> None:
+        clock.append(time.perf_counter())
+        seconds[stage] = clock[-1] - clock[-2]
+
+    if not background_frames:
+        dets = dets.take(annotated_frames(gt, dets))
+    num_detections = len(dets)
+    dets, offsets = sort_detections(dets, gt)
+    lap('sort')
+    dets, offsets = suppress_frames(dets, offsets, protocol)
+    lap('nms')
+    frame_ap = frame_average_precision(dets, offsets, gt, protocol)
+    lap('frame_ap')
+    linked = link_detections(dets, offsets, protocol)
+    lap('link')
+    tubes = suppress_tubes(rank_tubes(linked), protocol)
+    lap('tube_nms')
+    steps = protocol.video_iou_steps
+    thresholds = sorted({*protocol.video_ious, *steps, 0.5})
+    video_ap = video_average_precision(tubes, gt, thresholds, protocol)
+    lap('video_ap')
+    seconds['total'] = clock[-1] - clock[0]
+
+    result = {'frame_map50': percent(mean_over_classes(frame_ap))}
+    result['frame_ap50'] = [percent(value) for value in frame_ap]
+    for iou in protocol.video_ious:
+        result[f'video_map@{iou:g}'] = percent(mean_over_classes(video_ap[iou]))
+    average = [mean_over_classes(video_ap[iou]) for iou in steps]
+    result['video_map5095'] = percent(float(np.mean(average)))
+    result['video_ap50'] = [percent(value) for value in video_ap[0.5]]
+    result.update(
+        protocol=protocol.name,
+        constants=protocol.as_dict(),
+        background_frames=background_frames,
+        labels=gt.labels,
+        n_videos=len(gt.videos),
+        n_frames=count_frames(gt, background_frames),
+        n_gt_tubes=len(gt.tubes),
+        n_detections=num_detections,
+        n_tubes=len(linked),
+        seconds=seconds,
+    )
+    return result
+
+
+def percent(value: float) -> float | None:
+    """A share as percentage; None for NaN."""
+    return None if np.isnan(value) else 100 * value

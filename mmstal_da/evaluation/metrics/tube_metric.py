@@ -1,0 +1,187 @@
+"""Frame-mAP and video-mAP as an MMEngine metric."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from mmengine.dist import get_world_size
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from mmstal_da.datasets.ground_truth import load_ground_truth
+from mmstal_da.evaluation.files import save_detections
+from mmstal_da.evaluation.functional import (
+    Detections,
+    evaluate_detections,
+    get_protocol,
+    parse_detections,
+    parse_ground_truth,
+)
+from mmstal_da.evaluation.report import format_results
+from mmstal_da.registry import METRICS
+
+
+@METRICS.register_module()
+class TubeMetric(BaseMetric):
+    """Frame-mAP, video-mAP and per-class AP of the predictions on one split.
+
+    Ground truth comes from the annotation file, not from the data samples, so the model may be
+    fed unlabelled data; ``ann_file`` to ``background_frames`` mean what they mean to
+    ``ActionTubeDataset``.
+
+    A data sample holds ``video_name``, ``key_frame`` (1-based) and ``pred_instances`` with
+    ``bboxes`` (n, 4) in pixels of the original video, ``scores`` (n,) and ``labels`` (n,). Hand
+    over all detections above a low score: the protocol has its own NMS.
+
+    Results, in percent: ``frame_mAP@0.5``, ``video_mAP@0.2``, ``video_mAP@0.5``,
+    ``video_mAP@0.75`` and ``video_mAP@0.5:0.95``; ``frame_AP@0.5/<class>`` and
+    ``video_AP@0.5/<class>`` of the classes with ground truth. Further ``protocol``, ``dataset``,
+    ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``. The whole record of the last evaluation
+    is in ``last_result``.
+
+    Args:
+        ann_file: Annotation file (:mod:`mmstal_da.datasets.annotation`).
+        split: Name of a split in the file.
+        classes: Classes in label order; None takes all classes of the file.
+        class_map: Class of the file -> class of the model.
+        videos: Shell patterns on video names.
+        background_frames: Evaluate every frame of the videos; otherwise only frames with ground
+            truth.
+        protocol: ``'act'`` or ``'voc'`` (:mod:`mmstal_da.evaluation.functional.protocol`).
+        data_root: Folder that ``ann_file`` is relative to.
+        dump: File to write the predictions to (``.npz``), to be scored again by
+            ``tools/analysis_tools/eval_detections.py``.
+        collect_device: ``'cpu'`` or ``'gpu'``, how processes exchange their results.
+        prefix: Prefix of the result's keys.
+        collect_dir: Folder of the exchange by files.
+        **constants: Constants of the protocol to replace, e.g. ``max_gap=3``.
+
+    Raises:
+        ValueError: Unknown protocol, constant, split or class; at evaluation, a prediction for a
+            video or frame that is not in the ground truth, or that is not finite.
+    """
+
+    default_prefix = None
+
+    def __init__(
+        self,
+        ann_file: str,
+        split: str,
+        classes: Sequence[str] | None = None,
+        class_map: Mapping[str, str] | None = None,
+        videos: Sequence[str] | None = None,
+        background_frames: bool = True,
+        protocol: str = 'act',
+        data_root: str = '',
+        dump: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+        **constants,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        ann_file = os.path.join(data_root, ann_file)
+        truth = load_ground_truth(ann_file, split, classes, class_map, videos)
+        self.dataset = truth['dataset']
+        self.split = split
+        self.ground_truth = parse_ground_truth(truth)
+        self.protocol = get_protocol(protocol, **constants)
+        self.background_frames = background_frames
+        self.dump = dump
+        self.last_result: dict | None = None
+        self._video_index = {name: i for i, name in enumerate(self.ground_truth.videos)}
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch of key frames."""
+        for sample in data_samples:
+            name, frame = sample['video_name'], int(sample['key_frame'])
+            if name not in self._video_index:
+                raise ValueError(
+                    f'prediction for video {name!r}, frame {frame}: split {self.split!r} of '
+                    f'{self.dataset!r} has no ground truth for it; give the metric the same '
+                    '`ann_file`, `split`, `classes` and `videos` as the dataset'
+                )
+            instances = sample['pred_instances']
+            columns = [_to_numpy(instances[key]) for key in ('labels', 'scores')]
+            boxes = _to_numpy(instances['bboxes']).reshape(-1, 4)
+            rows = np.empty((len(boxes), 8), np.float32)
+            rows[:, 0], rows[:, 1] = self._video_index[name], frame
+            rows[:, 2], rows[:, 3], rows[:, 4:] = *columns, boxes
+            self.results.append((self._video_index[name], frame, rows))
+
+    def evaluate(self, size: int) -> dict:
+        """Evaluate the predictions of all processes.
+
+        Each process hands over all of its results as one item: MMEngine's own collection
+        interleaves and truncates to ``size``, which is right for one kind of sampler only.
+        """
+        self.results = [self.results]
+        return super().evaluate(get_world_size())
+
+    def compute_metrics(self, results: list) -> dict:
+        """Score the key frames of all processes, each key frame once.
+
+        Args:
+            results: For every process, its list of (video index, frame, (n, 8) rows).
+        """
+        frames = {}
+        for part in results:
+            for video, frame, rows in part:
+                frames.setdefault((video, frame), rows)  # a sampler's padding repeats samples
+        gt = self.ground_truth
+        self._warn_of_missing_frames(set(frames))
+        rows = np.concatenate([frames[key] for key in sorted(frames)] or [np.zeros((0, 8))])
+        dets = parse_detections(rows, gt.videos, gt)
+        if self.dump is not None:
+            self._dump(dets)
+        result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
+        result.update(dataset=self.dataset, split=self.split, n_predicted_frames=len(frames))
+        self.last_result = result
+        print_log(f'{self.dataset}, split {self.split}\n{format_results(result)}', logger='current')
+        return self._flatten(result)
+
+    def _warn_of_missing_frames(self, seen: set[tuple[int, int]]) -> None:
+        gt = self.ground_truth
+        if self.background_frames:
+            expected = ((v, f + 1) for v, n in enumerate(gt.num_frames) for f in range(n))
+        else:
+            video, _, frame, _ = gt.rows()
+            expected = sorted(set(zip(video.tolist(), frame.tolist(), strict=True)))
+        missing = [key for key in expected if key not in seen]
+        if missing:
+            video, frame = missing[0]
+            print_log(
+                f'{len(missing)} frames to evaluate have no prediction and count as empty, the '
+                f'first is frame {frame} of {gt.videos[video]!r}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def _dump(self, dets: Detections) -> None:
+        meta = dict(
+            dataset=self.dataset,
+            split=self.split,
+            background_frames=self.background_frames,
+            protocol=self.protocol.as_dict(),
+        )
+        save_detections(self.dump, dets, self.ground_truth.videos, self.ground_truth.labels, meta)
+        print_log(f'predictions written to {self.dump}', logger='current')
+
+    def _flatten(self, result: dict) -> dict:
+        metrics = {'frame_mAP@0.5': result['frame_map50']}
+        for iou in self.protocol.video_ious:
+            metrics[f'video_mAP@{iou:g}'] = result[f'video_map@{iou:g}']
+        metrics['video_mAP@0.5:0.95'] = result['video_map5095']
+        for kind in ('frame', 'video'):
+            for label, ap in zip(result['labels'], result[f'{kind}_ap50'], strict=True):
+                if ap is not None:
+                    metrics[f'{kind}_AP@0.5/{label}'] = ap
+        for key in ('protocol', 'dataset', 'split', 'n_frames', 'n_videos', 'n_tubes'):
+            metrics[key] = result[key]
+        return metrics
+
+
+def _to_numpy(value: torch.Tensor | np.ndarray) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -1,0 +1,62 @@
+"""Pickles of arrays and containers, read without running what they say."""
+
+import os
+import pickle
+from typing import Any
+
+_MULTIARRAY = ('_reconstruct', 'scalar', '_frombuffer')
+_CONTAINERS = ('list', 'dict', 'set', 'frozenset', 'tuple', 'bytearray', 'complex', 'slice')
+ALLOWED = {
+    'numpy': ('ndarray', 'dtype'),
+    'numpy.core.multiarray': _MULTIARRAY,  # NumPy 1
+    'numpy._core.multiarray': _MULTIARRAY,  # NumPy 2
+    'numpy.core.numeric': _MULTIARRAY,
+    'numpy._core.numeric': _MULTIARRAY,
+    'builtins': _CONTAINERS,
+    '__builtin__': _CONTAINERS,  # Python 2
+    'collections': ('OrderedDict', 'defaultdict', 'deque', 'Counter'),
+    '_codecs': ('encode',),  # how protocols 0-2 spell bytes
+}
+
+
+class UnsafePickleError(pickle.UnpicklingError):
+    """A pickle asks for something other than arrays, scalars and containers."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that admits the globals of ``ALLOWED`` only."""
+
+    def __init__(self, file, path: str, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The global itself if it is harmless."""
+        if name not in ALLOWED.get(module, ()):
+            raise UnsafePickleError(
+                f'{self._path}: the pickle asks for {module}.{name}; only NumPy arrays and plain '
+                'containers are read. Re-save the file with these, e.g. with numpy.savez'
+            )
+        return super().find_class(module, name)
+
+
+def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
+    """Read a pickle of NumPy arrays, numbers, strings and containers.
+
+    Args:
+        path: The file.
+        encoding: For strings of Python 2 pickles; ``'latin1'`` also admits their arrays.
+
+    Raises:
+        UnsafePickleError: The pickle names any other global (a function or class); it is named
+            together with the file and is not called.
+        ValueError: The file is no pickle or is cut short.
+    """
+    path = os.fspath(path)
+    with open(path, 'rb') as file:
+        try:
+            return _Unpickler(file, path, encoding).load()
+        except UnsafePickleError:
+            raise
+        except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+            raise ValueError(f'{path}: not a readable pickle ({error})') from error
