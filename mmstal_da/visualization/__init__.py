@@ -1,0 +1,39 @@
+"""Pictures of boxes, tubes and training curves.
+
+===================  =======================================================
+``overlays``         which boxes to show on which frame
+``detections_file``  reads the evaluation's detections
+``link``             links them into tubes
+``drawing``          boxes, labels and bars on an image
+``render``           frames of a video with ground truth and predictions
+``contact_sheet``    many small pictures on one page
+``writing``          MP4, GIF and PNG
+===================  =======================================================
+"""
+
+from .contact_sheet import contact_sheet
+from .detections_file import DetectionsFile, load_detections
+from .drawing import draw_overlays, scale_box
+from .link import link_file
+from .overlays import Overlay, detection_overlays, ground_truth_overlays, tube_overlays
+from .render import render_frames, render_video
+from .writing import WRITERS, write_gif, write_mp4, write_png
+
+__all__ = [
+    'WRITERS',
+    'DetectionsFile',
+    'Overlay',
+    'contact_sheet',
+    'detection_overlays',
+    'draw_overlays',
+    'ground_truth_overlays',
+    'link_file',
+    'load_detections',
+    'render_frames',
+    'render_video',
+    'scale_box',
+    'tube_overlays',
+    'write_gif',
+    'write_mp4',
+    'write_png',
+]
