@@ -7,6 +7,9 @@
 ``drawing``          boxes, labels and bars on an image
 ``render``           frames of a video with ground truth and predictions
 ``contact_sheet``    many small pictures on one page
+``domain_figure``    source and target side by side
+``scalars``          reads the scalars of a run
+``curves``           training curves of one or several runs
 ``writing``          MP4, GIF and PNG
 ===================  =======================================================
 """

@@ -1,4 +1,4 @@
-"""Renders videos with their ground truth (dashed green) and detections (solid, class and score).
+r"""Renders videos with their ground truth (dashed green) and detections (solid, class and score).
 
     python tools/analysis_tools/render_videos.py data/synthetic/target.json \
         --data-prefix data/synthetic --split test --dets work_dirs/x/dets.npz --out work_dirs/x/vis

@@ -1,0 +1,171 @@
+"""Training curves of one or several runs in one picture."""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mmstal_da.utils import atomic_write
+
+from .scalars import Run
+
+PANELS = (
+    # title, axis label, pattern of the scalars, whether they are of validation
+    ('Total loss', 'loss', r'loss', False),
+    ('Detection losses', 'loss', r'loss_(rpn_cls|rpn_bbox|cls|bbox)', False),
+    ('Adaptation losses', 'loss', r'loss_da_(\w+)', False),
+    ('Adaptation weight λ', 'λ', r'da_lambda', False),
+    ('Discriminator accuracy, source', 'accuracy', r'acc_da_(\w+)_source', False),
+    ('Discriminator accuracy, target', 'accuracy', r'acc_da_(\w+)_target', False),
+    ('Frame-mAP at IoU 0.5', 'frame-mAP (%)', r'(?:.*/)?frame_map\w*', True),
+    ('Video-mAP at IoU 0.5', 'video-mAP (%)', r'(?:.*/)?video_map@?0?\.?50?', True),
+)
+"""What is plotted; a panel without data is left out."""
+
+NAMES = {
+    'rpn_cls': 'RPN class',
+    'rpn_bbox': 'RPN box',
+    'cls': 'class',
+    'bbox': 'box',
+    'spatial': 'spatial ($D_S$)',
+    'timg': 'temporal image ($D_{Timg}$)',
+    'tinst': 'temporal instance ($D_{Tinst}$)',
+}
+
+COLOURS = ('#1f6fd6', '#e8590c', '#2b8a3e', '#ae3ec9', '#c92a2a', '#0b7285', '#846358', '#5c5f66')
+STYLES = ('-', '--', ':', '-.')
+
+
+def smooth(values: Sequence[float], window: int) -> np.ndarray:
+    """Centred running mean over up to ``window`` values, shorter at both ends.
+
+    NaN and infinite values are left out of the means; where nothing else is in reach the mean is
+    NaN.
+    """
+    values = np.asarray(values, float)
+    finite = np.isfinite(values)
+    total = np.concatenate([[0], np.cumsum(np.where(finite, values, 0))])
+    count = np.concatenate([[0], np.cumsum(finite)])
+    half = window // 2
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    number = count[high] - count[low]
+    return np.where(number > 0, (total[high] - total[low]) / np.maximum(number, 1), np.nan)
+
+
+def plot_curves(runs: Sequence[Run], window: int | None = None, title: str = '') -> Figure:
+    """Plot losses, λ, discriminator accuracies and validation mAP.
+
+    In a panel of one scalar, runs differ in colour. In a panel of several, scalars differ in
+    colour and runs in line style.
+
+    Args:
+        runs: Curves.
+        window: Width of the running mean over training scalars, in logged points; by default a
+            twentieth of the curve. 1 shows the raw curves.
+        title: Above the figure.
+
+    Raises:
+        ValueError: None of the runs has anything to plot.
+    """
+    panels = [panel for panel in PANELS if _keys(runs, panel)]
+    if not panels:
+        raise ValueError(f'nothing to plot in {[run.name for run in runs]}')
+    columns = min(len(panels), 4 if len(panels) > 6 else 3)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4.6 * columns, 3.3 * rows + 0.6), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, panel in zip(axes, panels, strict=False):
+        _plot_panel(axis, runs, panel, window)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=13, fontweight='bold')
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_write(path, 'wb') as file:
+        figure.savefig(file, format='png', dpi=dpi, metadata={'Software': None})
+
+
+def _keys(runs: Sequence[Run], panel: tuple) -> list[str]:
+    """Scalars of a panel that some run has, in the order of the runs."""
+    pattern, is_val = panel[2:]
+    found = {}
+    for run in runs:
+        for key in run.val if is_val else run.train:
+            if re.fullmatch(pattern, key):
+                found[key] = None
+    return list(found)
+
+
+def _plot_panel(axis: Axes, runs: Sequence[Run], panel: tuple, window: int | None) -> None:
+    """Draw one panel and its legend."""
+    title, label, pattern, is_val = panel
+    keys = _keys(runs, panel)
+    curves = {
+        (run_index, key_index): (run.val if is_val else run.train)[key]
+        for run_index, run in enumerate(runs)
+        for key_index, key in enumerate(keys)
+        if key in (run.val if is_val else run.train)
+    }
+    shown = sorted({run_index for run_index, _ in curves})  # the runs that have such scalars
+    by_key = len(keys) > 1
+    for (run_index, key_index), points in curves.items():
+        x, y = np.array(points).T
+        colour = COLOURS[(key_index if by_key else run_index) % len(COLOURS)]
+        style = STYLES[shown.index(run_index) % len(STYLES)] if by_key else '-'
+        width = max(1, len(y) // 20) if window is None else window
+        if is_val or label == 'λ':
+            width = 1
+        if width > 1:
+            axis.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
+        marker = 'o' if is_val or len(x) == 1 else None
+        line = dict(color=colour, linewidth=1.7, marker=marker, markersize=4)
+        axis.plot(x, smooth(y, width), style, **line)
+    axis.set_title(title, fontsize=11)
+    axis.set_xlabel('iteration', fontsize=9)
+    axis.set_ylabel(label, fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    axis.spines[['top', 'right']].set_visible(False)
+    if label == 'accuracy':
+        axis.set_ylim(-0.03, 1.03)
+        axis.axhline(0.5, color='grey', linewidth=0.8, linestyle=(0, (1, 2)))
+    else:
+        _limit(axis)
+    handles = []
+    if by_key:
+        for index, key in enumerate(keys):
+            colour = COLOURS[index % len(COLOURS)]
+            handles.append(Line2D([], [], color=colour, label=_name(pattern, key)))
+    if not by_key or len(runs) > 1:
+        for order, index in enumerate(shown):
+            colour = 'black' if by_key else COLOURS[index % len(COLOURS)]
+            style = STYLES[order % len(STYLES)] if by_key else '-'
+            line = dict(color=colour, linestyle=style, label=runs[index].name)
+            handles.append(Line2D([], [], **line))
+    axis.legend(handles=handles, fontsize=8, framealpha=0.8)
+
+
+def _limit(axis: Axes) -> None:
+    """Start the axis at zero, and let single peaks leave it at the top."""
+    values = np.concatenate([line.get_ydata() for line in axis.lines])
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() < 0:
+        return
+    high = np.percentile(values, 99.5)
+    axis.set_ylim(0, 1.08 * high if high > 0 else 1)
+
+
+def _name(pattern: str, key: str) -> str:
+    """A scalar's name in a legend: the part that sets it apart within its panel."""
+    groups = re.fullmatch(pattern, key).groups()
+    return NAMES.get(groups[0], groups[0]) if groups and groups[0] else key

@@ -1,0 +1,95 @@
+"""Reads the scalars that MMEngine logs while training."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Run:
+    """Curves of one work directory.
+
+    Attributes:
+        name: What the run is called in a legend.
+        train: Scalar to its points (iteration, value), iterations increasing.
+        val: Metric to its points (iteration of the validation, value).
+    """
+
+    name: str
+    train: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    val: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def scalar_files(path: str | os.PathLike) -> list[Path]:
+    """The ``scalars.json`` files of a work directory, oldest first; or the file itself.
+
+    Args:
+        path: A work directory (``<timestamp>/vis_data/scalars.json`` lies below it, once per
+            start of the run), or such a file.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob('*/vis_data/scalars.json')) or sorted(path.glob('scalars.json'))
+    if not files:
+        raise FileNotFoundError(
+            f'no scalars.json in {path}: give a work directory that training has written to '
+            '(<timestamp>/vis_data/scalars.json, with `vis_backends` of type LocalVisBackend)'
+        )
+    return files
+
+
+def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
+    """Read the curves of a work directory.
+
+    A resumed run has several files. Where a later one starts again at an iteration that an
+    earlier one had passed, the later one counts.
+
+    Args:
+        path: See :func:`scalar_files`.
+        name: For the legend; the folder's name by default.
+    """
+    run = Run(name or Path(path).resolve().name)
+    for file in scalar_files(path):
+        train, val = _read_file(file)
+        begin = min((points[0][0] for points in train.values()), default=0)
+        for old, new in ((run.train, train), (run.val, val)):
+            for key in old:
+                if train:
+                    old[key] = [point for point in old[key] if point[0] < begin]
+            for key, points in new.items():
+                old.setdefault(key, []).extend(points)
+    return run
+
+
+def _read_file(path: Path) -> tuple[dict, dict]:
+    """Training and validation scalars of one file.
+
+    Lines of training hold ``iter`` (and ``epoch`` when training goes by epoch); lines of
+    validation hold neither, and their ``step`` counts iterations or epochs.
+    """
+    train, val = {}, {}
+    by_epoch, last = False, 0
+    with open(path, encoding='utf-8') as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f'{path}, line {number}: not JSON ({error})') from error
+            if 'iter' in record:
+                by_epoch, last = 'epoch' in record, int(record['iter'])
+                target, iteration = train, last
+            else:
+                target = val
+                iteration = last if by_epoch else int(record.get('step', last))
+            for key, value in record.items():
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                if key not in ('iter', 'step', 'epoch') and is_number:
+                    target.setdefault(key, []).append((iteration, float(value)))
+    return train, val
