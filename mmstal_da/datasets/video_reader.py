@@ -1,26 +1,26 @@
 """Frame-exact reading of a few frames from a video file or a folder of images.
 
-Frames are counted as a full decode from the start of the file yields them, from 1, whatever
-the container's header claims (JHMDB's AVI headers say 48 where 40 frames follow). A clip deep
-inside a long video is reached by seeking to the key frame before it; the time stamps of the
-decoded frames must then be the ones that the file's packets announce, and where they are not
-(or the file has none) the video is decoded from its start.
+Frames are counted as a full decode from the start of the file yields them, from 1, whatever the
+container's header claims (JHMDB's AVI headers say 48 where 40 frames follow). The time stamps of
+decoded frames are remembered, so that later calls can seek to a key frame near the clip; if the
+frames there do not come with the time stamps they had, the file is decoded from its start.
 
 PyAV is used with one thread: data-loader workers are the parallelism. It was chosen over OpenCV
 and decord with ``tools/analysis_tools/benchmark_video_reader.py``.
 """
 
+import array
 import bisect
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-SEEK_FROM = 48  # first frame from which seeking is tried; nearer ones are decoded through
+SEEK_FROM = 25  # nearer frames are decoded through: seeking costs about as much
 
 
 class VideoError(RuntimeError):
@@ -97,72 +97,79 @@ def _read_image(folder: str, filename_tmpl: str, index: int) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+class _Timeline:
+    """What decoding has shown of a video so far.
+
+    Attributes:
+        stamps: Time stamps of frames 1, 2, ... as far as any call has decoded.
+        keys: Numbers of the key frames among them, ascending.
+        usable: False once a frame came without a time stamp or with one that does not increase.
+    """
+
+    def __init__(self) -> None:
+        self.stamps = array.array('q')
+        self.keys: list[int] = []
+        self.usable = True
+
+    def note(self, number: int, frame: av.VideoFrame) -> bool:
+        """Record a frame that was not seen before; of a known one, whether it is the same."""
+        if number <= len(self.stamps):
+            return frame.pts == self.stamps[number - 1]
+        if frame.pts is None or (self.stamps and frame.pts <= self.stamps[-1]):
+            self.usable = False
+        elif self.usable:
+            self.stamps.append(frame.pts)
+            if frame.key_frame:
+                self.keys.append(number)
+        return True
+
+
+@functools.lru_cache(maxsize=4096)
+def _timeline(path: str, mtime_ns: int, size: int) -> _Timeline:
+    """The timeline of a file, forgotten when the file changes."""
+    return _Timeline()
+
+
 def _read_video(path: str, indices: list[int]) -> dict[int, np.ndarray]:
-    """Decode the frames of a sorted list of distinct numbers; seek if that is exact."""
-    if indices[0] >= SEEK_FROM:
-        stat = os.stat(path)
-        stamps, keys = _packet_index(path, stat.st_mtime_ns, stat.st_size)
-        if indices[-1] <= len(stamps):
-            found = _read_after_seek(path, indices, stamps, keys)
-            if found is not None:
-                return found
-    with _open(path) as container:
-        return _collect(enumerate(_decode(container, path), 1), indices, path)
+    """Decode the frames of a sorted list of distinct numbers."""
+    stat = os.stat(path)
+    timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
+    known = bisect.bisect_right(timeline.keys, indices[0])
+    if timeline.usable and known > 1 and indices[0] >= SEEK_FROM:
+        found = _read_from(path, indices, timeline, timeline.keys[known - 1])
+        if found is not None:
+            return found
+        timeline.usable = False
+    return _read_from(path, indices, timeline, 1)
 
 
-def _read_after_seek(
-    path: str, indices: list[int], stamps: Sequence[int], keys: Sequence[int]
+def _read_from(
+    path: str, indices: list[int], timeline: _Timeline, start: int
 ) -> dict[int, np.ndarray] | None:
-    """Decode from the last key frame before the first index.
-
-    Args:
-        path: Video file.
-        indices: Sorted distinct frame numbers.
-        stamps: Time stamps of all frames, ascending.
-        keys: Time stamps of the key frames, ascending.
+    """Decode from frame ``start``, which is 1 or a known key frame.
 
     Returns:
-        Frame number -> (H, W, 3) uint8 RGB, or None if the frames that follow the seek do not
-        carry the announced time stamps in their order.
+        Frame number -> (H, W, 3) uint8 RGB, or None if, after seeking, the frames do not come
+        with their known time stamps.
     """
-    before = bisect.bisect_right(keys, stamps[indices[0] - 1])
-    if before < 2:  # the video's only key frame so far is its first: nothing to gain
-        return None
-    number_of = {stamp: number for number, stamp in enumerate(stamps, 1)}
-    numbered, expected = [], None
-    with _open(path) as container:
-        container.seek(keys[before - 1], stream=container.streams.video[0])
-        for frame in _decode(container, path):
-            number = number_of.get(frame.pts)
-            if expected is None:
-                if number is None or number > indices[0]:
-                    return None
-            elif number != expected:
-                return None
-            expected = number + 1
-            if number >= indices[0]:
-                numbered.append((number, frame))
-            if number == indices[-1]:
-                return _collect(numbered, indices, path)
-    return None
-
-
-def _collect(
-    numbered: Iterable[tuple[int, av.VideoFrame]], indices: list[int], path: str
-) -> dict[int, np.ndarray]:
-    """Convert the frames asked out of a stream of (number, frame)."""
-    wanted, found, number = set(indices), {}, 0
+    wanted, found, number = set(indices), {}, start - 1
     reformatter = VideoReformatter()  # reused: a new one for every frame costs more than decoding
-    for number, frame in numbered:
-        if number in wanted:
-            if frame.rotation:
-                raise VideoError(
-                    f'{path} asks players to rotate it by {frame.rotation} degrees;'
-                    ' boxes cannot follow that. Re-encode it upright (ffmpeg -i IN OUT)'
-                )
-            found[number] = reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-        if number == indices[-1]:
-            return found
+    with _open(path) as container:
+        if start > 1:
+            stamp = timeline.stamps[start - 1]
+            container.seek(stamp, stream=container.streams.video[0])
+        for frame in _decode(container, path, start):
+            if start > 1 and frame.pts is not None and frame.pts < stamp:
+                continue  # belongs to the group before the key frame
+            number += 1
+            if not timeline.note(number, frame) and start > 1:
+                return None
+            if number in wanted:
+                found[number] = _to_rgb(frame, reformatter, path)
+            if number == indices[-1]:
+                return found
+    if start > 1:
+        return None
     raise VideoError(
         f'{path}: frame {indices[-1]} asked, but the video ends after {number} frames. It is'
         ' truncated, or the annotation counts another version of it: get the video again, or'
@@ -170,18 +177,14 @@ def _collect(
     )
 
 
-@functools.lru_cache(maxsize=4096)
-def _packet_index(path: str, mtime_ns: int, size: int) -> tuple[list[int], list[int]]:
-    """Time stamps of all packets and of the key frames, ascending; empty if unusable.
-
-    The file is read, not decoded. ``mtime_ns`` and ``size`` are there for the cache only.
-    """
-    with _open(path) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-    stamps = [packet.pts for packet in packets]
-    if None in stamps or len(set(stamps)) != len(stamps):
-        return [], []
-    return sorted(stamps), sorted(packet.pts for packet in packets if packet.is_keyframe)
+def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, path: str) -> np.ndarray:
+    """Returns (H, W, 3) uint8 RGB."""
+    if frame.rotation:
+        raise VideoError(
+            f'{path} asks players to rotate it by {frame.rotation} degrees; boxes cannot follow'
+            ' that. Re-encode it upright (ffmpeg -i IN OUT)'
+        )
+    return reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
 
 
 def _open(path: str) -> av.container.InputContainer:
@@ -196,15 +199,17 @@ def _open(path: str) -> av.container.InputContainer:
     return container
 
 
-def _decode(container: av.container.InputContainer, path: str) -> Iterator[av.VideoFrame]:
+def _decode(
+    container: av.container.InputContainer, path: str, start: int = 1
+) -> Iterator[av.VideoFrame]:
     """Frames in presentation order; decoding errors name the file and how far it went."""
-    number = 0
+    number = start - 1
     try:
         for frame in container.decode(video=0):
             number += 1
             yield frame
     except av.error.FFmpegError as error:
         raise VideoError(
-            f'{path} is damaged: decoding stopped {number} frames on ({error.strerror});'
+            f'{path} is damaged: decoding failed after frame {number} ({error.strerror});'
             ' get the video again'
         ) from error
