@@ -1,0 +1,1 @@
+"""Public annotation files of real datasets, turned into the project's format."""
