@@ -1,0 +1,39 @@
+"""The sampler of training draws."""
+
+import itertools
+from collections.abc import Iterator, Sized
+
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from mmstal_da.registry import DATA_SAMPLERS
+
+from .draws import Draw
+
+
+@DATA_SAMPLERS.register_module()
+class DrawSampler(Sampler):
+    """Endless draws for :class:`SeededDraws` and :class:`DualDomainDataset`.
+
+    Position p (from 0) on rank r of w is draw number ``p * w + r``, whatever came before: ranks
+    never share a draw, and a resumed run starts at any position at once.
+
+    Args:
+        dataset: The data set; its length is the sampler's.
+        seed: Of the stream of draws. None agrees on a random one with the other ranks.
+        start: Position to start at.
+    """
+
+    def __init__(self, dataset: Sized, seed: int | None = None, start: int = 0) -> None:
+        self.dataset = dataset
+        self.seed = sync_random_seed() if seed is None else seed
+        self.start = start
+        self.rank, self.world_size = get_dist_info()
+
+    def __iter__(self) -> Iterator[Draw]:
+        for position in itertools.count(self.start):
+            yield Draw(self.seed, position * self.world_size + self.rank)
+
+    def __len__(self) -> int:
+        """Samples of the data set; the iteration itself never ends."""
+        return len(self.dataset)

@@ -1,0 +1,7 @@
+"""Transforms of clips and their boxes, to be mixed with MMAction2's."""
+
+from .clip import DecodeFrames, SampleKeyFrameClip
+from .filter_boxes import FilterBoxes
+from .formatting import PackTubeInputs
+
+__all__ = ['DecodeFrames', 'FilterBoxes', 'PackTubeInputs', 'SampleKeyFrameClip']

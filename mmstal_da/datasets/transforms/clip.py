@@ -1,0 +1,84 @@
+"""Choosing and decoding the frames around a key frame."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmstal_da.registry import TRANSFORMS
+
+from ..video_reader import VideoError, read_frames
+
+
+@TRANSFORMS.register_module()
+class SampleKeyFrameClip(BaseTransform):
+    """Choose ``clip_len`` frames with the key frame at index ``clip_len // 2``.
+
+    Frames before the first or after the last are that frame again (edge clamping).
+
+    Required keys: ``key_frame`` (1-based), ``total_frames``. Added: ``frame_inds`` (T,) int64,
+    1-based, and ``key_index``.
+
+    Args:
+        clip_len: Frames of the clip, T.
+        frame_interval: Step between them.
+    """
+
+    def __init__(self, clip_len: int = 20, frame_interval: int = 1) -> None:
+        if clip_len < 1 or frame_interval < 1:
+            raise ValueError(
+                f'`clip_len` ({clip_len}) and `frame_interval` ({frame_interval}) are at least 1'
+            )
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+
+    def transform(self, results: dict) -> dict:
+        """Choose the frames."""
+        key_index = self.clip_len // 2
+        offsets = (np.arange(self.clip_len) - key_index) * self.frame_interval
+        frames = results['key_frame'] + offsets
+        results['frame_inds'] = np.clip(frames, 1, results['total_frames'])
+        results['key_index'] = key_index
+        return results
+
+
+@TRANSFORMS.register_module()
+class DecodeFrames(BaseTransform):
+    """Read the frames and bring the boxes to their resolution.
+
+    From here to :class:`PackTubeInputs` boxes are in edge coordinates, in which resizing and
+    flipping (``x -> width - x``) are exact: the last pixel, inclusive, becomes its outer edge.
+
+    Required keys: ``filename``, ``filename_tmpl``, ``frame_inds``, ``height`` and ``width`` of
+    the annotation, and optionally ``gt_bboxes`` (n, 4) in annotation pixels.
+
+    Added or changed keys
+
+    - ``imgs``: list of T (H, W, 3) uint8 RGB arrays;
+    - ``img_shape``: (H, W) as decoded; ``original_shape``: (h, w) of the annotation;
+    - ``scale_factor``: (2,) float32, decoded width and height by the annotation's;
+    - ``gt_bboxes``: (n, 4) float32, in edge coordinates of the decoded frames;
+    - ``gt_areas``: (n,) float32, the boxes' areas in annotation pixels;
+    - ``modality``: ``'RGB'``, which MMAction2's transforms ask for.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Read the frames."""
+        indices = results['frame_inds'].tolist()
+        imgs = read_frames(results['filename'], indices, results['filename_tmpl'])
+        height, width = imgs[0].shape[:2]
+        for index, img in zip(indices, imgs, strict=True):
+            if img.shape[:2] != (height, width):
+                raise VideoError(
+                    f'{results["filename"]}: frame {index} is {img.shape[1]}x{img.shape[0]},'
+                    f' frame {indices[0]} {width}x{height}; all must have one size'
+                )
+        scale = np.array([width / results['width'], height / results['height']], np.float32)
+        results['imgs'] = imgs
+        results['img_shape'] = (height, width)
+        results['original_shape'] = (results['height'], results['width'])
+        results['scale_factor'] = scale
+        results['modality'] = 'RGB'
+        if 'gt_bboxes' in results:
+            edges = results['gt_bboxes'] + np.array([0, 0, 1, 1], np.float32)
+            results['gt_areas'] = (edges[:, 2:] - edges[:, :2]).prod(1)
+            results['gt_bboxes'] = edges * np.tile(scale, 2)
+        return results

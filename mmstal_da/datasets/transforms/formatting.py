@@ -1,0 +1,53 @@
+"""From the pipeline's dict to what the model takes."""
+
+import numpy as np
+import torch
+from mmaction.structures import ActionDataSample
+from mmcv.transforms import BaseTransform
+from mmengine.structures import InstanceData
+
+from mmstal_da.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackTubeInputs(BaseTransform):
+    """Pack a clip and what is known about it.
+
+    Gives ``dict(inputs, data_samples)``
+
+    - ``inputs``: (3, T, H, W) uint8 tensor, RGB;
+    - ``data_samples``: an ``ActionDataSample`` with, if the clip has labels,
+      ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64;
+    - its metainfo: ``video_name``, ``key_frame`` (1-based), ``key_index`` (of the key frame in
+      the clip), ``img_shape`` (H, W), ``ori_shape`` (h, w) of the annotation, ``scale_factor``
+      (width, height) and ``flip``.
+
+    Boxes are in the pixels of ``inputs``. Without crop and flip
+    ``box of the annotation * scale_factor = box of the input`` for all four coordinates: the
+    edge coordinates of :class:`DecodeFrames` are turned back, x2 to the scaled last pixel. So a
+    prediction divided by ``scale_factor`` is in the convention of the annotation.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Pack."""
+        clip = np.stack(results['imgs'])  # (T, H, W, 3)
+        scale = np.asarray(results['scale_factor'], np.float32)
+        sample = ActionDataSample(
+            metainfo=dict(
+                video_name=results['video_name'],
+                key_frame=results['key_frame'],
+                key_index=results['key_index'],
+                img_shape=tuple(clip.shape[1:3]),
+                ori_shape=tuple(results['original_shape']),
+                scale_factor=tuple(scale.tolist()),
+                flip=bool(results.get('flip', False)),
+            )
+        )
+        if 'gt_bboxes' in results:
+            boxes = results['gt_bboxes'].astype(np.float32)
+            boxes[:, 2:] -= scale  # a new array: astype copied
+            sample.gt_instances = InstanceData(
+                bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(results['gt_labels'])
+            )
+        inputs = torch.from_numpy(clip).permute(3, 0, 1, 2).contiguous()
+        return dict(inputs=inputs, data_samples=sample)

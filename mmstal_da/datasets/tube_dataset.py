@@ -1,0 +1,153 @@
+"""Key frames of annotated or unlabelled videos, as MMEngine dataset."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from mmstal_da.registry import DATASETS
+
+from .annotation import load_annotation
+from .draws import seeded
+from .selection import boxes_by_frame, class_labels, select_videos
+
+
+@DATASETS.register_module()
+class ActionTubeDataset(BaseDataset):
+    """One sample per key frame of the videos of one split.
+
+    Which frames are key frames:
+
+    ========== ==================== ==========================================================
+    labelled   training             frames with a box of the kept classes
+    labelled   test                 the same, or with ``background_frames`` every frame of
+                                    every video that has such a box
+    unlabelled training and test    every frame of every video
+    ========== ==================== ==========================================================
+
+    The pipeline receives a dict with
+
+    - ``video_name``; ``filename``, the path of the video or of the folder of images;
+      ``filename_tmpl`` (None for a video file); ``total_frames``; ``key_frame`` (1-based);
+      ``height`` and ``width`` that boxes refer to; ``fps`` (or None);
+    - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
+      inclusive, and ``gt_labels`` (n,) int64.
+
+    Args:
+        ann_file: Annotation file, relative to ``data_root``
+            (see :mod:`mmstal_da.datasets.annotation`).
+        split: Name of a split in the file.
+        pipeline: Transforms.
+        data_root: Folder that ``ann_file`` and ``data_prefix`` are relative to.
+        data_prefix: Folder that the videos' paths are relative to.
+        classes: The model's classes in label order; other tubes are left out. None takes all
+            classes of the file.
+        class_map: Class of the file -> class of the model; names not given stay as they are.
+        labelled: False never reads the tubes. ``classes`` is then a mere name list and
+            ``class_map`` is not used.
+        videos: Shell patterns on video names, a choice that needs no labels.
+        background_frames: At test, also frames without a box.
+        key_frame_stride: Keep every so many-th key frame of each video.
+        test_mode: Test instead of training.
+        **kwargs: ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch`` and ``metainfo``
+            of :class:`mmengine.dataset.BaseDataset`.
+
+    Raises:
+        ValueError: Classes or patterns that fit nothing, or no key frame at all.
+    """
+
+    METAINFO = dict(classes=())
+
+    def __init__(
+        self,
+        ann_file: str,
+        split: str,
+        pipeline: Sequence[dict | Callable] = (),
+        data_root: str = '',
+        data_prefix: str = '',
+        classes: Sequence[str] | None = None,
+        class_map: Mapping[str, str] | None = None,
+        labelled: bool = True,
+        videos: Sequence[str] | None = None,
+        background_frames: bool = False,
+        key_frame_stride: int = 1,
+        test_mode: bool = False,
+        **kwargs,
+    ) -> None:
+        if background_frames and labelled and not test_mode:
+            raise ValueError(
+                f'{ann_file}: background frames are evaluated, never trained on;'
+                ' set `background_frames` only with `test_mode`'
+            )
+        if key_frame_stride < 1:
+            raise ValueError(f'`key_frame_stride` is at least 1, not {key_frame_stride}')
+        self.split = split
+        self.classes = None if classes is None else tuple(classes)
+        self.class_map = class_map
+        self.labelled = labelled
+        self.videos = videos
+        self.background_frames = background_frames
+        self.key_frame_stride = key_frame_stride
+        # MMAction2's ColorJitter draws the order of its operations when it is built: from a
+        # state of its own, so that equal configs mean equal samples
+        with seeded(0):
+            super().__init__(
+                ann_file=ann_file,
+                data_root=data_root,
+                data_prefix=dict(video=data_prefix),
+                pipeline=list(pipeline),
+                test_mode=test_mode,
+                **kwargs,
+            )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file; one small dict per key frame."""
+        annotation = load_annotation(self.ann_file, with_tubes=self.labelled)
+        names = select_videos(annotation, self.split, self.videos)
+        if self.labelled:
+            classes, labels = class_labels(annotation.classes, self.classes, self.class_map)
+            self._metainfo['classes'] = tuple(classes)
+        else:
+            labels = {}
+            self._metainfo['classes'] = self.classes or ()
+        self._videos = {name: annotation.videos[name] for name in names}
+        self._boxes = {}
+        data_list = []
+        for name in names:
+            frames = np.arange(1, annotation.videos[name].num_frames + 1)
+            if self.labelled:
+                self._boxes[name] = boxes_by_frame(annotation.tubes.get(name, []), labels)
+                annotated = np.unique(self._boxes[name][0])
+                if not (self.background_frames and len(annotated)):
+                    frames = annotated
+            data_list += [
+                dict(video_name=name, key_frame=frame)
+                for frame in frames[:: self.key_frame_stride].tolist()
+            ]
+        if not data_list:
+            raise ValueError(
+                f'{self.ann_file}: split {self.split!r} gives no key frame'
+                + (f' with a box of {sorted(labels)}' if self.labelled else '')
+                + f' ({len(names)} videos chosen); check `split`, `videos` and `classes`'
+            )
+        return data_list
+
+    def get_data_info(self, idx: int) -> dict:
+        """Everything about a sample that the pipeline needs (see the class)."""
+        info = super().get_data_info(idx)
+        video = self._videos[info['video_name']]
+        info.update(
+            filename=os.path.join(self.data_prefix['video'], video.path),
+            filename_tmpl=video.filename_tmpl,
+            total_frames=video.num_frames,
+            height=video.height,
+            width=video.width,
+            fps=video.fps,
+        )
+        if self.labelled:
+            frames, boxes, labels = self._boxes[info['video_name']]
+            first, last = np.searchsorted(frames, [info['key_frame'], info['key_frame'] + 1])
+            info['gt_bboxes'] = boxes[first:last].copy()
+            info['gt_labels'] = labels[first:last].copy()
+        return info
