@@ -1,3 +1,5 @@
+from .adaptation_weight_hook import AdaptationWeightHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .iteration_seed_hook import IterationSeedHook
 
-__all__ = ['AtomicCheckpointHook']
+__all__ = ['AdaptationWeightHook', 'AtomicCheckpointHook', 'IterationSeedHook']

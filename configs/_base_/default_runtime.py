@@ -1,0 +1,42 @@
+default_scope = 'mmstal_da'
+# lets MMAction2's own tools run these configs too
+custom_imports = dict(
+    imports=[
+        'mmstal_da.registry',
+        'mmstal_da.datasets',
+        'mmstal_da.engine',
+        'mmstal_da.evaluation',
+        'mmstal_da.models',
+        'mmstal_da.visualization',
+    ],
+    allow_failed_imports=False,
+)
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, ignore_last=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # the last checkpoint is the one that is reported: choosing by target scores would use labels
+    checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=2),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+custom_hooks = [
+    # a killed run resumes to the same weights
+    dict(type='IterationSeedHook'),
+    # lambda of Eq. 7 rises as in DANN; does nothing while model.adaptation is None
+    dict(type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0),
+]
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+randomness = dict(seed=0)
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='mmaction.ActionVisualizer', vis_backends=vis_backends)
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,13 @@
+# A quarter of the paper's width, from random weights: the same classes, for a laptop.
+_base_ = './i3d_rpn_r50_scratch.py'
+
+model = dict(
+    backbone=dict(base_channels=16, stem_channels=16),  # C4: 256 channels
+    clip_backbone=dict(width=0.25),  # Mixed_4f: 208 channels
+    rpn_head=dict(in_channels=256, feat_channels=128),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=208),
+        shared_head=dict(width=0.25),  # Mixed_5c: 256 channels
+        bbox_head=dict(in_channels=256),
+    ),
+)

@@ -1,0 +1,21 @@
+# The paper's detector from random weights: every layer trains, batch norm on batch statistics.
+_base_ = './i3d_rpn_r50.py'
+
+model = dict(
+    backbone=dict(
+        frozen_stages=-1,
+        norm_cfg=dict(requires_grad=True),
+        norm_eval=False,
+        init_cfg=None,
+    ),
+    clip_backbone=dict(
+        norm_eval=False,
+        init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv3d'),
+    ),
+    roi_head=dict(
+        shared_head=dict(
+            norm_eval=False,
+            init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv3d'),
+        ),
+    ),
+)

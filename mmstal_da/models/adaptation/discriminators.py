@@ -1,0 +1,116 @@
+"""The three domain discriminators: D_S, D_Timg and D_Tinst of the paper.
+
+Each takes features behind a gradient-reversal layer and returns raw logits; positive says
+"target".
+"""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmstal_da.registry import MODELS
+
+
+@MODELS.register_module()
+class SpatialDiscriminator(BaseModule):
+    """D_S: one logit per image from the key frame's feature map SF(K).
+
+    Stride-2 3x3 convolutions with batch norm, ReLU and dropout, global average, one linear layer
+    **[derived]**: the global discriminator of Strong-Weak DA (Saito et al., CVPR 2019).
+
+    Args:
+        in_channels: Channels of SF(K).
+        channels: Channels after each convolution.
+        dropout: Dropout after each convolution.
+        init_cfg: MMEngine initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1024,
+        channels: Sequence[int] = (512, 128, 128),
+        dropout: float = 0.5,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        layers: list[nn.Module] = []
+        for width in channels:
+            layers += [
+                nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Dropout(dropout),
+            ]
+            in_channels = width
+        self.convs = nn.Sequential(*layers)
+        self.fc = nn.Linear(in_channels, 1)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """``(N, 1024, h, w)`` to logits ``(N, 1)``."""
+        return self.fc(self.convs(feat).mean((2, 3)))
+
+
+@MODELS.register_module()
+class TemporalImageDiscriminator(BaseModule):
+    """D_Timg: a map of logits Q from the pooled clip features TF1(V).
+
+    Two 1x1 convolutions with a ReLU between **[derived]**; the 2D map is the paper's.
+
+    Args:
+        in_channels: Channels of TF1(V).
+        channels: Channels between the convolutions.
+        init_cfg: MMEngine initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 832,
+        channels: int = 512,
+        init_cfg: dict | list | None = dict(type='Normal', layer='Conv2d', std=0.01),
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.conv1 = nn.Conv2d(in_channels, channels, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """``(N, 832, h, w)`` to logits ``(N, 1, h, w)``."""
+        return self.conv2(self.relu(self.conv1(feat)))
+
+
+@MODELS.register_module()
+class TemporalInstanceDiscriminator(BaseModule):
+    """D_Tinst: one logit per proposal from its feature TF2(TF1(V)), before the classifier.
+
+    Three linear layers with ReLU and dropout **[derived]**: the instance discriminator of
+    DA-Faster R-CNN (Chen et al., CVPR 2018).
+
+    Args:
+        in_channels: Channels of the RoI vector.
+        channels: Channels of the hidden layers.
+        dropout: Dropout after each hidden layer.
+        init_cfg: MMEngine initialisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1024,
+        channels: int = 1024,
+        dropout: float = 0.5,
+        init_cfg: dict | list | None = dict(type='Normal', layer='Linear', std=0.01),
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.layers = nn.Sequential(
+            nn.Linear(in_channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(channels, 1),
+        )
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """``(R, 1024)`` to logits ``(R, 1)``; R may be 0."""
+        return self.layers(feat)

@@ -1,0 +1,145 @@
+"""The three adaptation modules together: L_adv of Eq. 6 and its weight lambda of Eq. 7."""
+
+import math
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmstal_da.registry import MODELS
+
+from .functional import REDUCTIONS, domain_accuracy, grad_reverse
+
+LAMBDA_MODES = ('loss_weight', 'grl_coefficient')
+
+
+@MODELS.register_module()
+class DomainAdaptation(BaseModule):
+    """Discriminators behind gradient-reversal layers; every one of them is off by default.
+
+    Args:
+        spatial: D_S on SF(K). A discriminator's config with a key ``loss``.
+        temporal_image: D_Timg on TF1(V). Likewise.
+        temporal_instance: D_Tinst on the TF2 vectors of the proposals. Likewise.
+        spatial_reduction: ``'mean'`` or ``'sum'`` (Eq. 4 to the letter) over the map of D_Timg.
+        instance_reduction: ``'mean'`` or ``'sum'`` (Eq. 5) over the proposals of an image.
+        lambda_mode: ``'loss_weight'`` multiplies the losses by lambda, which also scales what
+            the discriminators learn (Eq. 7). ``'grl_coefficient'`` multiplies only the reversed
+            gradient by lambda, and the discriminators learn at full rate (DANN).
+        weight: lambda. :class:`AdaptationWeightHook` sets it before every iteration.
+        num_proposals: Proposals per image that D_Tinst sees, the best by objectness, chosen the
+            same way on both domains **[derived]**: were the source's the sampled RoIs, with
+            their share of positives, the discriminator could tell the sampling instead of the
+            domain.
+        init_cfg: MMEngine initialisation.
+
+    Raises:
+        ValueError: If no module is on, or a key is out of range.
+    """
+
+    def __init__(
+        self,
+        spatial: dict | None = None,
+        temporal_image: dict | None = None,
+        temporal_instance: dict | None = None,
+        spatial_reduction: str = 'mean',
+        instance_reduction: str = 'mean',
+        lambda_mode: str = 'loss_weight',
+        weight: float = 0.1,
+        num_proposals: int = 64,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if spatial is None and temporal_image is None and temporal_instance is None:
+            raise ValueError(
+                'DomainAdaptation: no module is on; give spatial, temporal_image or '
+                'temporal_instance, or set adaptation=None for the plain detector'
+            )
+        for key, value in (('spatial', spatial_reduction), ('instance', instance_reduction)):
+            if value not in REDUCTIONS:
+                raise ValueError(f'{key}_reduction is one of {REDUCTIONS}, not {value!r}')
+        if lambda_mode not in LAMBDA_MODES:
+            raise ValueError(f'lambda_mode is one of {LAMBDA_MODES}, not {lambda_mode!r}')
+        self.spatial, self.spatial_loss = self._build('spatial', spatial)
+        self.temporal_image, self.temporal_image_loss = self._build(
+            'temporal_image', temporal_image
+        )
+        self.temporal_instance, self.temporal_instance_loss = self._build(
+            'temporal_instance', temporal_instance
+        )
+        self.spatial_reduction = spatial_reduction
+        self.instance_reduction = instance_reduction
+        self.lambda_mode = lambda_mode
+        self.weight = weight
+        self.num_proposals = num_proposals
+
+    @staticmethod
+    def _build(name: str, cfg: dict | None) -> tuple:
+        """A discriminator and its loss."""
+        if cfg is None:
+            return None, None
+        cfg = dict(cfg)
+        if 'loss' not in cfg:
+            raise ValueError(f"adaptation.{name} lacks the key 'loss', e.g. DomainBCELoss")
+        loss = MODELS.build(cfg.pop('loss'))
+        return MODELS.build(cfg), loss
+
+    @property
+    def needs_instances(self) -> bool:
+        """Whether proposals must be passed through TF2 for D_Tinst."""
+        return self.temporal_instance is not None
+
+    def forward(
+        self,
+        spatial: Tensor,
+        temporal: Tensor,
+        domains: Tensor,
+        instances: Tensor | None = None,
+        image_index: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The adversarial losses of a joint batch.
+
+        Args:
+            spatial: SF(K), ``(N, 1024, h, w)``.
+            temporal: TF1(V), ``(N, 832, h, w)``.
+            domains: ``(N,)``, 0 source, 1 target.
+            instances: TF2 vectors of the proposals, ``(R, 1024)``; with ``needs_instances``.
+            image_index: ``(R,)``, the image of each proposal.
+            valid: ``(N, 1, h, w)``, False where the map is padding; those cells do not count.
+
+        Returns:
+            ``loss_da_spatial``, ``loss_da_timg``, ``loss_da_tinst`` of the modules that are on;
+            each one's accuracy per domain (``acc_da_spatial_source``, …) and ``da_lambda``.
+        """
+        if not math.isfinite(self.weight) or self.weight < 0:
+            raise ValueError(f'the adaptation weight must be finite and >= 0, got {self.weight}')
+        as_loss = self.lambda_mode == 'loss_weight'
+        scale, coeff = (self.weight, 1.0) if as_loss else (1.0, self.weight)
+        out: dict[str, Tensor] = {}
+
+        def add(name: str, logits: Tensor, loss: Tensor, index: Tensor | None = None) -> None:
+            out[f'loss_da_{name}'] = scale * loss
+            for domain, accuracy in domain_accuracy(logits, domains, index).items():
+                out[f'acc_da_{name}_{domain}'] = accuracy
+
+        if self.spatial is not None:
+            logits = self.spatial(grad_reverse(spatial, coeff))
+            add('spatial', logits, self.spatial_loss(logits, domains))
+        if self.temporal_image is not None:
+            logits = self.temporal_image(grad_reverse(temporal, coeff))
+            loss = self.temporal_image_loss(
+                logits, domains, map_reduction=self.spatial_reduction, mask=valid
+            )
+            add('timg', logits, loss)
+        if self.temporal_instance is not None:
+            logits = self.temporal_instance(grad_reverse(instances, coeff))
+            loss = self.temporal_instance_loss(
+                logits,
+                domains,
+                map_reduction=self.instance_reduction,
+                image_index=image_index,
+            )
+            add('tinst', logits, loss, image_index)
+        out['da_lambda'] = spatial.new_tensor(self.weight, dtype=torch.float32)
+        return out

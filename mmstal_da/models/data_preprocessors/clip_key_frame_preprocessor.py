@@ -1,0 +1,114 @@
+"""One uint8 clip in, the inputs of both backbones out."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from mmstal_da.registry import MODELS
+
+# domain -> metainfo `domain`; the order in which a joint batch is laid out
+DOMAINS = {'source': 0, 'target': 1}
+
+
+@MODELS.register_module()
+class ClipKeyFramePreprocessor(BaseDataPreprocessor):
+    """Makes I3D's clip and ResNet's key frame from one uint8 clip, moved to the device once.
+
+    Takes a plain batch or a dual-domain batch::
+
+        {'inputs': [clip, …], 'data_samples': [sample, …]}
+        {'source': {'inputs': …, 'data_samples': …}, 'target': {'inputs': …, 'data_samples': …}}
+
+    where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the key
+    frame's place in the clip. A dual-domain batch becomes **one** joint batch, source first;
+    every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
+
+    Args:
+        clip_mean: Subtracted from the clip, per RGB channel.
+        clip_std: Divides the clip. The defaults map [0, 255] to [-1, 1], as I3D was trained.
+        key_mean: Subtracted from the key frame, in the order the backbone reads.
+        key_std: Divides the key frame.
+        key_bgr: Whether the key frame's backbone reads BGR (caffe weights); else RGB.
+        pad_size_divisor: Height and width are padded at the bottom and right, with the mean, to
+            a multiple of this.
+        non_blocking: Copy to the device asynchronously.
+    """
+
+    def __init__(
+        self,
+        clip_mean: Sequence[float] = (127.5, 127.5, 127.5),
+        clip_std: Sequence[float] = (127.5, 127.5, 127.5),
+        key_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        key_std: Sequence[float] = (58.395, 57.12, 57.375),
+        key_bgr: bool = False,
+        pad_size_divisor: int = 16,
+        non_blocking: bool = False,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        for name, values in dict(
+            clip_mean=clip_mean, clip_std=clip_std, key_mean=key_mean, key_std=key_std
+        ).items():
+            if len(values) != 3:
+                raise ValueError(f'{name} has one value per channel (3), got {values}')
+            shape = (-1, 1, 1, 1) if name.startswith('clip') else (-1, 1, 1)
+            buffer = torch.tensor(values, dtype=torch.float32).view(shape)
+            self.register_buffer(name, buffer, persistent=False)
+        self.key_bgr = key_bgr
+        self.pad_size_divisor = pad_size_divisor
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Normalise, pad and stack.
+
+        Args:
+            data: A plain or a dual-domain batch.
+            training: Unused; MMEngine passes it.
+
+        Returns:
+            ``inputs`` = ``{'clip': (N, 3, T, H, W), 'key_frame': (N, 3, H, W)}`` in float32 and
+            ``data_samples``, a list of N.
+
+        Raises:
+            ValueError: If a batch is empty, or clips differ in length or type.
+        """
+        data = self.cast_data(data)
+        if 'inputs' in data:
+            data = {'source': data}
+        clips: list[Tensor] = []
+        samples: list = []
+        for name in DOMAINS:
+            for clip, sample in zip(*self._part(data, name), strict=True):
+                sample.set_metainfo(dict(domain=DOMAINS[name]))
+                clips.append(clip)
+                samples.append(sample)
+        if not clips:
+            raise ValueError('an empty batch reached the preprocessor')
+        return dict(inputs=self._normalise(clips, samples), data_samples=samples)
+
+    @staticmethod
+    def _part(data: dict, name: str) -> tuple[list, list]:
+        part = data.get(name)
+        return ([], []) if part is None else (list(part['inputs']), list(part['data_samples']))
+
+    def _normalise(self, clips: list[Tensor], samples: list) -> dict[str, Tensor]:
+        lengths = {clip.shape[1] for clip in clips}
+        if len(lengths) != 1 or any(clip.dtype != torch.uint8 for clip in clips):
+            raise ValueError(
+                'the clips of a batch must be uint8 (3, T, H, W) of one T, got '
+                f'{[(str(clip.dtype), tuple(clip.shape)) for clip in clips]}'
+            )
+        divisor = self.pad_size_divisor
+        height, width = (
+            -(-max(clip.shape[axis] for clip in clips) // divisor) * divisor for axis in (2, 3)
+        )
+        batch_clip, batch_key = [], []
+        for clip, sample in zip(clips, samples, strict=True):
+            pad = (0, width - clip.shape[3], 0, height - clip.shape[2])
+            key = clip[:, sample.metainfo['key_index']].float()
+            key = key.flip(0) if self.key_bgr else key
+            batch_key.append(F.pad((key - self.key_mean) / self.key_std, pad))
+            batch_clip.append(F.pad((clip.float() - self.clip_mean) / self.clip_std, pad))
+            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
+        return dict(clip=torch.stack(batch_clip), key_frame=torch.stack(batch_key))

@@ -1,0 +1,3 @@
+from .action_tube_detector import ActionTubeDetector
+
+__all__ = ['ActionTubeDetector']

@@ -1,0 +1,58 @@
+"""mmdet's RoI head on the clip's features, with the RoI vectors in reach of an adaptation module."""
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor
+
+from mmstal_da.registry import MODELS
+
+
+@MODELS.register_module()
+class ActionRoIHead(StandardRoIHead):
+    """RoIAlign on TF1(V), TF2 as the shared head, classifier and box deltas.
+
+    What mmdet's head does not have: the vectors of arbitrary proposals, for D_Tinst, and mixed
+    precision that keeps RoIAlign, classifier and losses in float32 while TF2 runs as autocast
+    says.
+    """
+
+    def roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+        """TF2 of the pooled RoIs.
+
+        Args:
+            x: One feature map ``(N, 832, h, w)`` in a tuple.
+            rois: ``(R, 5)``: image index, x1, y1, x2, y2 in input pixels.
+
+        Returns:
+            ``(R, 1024, 7, 7)`` in float32.
+        """
+        with torch.autocast(x[0].device.type, enabled=False):
+            maps = tuple(level.float() for level in x[: self.bbox_roi_extractor.num_inputs])
+            feats = self.bbox_roi_extractor(maps, rois.float())
+        return self.shared_head(feats).float() if self.with_shared_head else feats
+
+    def instance_features(
+        self, x: tuple[Tensor], proposals: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The vector of every proposal, as the classifier would get it.
+
+        Args:
+            x: One feature map ``(N, 832, h, w)`` in a tuple.
+            proposals: N tensors ``(k_i, 4)`` in input pixels; k_i may be 0.
+
+        Returns:
+            ``(R, 1024)`` vectors and ``(R,)`` image indices.
+        """
+        rois = bbox2roi(proposals)
+        if rois.shape[0]:
+            feats = self.roi_features(x, rois).mean((2, 3))
+        else:
+            feats = x[0].new_zeros((0, self.bbox_head.in_channels), dtype=torch.float32)
+        return feats, rois[:, 0].long()
+
+    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
+        bbox_feats = self.roi_features(x, rois)
+        with torch.autocast(bbox_feats.device.type, enabled=False):
+            cls_score, bbox_pred = self.bbox_head(bbox_feats)
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats)

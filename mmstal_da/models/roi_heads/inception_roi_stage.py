@@ -1,0 +1,56 @@
+"""TF2: the last Inception modules of I3D, on RoI features."""
+
+from mmstal_da.registry import MODELS
+from torch import Tensor
+
+from ..backbones.inception_i3d import ENDPOINTS, EndpointSequence, endpoint_channels
+
+
+@MODELS.register_module()
+class InceptionRoIStage(EndpointSequence):
+    """The rest of I3D after the backbone's endpoint, applied to pooled RoIs (TF2 of the paper).
+
+    Time has been averaged away before RoI pooling, so the kernels over time act on a length-1
+    axis **[derived]**: their centre slices are applied in two dimensions. Parameter names are the
+    public port's (``Mixed_5b.b0.conv3d.weight``, …), so the file that initialises the backbone
+    initialises this stage too.
+
+    Args:
+        after: The endpoint the RoI features come from.
+        end_point: The last endpoint of the stage.
+        width: Multiplier of every layer's channels; as the backbone's.
+        skip: Endpoints left out. The default drops the pooling: RoIAlign gives 7 x 7 already
+            **[derived]**.
+        norm_eval: Keep batch norm on its running statistics in training.
+        init_cfg: MMEngine initialisation.
+    """
+
+    def __init__(
+        self,
+        after: str = 'Mixed_4f',
+        end_point: str = 'Mixed_5c',
+        width: float = 1.0,
+        skip: tuple[str, ...] = ('MaxPool3d_5a_2x2',),
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        in_channels = endpoint_channels(after, width)
+        names = list(ENDPOINTS)
+        if end_point not in names[names.index(after) + 1 :]:
+            raise ValueError(
+                f'InceptionRoIStage: no endpoint {end_point!r} after {after!r}; there are '
+                f'{", ".join(names[names.index(after) + 1 :])}'
+            )
+        stage = names[names.index(after) + 1 : names.index(end_point) + 1]
+        super().__init__(
+            [name for name in stage if name not in skip],
+            in_channels,
+            width,
+            norm_eval,
+            init_cfg=init_cfg,
+        )
+        self.out_channels = endpoint_channels(end_point, width)
+
+    def forward(self, roi_feats: Tensor) -> Tensor:
+        """``(R, 832, 7, 7)`` RoI features to ``(R, 1024, 7, 7)``."""
+        return self.run_endpoints(roi_feats)

@@ -1,0 +1,100 @@
+"""Small models and batches of the real classes."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+
+from mmstal_da.registry import MODELS
+from mmstal_da.utils.setup_env import register_all_modules
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
+
+def module_configs() -> dict:
+    """The three modules of configs/_base_/adaptation, small."""
+    modules = Config.fromfile(CONFIGS / '_base_/adaptation/modules.py')
+    modules.spatial.channels = (16, 8)
+    modules.temporal_image.channels = 16
+    modules.temporal_instance.channels = 16
+    return {k: modules[k].to_dict() for k in ('spatial', 'temporal_image', 'temporal_instance')}
+
+
+def build_detector(adaptation: dict | None = None, seed: int = 0, **changes):
+    """The narrow detector of the configs, narrower still, with 3 classes."""
+    register_all_modules()
+    config = Config.fromfile(CONFIGS / '_base_/models/i3d_rpn_r50_narrow.py')
+    config.merge_from_dict(
+        {
+            'model.backbone.base_channels': 8,
+            'model.backbone.stem_channels': 8,
+            'model.clip_backbone.width': 0.1,
+            'model.rpn_head.in_channels': 128,
+            'model.rpn_head.feat_channels': 16,
+            'model.rpn_head.anchor_generator.scales': [1, 2, 4],
+            'model.roi_head.bbox_roi_extractor.out_channels': 84,
+            'model.roi_head.shared_head.width': 0.1,
+            'model.roi_head.bbox_head.in_channels': 102,
+            'model.roi_head.bbox_head.num_classes': 3,
+            **{f'model.{key}': value for key, value in changes.items()},
+        }
+    )
+    model = config.model
+    if adaptation is not None:
+        model['adaptation'] = adaptation
+    torch.manual_seed(seed)
+    detector = MODELS.build(model)
+    detector.init_weights()
+    return detector.train()  # puts kept batch norm into eval, as the runner does
+
+
+def packed(rng: np.random.Generator, size=(48, 64), length=8, labels=True) -> dict:
+    """One item as the pipeline packs it: a random clip with one box."""
+    height, width = size
+    sample = ActionDataSample()
+    if labels:
+        box = [4 + rng.uniform(0, 8), 6 + rng.uniform(0, 8), width - 8, height - 4]
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([box]), labels=torch.tensor([int(rng.integers(3))])
+        )
+    sample.set_metainfo(
+        dict(
+            video_name='v',
+            key_frame=1,
+            key_index=length // 2,
+            img_shape=(height, width),
+            ori_shape=(2 * height, 2 * width),
+            scale_factor=(0.5, 0.5),
+        )
+    )
+    clip = torch.from_numpy(rng.integers(0, 256, (3, length, height, width), dtype=np.uint8))
+    return dict(inputs=clip, data_samples=sample)
+
+
+def collate(items: list[dict]) -> dict:
+    """As MMEngine's pseudo_collate."""
+    return {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
+
+
+def plain_batch(seed: int = 0, n: int = 2, **kwargs) -> dict:
+    """A labelled batch."""
+    rng = np.random.default_rng(seed)
+    return collate([packed(rng, **kwargs) for _ in range(n)])
+
+
+def dual_batch(seed: int = 0, n: int = 2, target_labels: bool = False, **kwargs) -> dict:
+    """A labelled source batch, equal to ``plain_batch``'s of the seed, and a target batch."""
+    rng = np.random.default_rng(seed + 1000)
+    target = collate([packed(rng, labels=target_labels, **kwargs) for _ in range(n)])
+    return dict(source=plain_batch(seed, n, **kwargs), target=target)
+
+
+def losses_of(detector, batch: dict, seed: int = 0) -> dict:
+    """The detector's losses on a batch, with the samplers' randomness fixed."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    data = detector.data_preprocessor(batch, True)
+    return detector(**data, mode='loss')

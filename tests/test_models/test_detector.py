@@ -1,0 +1,179 @@
+"""The detector: what its losses depend on, and what they do not."""
+
+import numpy as np
+import pytest
+import torch
+from model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
+
+DET_LOSSES = ['loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox']
+DA_LOSSES = ['loss_da_spatial', 'loss_da_timg', 'loss_da_tinst']
+
+
+def total(losses: dict) -> torch.Tensor:
+    values = [v for k, v in losses.items() if 'loss' in k]
+    return sum(v.sum() if torch.is_tensor(v) else sum(x.sum() for x in v) for v in values)
+
+
+def as_number(value) -> float:
+    return float(value if torch.is_tensor(value) else sum(value))
+
+
+def test_all_modules_off_is_the_plain_detector_to_the_last_bit():
+    plain = losses_of(build_detector(), plain_batch())
+    off = losses_of(build_detector(adaptation=None), dual_batch())
+    assert set(DET_LOSSES) <= set(plain) and plain.keys() == off.keys()
+    for key in plain:
+        assert as_number(plain[key]) == as_number(off[key]), key
+
+
+def test_adaptation_with_fixed_statistics_leaves_the_detection_losses_alone():
+    """With batch norm kept, L_act of a joint batch is L_act of its source."""
+    kept = {
+        'backbone.norm_eval': True,
+        'clip_backbone.norm_eval': True,
+        'roi_head.shared_head.norm_eval': True,
+    }
+    detector, adapted = build_detector(**kept), build_detector(module_configs(), **kept)
+    adapted.load_state_dict(detector.state_dict(), strict=False)
+    plain, joint = losses_of(detector, plain_batch()), losses_of(adapted, dual_batch())
+    for key in DET_LOSSES:
+        assert as_number(joint[key]) == pytest.approx(as_number(plain[key]), rel=1e-4), key
+
+
+@pytest.mark.parametrize('names', [[0], [1], [2], [0, 1], [0, 2], [0, 1, 2]])
+def test_each_module_by_itself(names):
+    keys = ['spatial', 'temporal_image', 'temporal_instance']
+    adaptation = {k: v for i, (k, v) in enumerate(module_configs().items()) if i in names}
+    assert set(adaptation) == {keys[i] for i in names}
+    losses = losses_of(build_detector(adaptation), dual_batch())
+    assert {k for k in losses if k.startswith('loss_da')} == {DA_LOSSES[i] for i in names}
+    total(losses).backward()
+
+
+def test_target_labels_never_reach_a_loss():
+    detector = build_detector(module_configs())
+    losses = []
+    for labels in (False, True):
+        batch = dual_batch(target_labels=labels)
+        if not labels:  # the same pixels; labels draw from the same generator
+            pixels = dual_batch(target_labels=True)['target']['inputs']
+            batch['target']['inputs'] = pixels
+        losses.append(losses_of(detector, batch))
+    changed = dual_batch(target_labels=True)
+    for sample in changed['target']['data_samples']:
+        sample.gt_instances.bboxes += 7
+        sample.gt_instances.labels[:] = 1
+    losses.append(losses_of(detector, changed))
+    for other in losses[1:]:
+        assert losses[0].keys() == other.keys()
+        for key in other:
+            assert as_number(losses[0][key]) == as_number(other[key]), key
+
+
+def test_no_gradient_of_the_detection_losses_reaches_the_target():
+    kept = {'backbone.norm_eval': True, 'clip_backbone.norm_eval': True}
+    detector = build_detector(module_configs(), **kept)
+    data = detector.data_preprocessor(dual_batch(), True)
+    for value in data['inputs'].values():
+        value.requires_grad_()
+    losses = detector(**data, mode='loss')
+    total({k: v for k, v in losses.items() if k in DET_LOSSES}).backward(retain_graph=True)
+    for value in data['inputs'].values():
+        assert value.grad[:2].abs().sum() > 0 and not value.grad[2:].any()
+        value.grad = None
+    total({k: v for k, v in losses.items() if k in DA_LOSSES}).backward()
+    for value in data['inputs'].values():
+        assert value.grad[2:].abs().sum() > 0
+
+
+def test_every_discriminator_parameter_gets_a_gradient_without_any_proposal():
+    detector = build_detector(module_configs())
+    detector.adaptation.num_proposals = 0
+    total(losses_of(detector, dual_batch())).backward()
+    for name, parameter in detector.adaptation.named_parameters():
+        assert parameter.grad is not None, name
+
+
+@pytest.mark.parametrize('mode', ['loss_weight', 'grl_coefficient'])
+def test_lambda_as_loss_weight_or_as_grl_coefficient(mode):
+    """Twice lambda: the features' gradient doubles; the discriminator's only as loss weight."""
+    gradients = {}
+    for weight in (0.1, 0.2):
+        detector = build_detector(dict(lambda_mode=mode, **module_configs()))
+        detector.adaptation.weight = weight
+        losses = losses_of(detector, dual_batch())
+        total({k: v for k, v in losses.items() if k in DA_LOSSES}).backward()
+        assert losses['da_lambda'].item() == pytest.approx(weight)
+        gradients[weight] = (
+            detector.adaptation.temporal_image.conv1.weight.grad,
+            detector.clip_backbone.Mixed_3b.b0.conv3d.weight.grad,
+        )
+    own, features = (gradients[0.2][i].norm() / gradients[0.1][i].norm() for i in range(2))
+    assert features.item() == pytest.approx(2, rel=1e-3)
+    assert own.item() == pytest.approx(2 if mode == 'loss_weight' else 1, rel=1e-3)
+
+
+def test_features_get_the_reversed_gradient_of_their_discriminator():
+    """d L_da / d features behind the GRL is minus the gradient without it."""
+    detector = build_detector(module_configs())
+    adaptation = detector.adaptation.eval()
+    adaptation.weight = 1.0
+    feat = torch.randn(4, 84, 3, 4, requires_grad=True)
+    domains = torch.tensor([0, 0, 1, 1])
+    args = (torch.randn(4, 128, 3, 4), feat, domains, torch.randn(4, 102), torch.arange(4))
+    adaptation(*args)['loss_da_timg'].backward()
+    behind = feat.grad.clone()
+    feat.grad = None
+    adaptation.temporal_image_loss(adaptation.temporal_image(feat), domains).backward()
+    torch.testing.assert_close(behind, -feat.grad)
+
+
+def test_predicts_any_batch_size_and_clip_length_in_original_pixels():
+    detector = build_detector(**{'test_cfg.rcnn.score_thr': 0.0}).eval()
+    for n, length in ((1, 1), (3, 8), (2, 5)):
+        data = detector.data_preprocessor(plain_batch(n=n, length=length), False)
+        with torch.no_grad():
+            results = detector(**data, mode='predict')
+        assert len(results) == n
+        for sample in results:
+            found = sample.pred_instances
+            assert len(found) > 0 and found.labels.max() < 3
+            # the input is half the original: boxes reach beyond it, not beyond the original
+            assert found.bboxes[:, 0::2].max() > 64 and found.bboxes[:, 0::2].max() <= 128
+            assert found.bboxes[:, 1::2].max() <= 96 and found.bboxes.min() >= 0
+
+
+def test_prediction_does_not_depend_on_the_rest_of_the_batch():
+    detector = build_detector(**{'test_cfg.rcnn.score_thr': 0.0}).eval()
+    batch = plain_batch(n=3)
+    together = detector.data_preprocessor(batch, False)
+    with torch.no_grad():
+        together = [s.pred_instances.scores for s in detector(**together, mode='predict')]
+        for i, scores in enumerate(together):
+            alone = {k: [v[i]] for k, v in plain_batch(n=3).items()}
+            alone = detector(**detector.data_preprocessor(alone, False), mode='predict')
+            torch.testing.assert_close(alone[0].pred_instances.scores, scores)
+
+
+def test_the_preprocessor_makes_both_inputs_from_one_clip():
+    detector = build_detector()
+    batch = dual_batch(size=(40, 60))
+    clip, key = batch['target']['inputs'][1].clone(), 4
+    out = detector.data_preprocessor(batch, True)
+    inputs = out['inputs']
+    assert inputs['clip'].shape == (4, 3, 8, 48, 64)
+    expected = clip.numpy().astype(np.float32) / 127.5 - 1
+    np.testing.assert_allclose(inputs['clip'][3, :, :, :40, :60].numpy(), expected, atol=1e-6)
+    assert not inputs['clip'][:, :, :, 40:].any() and not inputs['key_frame'][..., 60:].any()
+    mean = np.array([123.675, 116.28, 103.53], np.float32)[:, None, None]
+    std = np.array([58.395, 57.12, 57.375], np.float32)[:, None, None]
+    expected = (clip[:, key].numpy() - mean) / std
+    np.testing.assert_allclose(inputs['key_frame'][3, :, :40, :60], expected, atol=1e-5)
+    assert [s.metainfo['domain'] for s in out['data_samples']] == [0, 0, 1, 1]
+
+
+def test_adaptation_on_a_plain_batch_is_refused():
+    with pytest.raises(ValueError, match='DualDomainDataset'):
+        losses_of(build_detector(module_configs()), plain_batch())
+    with pytest.raises(ValueError, match='no module is on'):
+        build_detector(dict(lambda_mode='loss_weight'))

@@ -1,0 +1,61 @@
+"""Weights load whole or not at all."""
+
+import pytest
+import torch
+
+from mmstal_da.models.backbones import InceptionI3D
+from mmstal_da.models.roi_heads import InceptionRoIStage
+
+
+@pytest.fixture()
+def whole(tmp_path):
+    """A checkpoint of a whole network in the public port's names."""
+    torch.manual_seed(0)
+    state = InceptionI3D(end_point='Logits', num_classes=7, width=0.1).state_dict()
+    torch.save(state, tmp_path / 'i3d.pt')
+    return tmp_path / 'i3d.pt', state
+
+
+def init_cfg(path, *unused):
+    return dict(type='StrictPretrained', checkpoint=str(path), unused=unused)
+
+
+def test_one_file_fills_backbone_and_roi_stage(whole):
+    path, state = whole
+    backbone = InceptionI3D(width=0.1, init_cfg=init_cfg(path, 'Mixed_5', 'logits.'))
+    backbone.init_weights()
+    stage = InceptionRoIStage(
+        width=0.1, init_cfg=init_cfg(path, 'Conv3d_', 'Mixed_3', 'Mixed_4', 'logits.')
+    )
+    stage.init_weights()
+    for module in (backbone, stage):
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, state[key]), key
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda s: s.pop('Mixed_4f.b0.bn.bias'), 'missing: Mixed_4f.b0.bn.bias'),
+        (lambda s: s.update(extra=torch.zeros(1)), 'unexpected: extra'),
+        (
+            lambda s: s.update({'Mixed_4f.b0.bn.bias': torch.zeros(2)}),
+            r'shape of Mixed_4f.b0.bn.bias: \(2,\) in the checkpoint',
+        ),
+    ],
+)
+def test_a_key_that_does_not_fit_is_listed_and_nothing_is_loaded(whole, change, words):
+    path, state = whole
+    change(state)
+    torch.save(state, path)
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(path, 'Mixed_5', 'logits.'))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(RuntimeError, match=words):
+        net.init_weights()
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+def test_a_missing_file_is_named(tmp_path):
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(tmp_path / 'nowhere.pt'))
+    with pytest.raises(FileNotFoundError, match='nowhere.pt.*download it'):
+        net.init_weights()
