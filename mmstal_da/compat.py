@@ -6,6 +6,7 @@ condition itself where it can, and changes nothing where upstream is whole. Appl
 harmless.
 """
 
+import functools
 import importlib.machinery
 import importlib.util
 import pickle
@@ -125,8 +126,40 @@ def _statistic(owner: object, name: str) -> Callable:
     return methods[name]
 
 
+def accept_bfloat16_scores() -> None:
+    """Let MMAction2's classification heads compute losses of bfloat16 scores.
+
+    Their losses hand the scores to NumPy for the accuracy in the log, and NumPy has no bfloat16:
+    "Got unsupported ScalarType BFloat16" (seen in MMAction2 1.2.0, no upstream issue known). They
+    get the scores as float32, which is what their losses compute in under autocast anyway.
+    Applied by the tools for ``--amp`` on a CPU, since it imports all of MMAction2's models.
+
+    Can go when: ``mmaction.models.heads`` has no more ``cls_scores.detach().cpu().numpy()``.
+    """
+    from mmaction.models.heads import BaseHead, OmniHead, RGBPoseHead
+
+    for head, name in (
+        (BaseHead, 'loss_by_feat'),
+        (OmniHead, 'loss_by_feat'),
+        (RGBPoseHead, 'loss_by_scores'),
+    ):
+        method = vars(head)[name]
+        if not hasattr(method, '__wrapped__'):
+            setattr(head, name, _with_float_scores(method))
+
+
+def _with_float_scores(method: Callable) -> Callable:
+    """A head's method that takes the scores first, called with them as float32."""
+
+    @functools.wraps(method)
+    def wrapper(self, cls_scores: torch.Tensor, *args, **kwargs) -> dict:
+        return method(self, cls_scores.float(), *args, **kwargs)
+
+    return wrapper
+
+
 def apply() -> None:
-    """Apply every workaround. Called on import."""
+    """Apply the workarounds that importing and resuming need. Called on import."""
     provide_drn()
     trust_checkpoint_globals()
 

@@ -113,7 +113,7 @@ def test_building_drn_says_why_not():
     from mmaction.registry import MODELS
 
     with pytest.raises(ImportError, match='issues/2714'):
-        MODELS.build(dict(type='DRN'))
+        MODELS.build(dict(type='mmaction.DRN'))
 
 
 def test_drn_of_a_whole_mmaction_is_left_alone(tmp_path):
@@ -129,3 +129,21 @@ def test_drn_of_a_whole_mmaction_is_left_alone(tmp_path):
         "from mmaction.models.localizers.drn.drn import DRN; assert DRN == 'upstream'"
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_heads_take_bfloat16_scores():
+    """And give the losses that the same scores give in float32."""
+    compat.accept_bfloat16_scores()
+    compat.accept_bfloat16_scores()
+    from mmaction.models.heads import OmniHead, RGBPoseHead, TSNHead
+    from mmaction.structures import ActionDataSample
+
+    scores = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    samples = [ActionDataSample().set_gt_label(label) for label in (1, 2)]
+    labels = torch.tensor([1, 2])
+    expected = torch.nn.functional.cross_entropy(scores.float(), labels)
+    loss = dict(loss_cls=dict(type='mmaction.CrossEntropyLoss'))
+    for head in TSNHead(6, 2, **loss), OmniHead(6, 6, 2, **loss):
+        assert torch.equal(head.loss_by_feat(scores, samples)['loss_cls'], expected)
+    head = RGBPoseHead(6, [2, 2], **loss)
+    assert torch.equal(head.loss_by_scores(scores, labels)['loss_cls'], expected)

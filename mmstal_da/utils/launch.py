@@ -9,6 +9,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmstal_da import compat
 from mmstal_da.utils.collect_env import collect_env
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -129,6 +130,7 @@ def set_amp(cfg: Config) -> None:
         )
     if get_device() == 'cpu':
         print_log('--amp: no GPU, so bfloat16 (BFloat16OptimWrapper) takes the place of float16')
+        compat.accept_bfloat16_scores()
         wrapper.type = 'mmstal_da.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's own
             wrapper.pop(key, None)
