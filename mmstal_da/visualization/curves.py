@@ -48,14 +48,14 @@ def smooth(values: Sequence[float], window: int) -> np.ndarray:
     NaN.
     """
     values = np.asarray(values, float)
-    finite = np.isfinite(values)
-    total = np.concatenate([[0], np.cumsum(np.where(finite, values, 0))])
-    count = np.concatenate([[0], np.cumsum(finite)])
     half = window // 2
-    low = np.maximum(np.arange(len(values)) - half, 0)
-    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
-    number = count[high] - count[low]
-    return np.where(number > 0, (total[high] - total[low]) / np.maximum(number, 1), np.nan)
+    means = np.full(len(values), np.nan)
+    for index in range(len(values)):
+        near = values[max(0, index - half) : index + half + 1]
+        near = near[np.isfinite(near)]
+        if len(near):
+            means[index] = near.mean()
+    return means
 
 
 def plot_curves(runs: Sequence[Run], window: int | None = None, title: str = '') -> Figure:

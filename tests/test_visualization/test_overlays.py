@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from mmstal_da.datasets.annotation import Tube, Video
+from mmstal_da.visualization import (
+    DetectionsFile,
+    Overlay,
+    detection_overlays,
+    ground_truth_overlays,
+    link_file,
+    load_detections,
+    tube_overlays,
+)
+
+CLASSES = ['push', 'pull']
+
+
+def test_ground_truth_by_frame_and_renamed():
+    tubes = [
+        Tube('golf', np.array([2, 4]), np.array([[0, 1, 2, 3], [1, 1, 2, 3]], np.float32)),
+        Tube('walk', np.array([4]), np.array([[5, 5, 9, 9]], np.float32)),
+    ]
+    overlays = ground_truth_overlays(tubes, {'golf': 'GolfSwing'})
+    assert overlays == {
+        2: [Overlay((0, 1, 2, 3), 'GolfSwing')],
+        4: [Overlay((1, 1, 2, 3), 'GolfSwing'), Overlay((5, 5, 9, 9), 'walk')],
+    }
+
+
+def test_detections_are_thresholded_and_thinned_across_classes():
+    dets = np.array(
+        [
+            # video, frame, label, score, box
+            [0, 3, 0, 0.5, 0, 0, 9, 9],
+            [0, 3, 1, 0.9, 0, 0, 9, 10],  # overlaps the first, and is better
+            [0, 3, 0, 0.4, 50, 50, 60, 60],
+            [0, 3, 0, 0.2, 80, 80, 90, 90],  # below the threshold
+            [0, 7, 0, 0.6, 1, 1, 2, 2],
+            [1, 3, 0, 0.99, 0, 0, 9, 9],  # another video
+        ]
+    )
+    overlays = detection_overlays(dets, 0, CLASSES, score_thr=0.3)
+    assert {frame: [(o.label, o.score) for o in items] for frame, items in overlays.items()} == {
+        3: [('pull', 0.9), ('push', 0.4)],
+        7: [('push', 0.6)],
+    }
+    assert overlays[3][0].box == (0, 0, 9, 10)
+    assert len(detection_overlays(dets, 0, CLASSES, 0.3, nms_iou=1)[3]) == 3
+
+
+def test_linked_tubes_bear_their_mean_score():
+    rows = []
+    for frame in range(1, 21):
+        rows.append([1, frame, 0, 0.8 if frame % 2 else 0.6, 10 + frame, 10, 30 + frame, 40])
+        rows.append([1, frame, 1, 0.1, 10 + frame, 10, 30 + frame, 40])
+    rows.append([1, 5, 0, 0.9, 70, 10, 80, 40])  # no tube: one frame
+    file = DetectionsFile(np.array(rows), ['a/x', 'a/y'], CLASSES)
+    videos = {name: Video(name, 20, 100, 50) for name in file.videos}
+    overlays = tube_overlays(link_file(file, videos), 1, CLASSES, score_thr=0.3)
+    assert sorted(overlays) == list(range(1, 21))
+    for frame, [overlay] in overlays.items():
+        assert overlay.label == 'push'
+        assert overlay.score == pytest.approx(0.7)
+        assert overlay.box == (10 + frame, 10, 30 + frame, 40)
+    assert tube_overlays(link_file(file, videos), 0, CLASSES) == {}
+
+
+def test_detections_file_brings_or_borrows_names(tmp_path):
+    dets = np.array([[1, 1, 0, 0.5, 0, 0, 9, 9]], np.float32)
+    np.savez(tmp_path / 'bare.npz', dets=dets)
+    np.savez(tmp_path / 'full.npz', dets=dets, videos=['b', 'c'], classes=['x'])
+    bare = load_detections(tmp_path / 'bare.npz', ['v', 'w'], CLASSES)
+    assert (bare.videos, bare.classes) == (['v', 'w'], CLASSES)
+    full = load_detections(tmp_path / 'full.npz', ['v', 'w'], CLASSES)
+    assert (full.videos, full.classes) == (['b', 'c'], ['x'])
+    np.testing.assert_array_equal(full.dets, dets)
+
+
+def test_bad_detections_files_are_named(tmp_path):
+    path = tmp_path / 'dets.npz'
+    with pytest.raises(FileNotFoundError, match=r'dets\.npz'):
+        load_detections(path, ['v'], CLASSES)
+    path.write_text('nonsense')
+    with pytest.raises(ValueError, match='plain arrays'):
+        load_detections(path, ['v'], CLASSES)
+    np.savez(path, dets=np.zeros((2, 7)))
+    with pytest.raises(ValueError, match='shape'):
+        load_detections(path, ['v'], CLASSES)
+    np.savez(path, dets=np.array([[0, 1, 0, 1, 0, 0, 1, 1], [3, 1, 0, 1, 0, 0, 1, 1.0]]))
+    with pytest.raises(ValueError, match='row 1 has video index 3'):
+        load_detections(path, ['v'], CLASSES)
