@@ -5,7 +5,8 @@
     python tools/data/prepare.py ucf101_24 --annotations pyannot.pkl \
         --splits ucf101_24_split1_train.txt ucf101_24_split1_test.txt --out data/ucf101_24
 
-Writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at all. Set the
+Writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at all, with a
+split ``all`` beside those given. Set the
 dataset's ``ann_file`` to it and its ``data_prefix`` to the folder given as ``--frames``. Without
 ``--frames`` no video is looked for, and paths are those of the official release.
 """
@@ -62,6 +63,7 @@ def main() -> int:
         announced = len(annotation.videos)
         if args.frames:
             annotation = locate_videos(annotation, args.frames, args.only_present)
+        annotation.splits.setdefault('all', list(annotation.videos))
         save_annotation(annotation, out)
     # ValueError: also files of another kind, as the readers of .mat and .pkl find them
     except (ValueError, OSError, pickle.UnpicklingError) as error:

@@ -105,10 +105,9 @@ def locate_videos(
 
 
 def summary(annotation: Annotation) -> list[str]:
-    """What an annotation holds, a line each for the whole and for every split."""
-    parts = {'all': list(annotation.videos), **annotation.splits}
+    """What an annotation holds, a line for every split."""
     lines = []
-    for part, names in parts.items():
+    for part, names in annotation.splits.items():
         tubes = [tube for name in names for tube in annotation.tubes.get(name, [])]
         boxes = sum(len(tube.frames) for tube in tubes)
         lines.append(f'{part}: {len(names)} videos, {len(tubes)} tubes, {boxes} boxes')
