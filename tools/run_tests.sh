@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/setup_env.sh
-python -m ruff check --quiet .
-python -m ruff format --quiet --check .
+python -m ruff check .
+python -m ruff format --check .
 exec python -m pytest "$@"

@@ -167,8 +167,8 @@ pip=("$python" -m pip --disable-pip-version-check)
 pip_remedy='if pip reached no index, see "pip config list" and the network; then run this again, it goes on from here'
 
 if "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
-    "$python" -c 'import torch' || fail 'the installed torch cannot be imported' "reinstall it, or remove $where and run again"
-    say "torch $("$python" -c 'import torch; print(torch.__version__)') is there and kept"
+    "$python" -W ignore -c 'import torch' || fail 'the installed torch cannot be imported' "reinstall it, or remove $where and run again"
+    say "torch $("$python" -W ignore -c 'import torch; print(torch.__version__)') is there and kept"
 else
     # shellcheck disable=SC2086  # TORCH_SPEC may hold options
     step 'install torch' "$pip_remedy; TORCH_SPEC chooses another torch than $torch_spec" \
@@ -180,7 +180,7 @@ step 'install build tools' "$pip_remedy" "${pip[@]}" install 'setuptools<81' whe
 # ---------------------------------------------------------------------------------- mmcv
 
 # cp311-torch2.13.0-cpu. With CUDA only where mmcv's setup.py compiles for it.
-key=$("$python" - <<'PY'
+key=$("$python" -W ignore - <<'PY'
 import os, sys, torch
 cuda = torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1'
 device = 'cu' + torch.version.cuda.replace('.', '') if cuda else 'cpu'
