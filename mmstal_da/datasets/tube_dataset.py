@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmstal_da.registry import DATASETS
+from mmstal_da.registry import DATASETS, TRANSFORMS
 
 from .annotation import load_annotation
 from .draws import seeded
@@ -92,14 +92,15 @@ class ActionTubeDataset(BaseDataset):
         # MMAction2's ColorJitter draws the order of its operations when it is built: from a
         # state of its own, so that equal configs mean equal samples
         with seeded(0):
-            super().__init__(
-                ann_file=ann_file,
-                data_root=data_root,
-                data_prefix=dict(video=data_prefix),
-                pipeline=list(pipeline),
-                test_mode=test_mode,
-                **kwargs,
-            )
+            stages = [TRANSFORMS.build(s) if isinstance(s, dict) else s for s in pipeline]
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=dict(video=data_prefix),
+            pipeline=stages,
+            test_mode=test_mode,
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file; one small dict per key frame."""

@@ -5,10 +5,10 @@
     python tools/data/prepare.py ucf101_24 --annotations pyannot.pkl \
         --splits ucf101_24_split1_train.txt ucf101_24_split1_test.txt --out data/ucf101_24
 
-Writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at all, with a
-split ``all`` beside those given. Set the
-dataset's ``ann_file`` to it and its ``data_prefix`` to the folder given as ``--frames``. Without
-``--frames`` no video is looked for, and paths are those of the official release.
+Writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at all. Beside
+the splits given there is one of all videos, ``all``. Set the dataset's ``ann_file`` to the file
+and its ``data_prefix`` to the folder given as ``--frames``. Without ``--frames`` no video is
+looked for, and paths are those of the official release.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mmstal_da.datasets.converters.ucf101_24 import from_pyannot
 READERS = {'jhmdb': from_annot_mat, 'ucf101_24': from_pyannot}
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -43,15 +43,15 @@ def parse_args() -> argparse.Namespace:
                         help='keep only these classes')  # fmt: skip
     parser.add_argument('--out', type=Path, required=True, metavar='DIR',
                         help='folder for <dataset>.json, or a .json file')  # fmt: skip
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.only_present and args.frames is None:
         parser.error('--only-present needs --frames')
     return args
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Convert; complaints go to stderr with exit code 1."""
-    args = parse_args()
+    args = parse_args(argv)
     out = args.out if args.out.suffix == '.json' else args.out / f'{args.dataset}.json'
     try:
         annotation = READERS[args.dataset](args.annotations)
