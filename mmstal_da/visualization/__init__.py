@@ -2,7 +2,7 @@
 
 ===================  =======================================================
 ``overlays``         which boxes to show on which frame
-``detections_file``  reads the evaluation's detections
+``detections_file``  detections with the names of their indices
 ``link``             links them into tubes
 ``drawing``          boxes, labels and bars on an image
 ``render``           frames of a video with ground truth and predictions
@@ -15,7 +15,7 @@
 """
 
 from .contact_sheet import contact_sheet
-from .detections_file import DetectionsFile, load_detections
+from .detections_file import NamedDetections, read_detections
 from .drawing import draw_overlays, scale_box
 from .link import link_file
 from .overlays import Overlay, detection_overlays, ground_truth_overlays, tube_overlays
@@ -24,14 +24,14 @@ from .writing import WRITERS, write_gif, write_mp4, write_png
 
 __all__ = [
     'WRITERS',
-    'DetectionsFile',
+    'NamedDetections',
     'Overlay',
     'contact_sheet',
     'detection_overlays',
     'draw_overlays',
     'ground_truth_overlays',
     'link_file',
-    'load_detections',
+    'read_detections',
     'render_frames',
     'render_video',
     'scale_box',

@@ -1,20 +1,21 @@
-"""Reads the detections that the evaluation dumps."""
+"""Detections as the evaluation dumps them, with the names that their indices refer to."""
 
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mmstal_da.evaluation.files import load_detections
+
 
 @dataclass(frozen=True)
-class DetectionsFile:
-    """Contents of a dump.
+class NamedDetections:
+    """Detections and names.
 
     Attributes:
-        dets: (M, 8) float64 video index, 1-based frame, label, score, x1, y1, x2, y2; boxes in
-            pixels of the original video.
+        dets: (M, 8) video index, 1-based frame, label, score, x1, y1, x2, y2; boxes in pixels of
+            the original video.
         videos: Names that the video index refers to.
         classes: Names that the label refers to.
     """
@@ -24,13 +25,13 @@ class DetectionsFile:
     classes: list[str]
 
 
-def load_detections(
+def read_detections(
     path: str | os.PathLike, videos: Sequence[str], classes: Sequence[str]
-) -> DetectionsFile:
-    """Read an ``.npz`` file of detections.
+) -> NamedDetections:
+    """Read what ``TubeMetric(dump=...)`` writes, or any file the evaluation reads.
 
     Args:
-        path: Holds ``dets`` and, if written, ``videos`` and ``classes`` (or ``labels``).
+        path: See :func:`mmstal_da.evaluation.files.load_detections`.
         videos: Video names, for a file without them.
         classes: Class names, for a file without them.
 
@@ -40,24 +41,20 @@ def load_detections(
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'no detections file {path!r}; tools/test.py writes one')
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} is no .npz file of plain arrays ({error})') from error
-    dets = content.get('dets')
-    if dets is None or dets.ndim != 2 or dets.shape[1] != 8:
-        shape = 'missing' if dets is None else f'of shape {dets.shape}'
-        raise ValueError(f'{path}: "dets" is {shape}; it is (M, 8)')
-    names = [str(name) for name in content.get('videos', videos)]
-    labels = content.get('classes', content.get('labels', classes))
-    labels = [str(name) for name in labels]
-    for column, count, what in ((0, len(names), 'video'), (2, len(labels), 'label')):
-        beyond = np.flatnonzero((dets[:, column] < 0) | (dets[:, column] >= count))
+        raise FileNotFoundError(
+            f'no detections file {path!r}; tools/test.py writes one where the config has '
+            'test_evaluator=dict(dump=...)'
+        )
+    file = load_detections(path)
+    dets = file.dets
+    if dets.ndim != 2 or dets.shape[1] != 8:
+        raise ValueError(f'{path}: "dets" is of shape {dets.shape}; it is (M, 8)')
+    videos, classes = list(file.videos or videos), list(file.labels or classes)
+    for column, names, what in ((0, videos, 'video'), (2, classes, 'label')):
+        beyond = np.flatnonzero((dets[:, column] < 0) | (dets[:, column] >= len(names)))
         if len(beyond):
             raise ValueError(
                 f'{path}: row {beyond[0]} has {what} index {dets[beyond[0], column]:g}, but there '
-                f'are {count}: is this the annotation file and split it was made on?'
+                f'are {len(names)}: is this the annotation file and split it was made on?'
             )
-    return DetectionsFile(dets.astype(np.float64), names, labels)
+    return NamedDetections(dets, videos, classes)

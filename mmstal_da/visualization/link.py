@@ -1,7 +1,5 @@
 """Links a dump's detections into tubes, as the evaluation does."""
 
-import numpy as np
-
 from mmstal_da.datasets.annotation import Video
 from mmstal_da.evaluation.functional import (
     GroundTruth,
@@ -15,11 +13,11 @@ from mmstal_da.evaluation.functional.evaluate import link_detections
 from mmstal_da.evaluation.functional.frame_ap import sort_detections, suppress_frames
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
 
-from .detections_file import DetectionsFile
+from .detections_file import NamedDetections
 
 
 def link_file(
-    file: DetectionsFile, videos: dict[str, Video], protocol: Protocol | None = None
+    file: NamedDetections, videos: dict[str, Video], protocol: Protocol | None = None
 ) -> TubeSet:
     """Tubes of all videos of a dump, after tube NMS.
 
@@ -40,7 +38,7 @@ def link_file(
             'gttubes': {},
         }
     )
-    dets = parse_detections(np.asarray(file.dets), file.videos, unannotated)
+    dets = parse_detections(file.dets, file.videos, unannotated)
     dets, offsets = sort_detections(dets, unannotated)
     dets, offsets = suppress_frames(dets, offsets, protocol)
     return suppress_tubes(rank_tubes(link_detections(dets, offsets, protocol)), protocol)

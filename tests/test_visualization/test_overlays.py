@@ -3,12 +3,12 @@ import pytest
 
 from mmstal_da.datasets.annotation import Tube, Video
 from mmstal_da.visualization import (
-    DetectionsFile,
+    NamedDetections,
     Overlay,
     detection_overlays,
     ground_truth_overlays,
     link_file,
-    load_detections,
+    read_detections,
     tube_overlays,
 )
 
@@ -54,7 +54,7 @@ def test_linked_tubes_bear_their_mean_score():
         rows.append([1, frame, 0, 0.8 if frame % 2 else 0.6, 10 + frame, 10, 30 + frame, 40])
         rows.append([1, frame, 1, 0.1, 10 + frame, 10, 30 + frame, 40])
     rows.append([1, 5, 0, 0.9, 70, 10, 80, 40])  # no tube: one frame
-    file = DetectionsFile(np.array(rows), ['a/x', 'a/y'], CLASSES)
+    file = NamedDetections(np.array(rows), ['a/x', 'a/y'], CLASSES)
     videos = {name: Video(name, 20, 100, 50) for name in file.videos}
     overlays = tube_overlays(link_file(file, videos), 1, CLASSES, score_thr=0.3)
     assert sorted(overlays) == list(range(1, 21))
@@ -68,10 +68,10 @@ def test_linked_tubes_bear_their_mean_score():
 def test_detections_file_brings_or_borrows_names(tmp_path):
     dets = np.array([[1, 1, 0, 0.5, 0, 0, 9, 9]], np.float32)
     np.savez(tmp_path / 'bare.npz', dets=dets)
-    np.savez(tmp_path / 'full.npz', dets=dets, videos=['b', 'c'], classes=['x'])
-    bare = load_detections(tmp_path / 'bare.npz', ['v', 'w'], CLASSES)
+    np.savez(tmp_path / 'full.npz', dets=dets, videos=['b', 'c'], labels=['x'])
+    bare = read_detections(tmp_path / 'bare.npz', ['v', 'w'], CLASSES)
     assert (bare.videos, bare.classes) == (['v', 'w'], CLASSES)
-    full = load_detections(tmp_path / 'full.npz', ['v', 'w'], CLASSES)
+    full = read_detections(tmp_path / 'full.npz', ['v', 'w'], CLASSES)
     assert (full.videos, full.classes) == (['b', 'c'], ['x'])
     np.testing.assert_array_equal(full.dets, dets)
 
@@ -79,13 +79,13 @@ def test_detections_file_brings_or_borrows_names(tmp_path):
 def test_bad_detections_files_are_named(tmp_path):
     path = tmp_path / 'dets.npz'
     with pytest.raises(FileNotFoundError, match=r'dets\.npz'):
-        load_detections(path, ['v'], CLASSES)
+        read_detections(path, ['v'], CLASSES)
     path.write_text('nonsense')
-    with pytest.raises(ValueError, match='plain arrays'):
-        load_detections(path, ['v'], CLASSES)
+    with pytest.raises(ValueError, match=r'dets\.npz: not'):
+        read_detections(path, ['v'], CLASSES)
     np.savez(path, dets=np.zeros((2, 7)))
     with pytest.raises(ValueError, match='shape'):
-        load_detections(path, ['v'], CLASSES)
+        read_detections(path, ['v'], CLASSES)
     np.savez(path, dets=np.array([[0, 1, 0, 1, 0, 0, 1, 1], [3, 1, 0, 1, 0, 0, 1, 1.0]]))
     with pytest.raises(ValueError, match='row 1 has video index 3'):
-        load_detections(path, ['v'], CLASSES)
+        read_detections(path, ['v'], CLASSES)

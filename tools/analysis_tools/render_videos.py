@@ -24,7 +24,7 @@ from mmstal_da.visualization import (
     detection_overlays,
     ground_truth_overlays,
     link_file,
-    load_detections,
+    read_detections,
     render_video,
     tube_overlays,
     write_png,
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('ann_file', help='annotation file (mmstal_da.tubes)')
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
     parser.add_argument('--split', default='test')
-    parser.add_argument('--dets', help='detections, .npz as tools/test.py writes them')
+    parser.add_argument('--dets', help='detections, .npz as TubeMetric(dump=...) writes them')
     parser.add_argument('--out', required=True, help='output folder')
     parser.add_argument('--videos', nargs='+', metavar='GLOB', help='patterns of video names')
     parser.add_argument(
@@ -113,7 +113,7 @@ def render(args: argparse.Namespace) -> list[str]:
     names = choose_videos(annotation, args.split, args.videos, args.num)
     file, tubes = None, None
     if args.dets is not None:
-        file = load_detections(args.dets, annotation.split(args.split), classes)
+        file = read_detections(args.dets, annotation.split(args.split), classes)
         classes = file.classes
         if args.tubes:
             changes = {} if args.min_length is None else {'min_length': args.min_length}
