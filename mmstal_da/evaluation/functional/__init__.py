@@ -2,6 +2,7 @@
 
 from .ap import average_precision, mean_over_classes, precision_recall
 from .detections import Detections, parse_detections
+from .error_analysis import analyse_errors
 from .evaluate import evaluate_detections
 from .ground_truth import GroundTruth, parse_ground_truth
 from .iou import box_iou, paired_iou
@@ -18,6 +19,7 @@ __all__ = [
     'GroundTruth',
     'Protocol',
     'TubeSet',
+    'analyse_errors',
     'average_precision',
     'box_iou',
     'build_tubes',

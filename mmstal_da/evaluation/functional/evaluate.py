@@ -6,13 +6,7 @@ import numpy as np
 
 from .ap import mean_over_classes
 from .detections import Detections
-from .frame_ap import (
-    annotated_frames,
-    count_frames,
-    frame_average_precision,
-    sort_detections,
-    suppress_frames,
-)
+from .frame_ap import evaluated_detections, frame_average_precision, frame_blocks
 from .ground_truth import GroundTruth
 from .linking import build_tubes
 from .protocol import Protocol, get_protocol
@@ -33,7 +27,7 @@ def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -
     """
     order = descending_in_groups(dets.score, offsets, protocol.ties)
     count = np.diff(offsets)
-    order = order[expand_ranges(offsets[:-1], np.minimum(count, protocol.keep_per_frame))]
+    order = order.take(expand_ranges(offsets[:-1], np.minimum(count, protocol.keep_per_frame)))
     kept = dets.take(order)
     tubes = build_tubes(kept.video, kept.label, kept.frame, kept.boxes, kept.score, protocol)
     return tubes if protocol.trim_penalty is None else trim_tubes(tubes, protocol)
@@ -58,36 +52,24 @@ def evaluate_detections(
         In percent, None without ground truth: ``frame_map50``, ``frame_ap50`` (list by class),
         ``video_map@<iou>`` for each of the protocol's ``video_ious``, ``video_map5095``,
         ``video_ap50`` (list by class). Also ``protocol``, ``constants``, ``background_frames``,
-        ``labels``, ``n_videos``, ``n_frames``, ``n_gt_tubes``, ``n_detections``, ``n_tubes``
-        (linked tubes before tube NMS), and ``seconds`` by stage with ``total``. With another
-        ``frame_iou`` the keys keep their names and ``constants`` tells.
+        ``labels``, ``n_videos``, ``n_frames``, ``n_gt_tubes``, ``n_detections`` (in the evaluated
+        frames), ``n_tubes`` (linked tubes, before tube NMS) and ``seconds`` (``total``). With
+        another ``frame_iou`` the keys keep their names and ``constants`` tells.
     """
     protocol = protocol or get_protocol('act')
-    clock = [time.perf_counter()]
-    seconds = {}
-
-    def lap(stage: str) -> None:
-        clock.append(time.perf_counter())
-        seconds[stage] = clock[-1] - clock[-2]
-
-    if not background_frames:
-        dets = dets.take(annotated_frames(gt, dets))
-    num_detections = len(dets)
-    dets, offsets = sort_detections(dets, gt)
-    lap('sort')
-    dets, offsets = suppress_frames(dets, offsets, protocol)
-    lap('nms')
-    frame_ap = frame_average_precision(dets, offsets, gt, protocol)
-    lap('frame_ap')
-    linked = link_detections(dets, offsets, protocol)
-    lap('link')
-    tubes = suppress_tubes(rank_tubes(linked), protocol)
-    lap('tube_nms')
+    start = time.perf_counter()
+    dets = evaluated_detections(dets, gt, background_frames)
+    pairs, tubes = [], []
+    for block, offsets, found in frame_blocks(dets, gt, protocol):
+        pairs.append(found)
+        tubes.append(link_detections(block, offsets, protocol))
+    frame_ap = frame_average_precision(pairs, gt, protocol)
+    linked = TubeSet.concatenate(tubes)
     steps = protocol.video_iou_steps
     thresholds = sorted({*protocol.video_ious, *steps, 0.5})
-    video_ap = video_average_precision(tubes, gt, thresholds, protocol)
-    lap('video_ap')
-    seconds['total'] = clock[-1] - clock[0]
+    kept = suppress_tubes(rank_tubes(linked), protocol)
+    video_ap = video_average_precision(kept, gt, thresholds, protocol)
+    seconds = {'total': time.perf_counter() - start}
 
     result = {'frame_map50': percent(mean_over_classes(frame_ap))}
     result['frame_ap50'] = [percent(value) for value in frame_ap]
@@ -102,9 +84,9 @@ def evaluate_detections(
         background_frames=background_frames,
         labels=gt.labels,
         n_videos=len(gt.videos),
-        n_frames=count_frames(gt, background_frames),
+        n_frames=int(gt.num_frames.sum() if background_frames else gt.annotated_frames().sum()),
         n_gt_tubes=len(gt.tubes),
-        n_detections=num_detections,
+        n_detections=len(dets),
         n_tubes=len(linked),
         seconds=seconds,
     )

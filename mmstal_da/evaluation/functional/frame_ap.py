@@ -1,5 +1,8 @@
 """Frame detections: suppression and frame-AP."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from .ap import average_precision
@@ -9,42 +12,46 @@ from .iou import paired_iou
 from .matching import greedy_match
 from .nms import suppression_weights
 from .protocol import Protocol
-from .ranking import descending, descending_in_groups
-from .segments import chunks, expand_products, group_starts
+from .ranking import descending
+from .segments import (
+    chunks,
+    expand_products,
+    find_keys,
+    group_starts,
+    slices_by_value,
+    stable_argsort,
+)
 
-CHUNK = 1 << 19  # detection and ground-truth pairs compared together
-
-
-def frame_key(label: np.ndarray, video: np.ndarray, frame: np.ndarray, gt: GroundTruth):
-    """(N,) int64 number of the frame of a video and class; ordered by class, video, frame."""
-    start = np.concatenate(([0], np.cumsum(gt.num_frames)))
-    return label.astype(np.int64) * start[-1] + start[video] + frame - 1
-
-
-def annotated_frames(gt: GroundTruth, dets: Detections) -> np.ndarray:
-    """(N,) bool, whether a detection's frame has ground truth of any class."""
-    video, _, frame, _ = gt.rows()
-    zero = np.zeros(1, np.int64)
-    annotated = np.zeros(int(gt.num_frames.sum()), bool)
-    annotated[frame_key(zero, video, frame, gt)] = True
-    return annotated[frame_key(zero, dets.video, dets.frame, gt)]
+BLOCK = 1 << 20  # detections whose frames are worked on together
+CHUNK = 1 << 17  # detection and ground-truth pairs compared together
 
 
-def count_frames(gt: GroundTruth, background_frames: bool) -> int:
-    """Frames evaluated: all of every video, or those with ground truth."""
-    if background_frames:
-        return int(gt.num_frames.sum())
-    video, _, frame, _ = gt.rows()
-    return int(np.unique(frame_key(np.zeros(1, np.int64), video, frame, gt)).size)
+@dataclass
+class FramePairs:
+    """Detections of some frames, and which of them overlap ground truth enough.
+
+    Attributes:
+        label: (N,) int32, sorted.
+        score: (N,) float32, after suppression.
+        det: (P,) row of the detection in each pair, not decreasing.
+        gt: (P,) row of :meth:`~.ground_truth.GroundTruth.rows`, of the same frame and class.
+        iou: (P,) float32, at least ``frame_iou``.
+        frame: (P,) int64, number of the frame.
+    """
+
+    label: np.ndarray
+    score: np.ndarray
+    det: np.ndarray
+    gt: np.ndarray
+    iou: np.ndarray
+    frame: np.ndarray
 
 
 def sort_detections(dets: Detections, gt: GroundTruth) -> tuple[Detections, np.ndarray]:
     """Detections by class, video and frame (input order within), and the offsets of the groups."""
-    key = frame_key(dets.label, dets.video, dets.frame, gt)
-    if (key[1:] < key[:-1]).any():
-        order = np.argsort(key, kind='stable')
-        dets, key = dets.take(order), key[order]
-    return dets, group_starts(key)
+    key = gt.frame_number(dets.video, dets.frame, dets.label)
+    order = stable_argsort(key)
+    return dets.take(order), group_starts(key[order])
 
 
 def suppress_frames(
@@ -55,42 +62,41 @@ def suppress_frames(
     Args:
         dets: Sorted by :func:`sort_detections`.
         offsets: Its groups.
-        protocol: ``nms``, ``nms_iou`` and ``pixel`` are used.
+        protocol: ``nms``, ``nms_iou``, ``pixel`` and ``ties`` are used.
 
     Returns:
         The detections in the same order, with new scores (soft) or without the suppressed
         ones (hard), and their groups.
     """
-    order = descending_in_groups(dets.score, offsets, protocol.ties)
-    weights = np.empty(len(dets), np.float32)
-    weights[order] = suppression_weights(
-        dets.boxes[order], offsets, protocol.nms_iou, protocol.pixel
+    weights = suppression_weights(
+        dets.boxes, dets.score, offsets, protocol.nms_iou, protocol.pixel, protocol.ties
     )
     if protocol.nms == 'soft':
         score = dets.score * weights
         return Detections(dets.video, dets.frame, dets.label, score, dets.boxes), offsets
     kept = weights == 1
     number = np.concatenate(([0], np.cumsum(kept)))
-    return dets.take(kept), number[offsets]
+    return dets.take(np.flatnonzero(kept)), number[offsets]
 
 
-def frame_pairs(
+def pair_frames(
     dets: Detections, offsets: np.ndarray, gt: GroundTruth, protocol: Protocol
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detections and ground-truth boxes of the same frame and class that overlap enough.
+) -> FramePairs:
+    """Find the detections and ground-truth boxes of a frame and class that overlap enough.
 
-    Returns:
-        (P,) rows of ``dets``, (P,) rows of ``gt.rows()`` and (P,) float32 IoU, at least
-        ``frame_iou``.
+    Args:
+        dets: After :func:`suppress_frames`.
+        offsets: Its groups.
+        gt: Ground truth.
+        protocol: ``frame_iou`` and ``pixel`` are used.
     """
     video, label, frame, boxes = gt.rows()
-    key = frame_key(label, video, frame, gt)
-    gt_order = np.argsort(key, kind='stable')
+    key = gt.frame_number(video, frame, label)
+    gt_order = stable_argsort(key)
     gt_offsets = group_starts(key[gt_order])
-    gt_key = key[gt_order][gt_offsets[:-1]]
     first = offsets[:-1]
-    det_key = frame_key(dets.label[first], dets.video[first], dets.frame[first], gt)
-    _, d, g = np.intersect1d(det_key, gt_key, assume_unique=True, return_indices=True)
+    det_key = gt.frame_number(dets.video[first], dets.frame[first], dets.label[first])
+    g, d = find_keys(det_key, key[gt_order][gt_offsets[:-1]])
     det_count, gt_count = np.diff(offsets)[d], np.diff(gt_offsets)[g]
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for part in chunks(det_count * gt_count, CHUNK):
@@ -98,62 +104,105 @@ def frame_pairs(
             offsets[d[part]], det_count[part], gt_offsets[g[part]], gt_count[part]
         )
         row = gt_order[row]
-        iou = paired_iou(dets.boxes[det], boxes[row], protocol.pixel)
+        iou = paired_iou(dets.boxes.take(det, axis=0), boxes.take(row, axis=0), protocol.pixel)
         enough = iou >= np.float32(protocol.frame_iou)
         found.append((det[enough], row[enough], iou[enough]))
     det, row, iou = (np.concatenate(column) for column in zip(*found, strict=True))
-    return det, row, iou
+    number = gt.frame_number(dets.video[det], dets.frame[det])
+    return FramePairs(dets.label, dets.score, det, row, iou, number)
 
 
-def class_slices(label: np.ndarray, num_labels: int) -> list[slice]:
-    """Rows of every class in arrays sorted by class."""
-    edges = np.searchsorted(label, np.arange(num_labels + 1))
-    return [slice(edges[i], edges[i + 1]) for i in range(num_labels)]
+def video_blocks(dets: Detections, num_videos: int, limit: int) -> Iterator[Detections]:
+    """Detections of consecutive videos, at most ``limit`` (or one video) at a time."""
+    order = stable_argsort(dets.video)
+    edges = np.searchsorted(dets.video.take(order), np.arange(num_videos + 1))
+    for part in chunks(np.diff(edges), limit):
+        yield dets.take(order[edges[part.start] : edges[part.stop]])
 
 
-def rank_detections(dets: Detections, num_labels: int, ties: str) -> np.ndarray:
-    """Order of the rows by class, then descending score."""
-    slices = class_slices(dets.label, num_labels)
-    return np.concatenate([rows.start + descending(dets.score[rows], ties) for rows in slices])
+def evaluated_detections(dets: Detections, gt: GroundTruth, background_frames: bool) -> Detections:
+    """All detections, or those on frames with ground truth of any class."""
+    if background_frames:
+        return dets
+    annotated = gt.annotated_frames()[gt.frame_number(dets.video, dets.frame)]
+    return dets.take(np.flatnonzero(annotated))
+
+
+def frame_blocks(
+    dets: Detections, gt: GroundTruth, protocol: Protocol
+) -> Iterator[tuple[Detections, np.ndarray, FramePairs]]:
+    """Suppressed detections, their frames and their overlap with ground truth, block by block.
+
+    Args:
+        dets: Raw detections.
+        gt: Ground truth.
+        protocol: The constants of frame detections.
+
+    Yields:
+        Detections of some videos after :func:`suppress_frames`, its groups, and
+        :func:`pair_frames` of both.
+    """
+    for block in video_blocks(dets, len(gt.videos), BLOCK):
+        block, offsets = suppress_frames(*sort_detections(block, gt), protocol)
+        yield block, offsets, pair_frames(block, offsets, gt, protocol)
 
 
 def true_positives(
-    dets: Detections, offsets: np.ndarray, order: np.ndarray, gt: GroundTruth, protocol: Protocol
-) -> np.ndarray:
-    """(N,) bool, whether a detection is matched to a ground-truth box of its frame and class.
+    score: np.ndarray, pairs: FramePairs, ties: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which detections of one class are matched to ground truth.
 
     Args:
-        dets: After :func:`suppress_frames`.
-        offsets: Its groups.
-        order: From :func:`rank_detections`.
-        gt: Ground truth.
-        protocol: ``frame_iou`` and ``pixel`` are used.
+        score: (N,) float32 of the class's detections.
+        pairs: Their pairs; ``det`` counts within ``score``.
+        ties: See :mod:`~.ranking`.
+
+    Returns:
+        (N,) order by descending score, and (N,) bool in that order.
     """
-    det, row, iou = frame_pairs(dets, offsets, gt, protocol)
-    group = np.searchsorted(offsets, det, side='right')
-    rank = np.empty(len(dets), np.int64)
-    rank[order] = np.arange(len(dets))
-    matched = np.zeros(len(dets), bool)
-    matched[greedy_match(group, rank[det], det, row, iou)] = True
-    return matched
+    order = descending(score, ties)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    place = rank.take(pairs.det)
+    matched = np.zeros(len(order), bool)
+    matched[greedy_match(pairs.frame, place, pairs.gt, pairs.iou)] = True
+    return order, matched
+
+
+def select_class(blocks: list[FramePairs], rows: list[slice]) -> tuple[np.ndarray, FramePairs]:
+    """Scores and pairs of one class, whose rows in block b are ``rows[b]``."""
+    scores, parts = [], []
+    begin = 0
+    for block, part in zip(blocks, rows, strict=True):
+        inside = slice(*np.searchsorted(block.det, (part.start, part.stop)).tolist())
+        det = block.det[inside] + (begin - part.start)
+        parts.append((det, block.gt[inside], block.iou[inside], block.frame[inside]))
+        scores.append(block.score[part])
+        begin += part.stop - part.start
+    score = np.concatenate(scores)
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return score, FramePairs(np.zeros(0, np.int32), score, *columns)
 
 
 def frame_average_precision(
-    dets: Detections, offsets: np.ndarray, gt: GroundTruth, protocol: Protocol
+    blocks: list[FramePairs], gt: GroundTruth, protocol: Protocol
 ) -> list[float]:
     """Frame-AP per class in [0, 1], NaN for classes without ground truth.
 
     Args:
-        dets: After :func:`suppress_frames`.
-        offsets: Its groups.
+        blocks: From :func:`pair_frames`, together all videos, in their order.
         gt: Ground truth.
-        protocol: ``frame_iou``, ``pixel``, ``ap`` and ``ties`` are used.
+        protocol: ``ap`` and ``ties`` are used.
     """
     num_labels = len(gt.labels)
-    order = rank_detections(dets, num_labels, protocol.ties)
-    matched = true_positives(dets, offsets, order, gt, protocol)[order]
     num_gt = np.bincount(gt.rows()[1], minlength=num_labels)
-    return [
-        average_precision(matched[rows], int(num_gt[label]), protocol.ap)
-        for label, rows in enumerate(class_slices(dets.label, num_labels))
-    ]
+    rows = [slices_by_value(block.label, num_labels) for block in blocks]
+    result = []
+    for label in range(num_labels):
+        if num_gt[label] == 0:
+            result.append(float('nan'))
+            continue
+        score, pairs = select_class(blocks, [part[label] for part in rows])
+        _, matched = true_positives(score, pairs, protocol.ties)
+        result.append(average_precision(matched, int(num_gt[label]), protocol.ap))
+    return result

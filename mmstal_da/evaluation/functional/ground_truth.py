@@ -1,5 +1,6 @@
 """Ground truth of one test set, from a dict in ACT's format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,29 +37,55 @@ class GroundTruth:
             tubes.boxes[keep],
         )
 
+    def frame_number(
+        self, video: np.ndarray, frame: np.ndarray, label: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N,) int64 number of a frame, by video and frame; with ``label``, by class first."""
+        start = np.concatenate(([0], np.cumsum(self.num_frames)))
+        number = start.take(video) + (frame - 1)
+        return number if label is None else number + label * start[-1]
 
-def select_videos(gt: dict, split: int = 1) -> list[str]:
+    def annotated_frames(self) -> np.ndarray:
+        """(F,) bool by :meth:`frame_number`: whether a frame has a box of any class."""
+        video, _, frame, _ = self.rows()
+        annotated = np.zeros(int(self.num_frames.sum()), bool)
+        annotated[self.frame_number(video, frame)] = True
+        return annotated
+
+
+def split_videos(gt: dict, split: int = 1) -> list[str]:
     """The videos to evaluate: split ``split`` (1-based) of ``test_videos``, else ``videos``."""
     if 'test_videos' in gt:
         splits = gt['test_videos']
         if not 1 <= split <= len(splits):
             raise ValueError(f'ground truth has {len(splits)} test split(s), no split {split}')
-        return list(splits[split - 1])
+        names = splits[split - 1]
+        if isinstance(names, str):
+            raise ValueError("ground truth: 'test_videos' holds a list of names per split")
+        return [str(name) for name in names]
     if 'videos' in gt:
-        return list(gt['videos'])
+        return [str(name) for name in gt['videos']]
     raise ValueError("ground truth has neither 'test_videos' nor 'videos'")
 
 
-def parse_ground_truth(gt: dict, split: int = 1, videos: list[str] | None = None) -> GroundTruth:
+def indexed_videos(gt: dict, split: int = 1) -> list[str]:
+    """The names that a video index refers to: ``videos`` if there, else the split's."""
+    return [str(name) for name in gt['videos']] if 'videos' in gt else split_videos(gt, split)
+
+
+def parse_ground_truth(
+    gt: dict, split: int = 1, classes: Sequence[str] | None = None
+) -> GroundTruth:
     """Check a ground-truth dict and lay it out in arrays.
 
     Args:
         gt: ``labels`` (class names), ``nframes`` {video: frames}, ``gttubes`` {video: {label:
             [(n, 5) array of frame x1 y1 x2 y2]}}, and ``test_videos`` (a list of names per split)
             or ``videos`` (one list). Frames are 1-based; boxes 0-based absolute pixels of the
-            original resolution, x2 and y2 inclusive.
+            original resolution, x2 and y2 inclusive. A video without an entry in ``gttubes`` is
+            background.
         split: 1-based, where the dict has ``test_videos``.
-        videos: Evaluate these videos instead of a split.
+        classes: Evaluate these classes, in this order, on the videos that have a tube of theirs.
 
     Raises:
         ValueError: A key is missing, a video has no frame count, or a tube is malformed; names
@@ -67,69 +94,97 @@ def parse_ground_truth(gt: dict, split: int = 1, videos: list[str] | None = None
     missing = [key for key in ('labels', 'nframes', 'gttubes') if key not in gt]
     if missing:
         raise ValueError(f'ground truth lacks the keys {missing}; it has {sorted(gt)}')
-    labels = [str(label) for label in gt['labels']]
-    names = select_videos(gt, split) if videos is None else list(videos)
+    all_labels = [str(label) for label in gt['labels']]
+    labels = all_labels if classes is None else list(classes)
+    unknown = sorted(set(labels) - set(all_labels))
+    if unknown:
+        raise ValueError(f'ground truth has no classes {unknown}; it has {all_labels}')
+    names = split_videos(gt, split)
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f'ground truth lists videos twice: {twice[:5]}')
-    num_frames, flat = [], []
-    for index, name in enumerate(names):
+    videos: list[str] = []
+    flat: list[tuple[int, int, int, np.ndarray]] = []  # video, label, number in file, tube
+    for name in names:
         if name not in gt['nframes']:
             raise ValueError(f"ground truth: 'nframes' lacks video {name!r}")
-        num_frames.append(int(gt['nframes'][name]))
-        for label, tubes in gt['gttubes'].get(name, {}).items():
-            if isinstance(label, bool) or not 0 <= int(label) < len(labels) or label != int(label):
-                raise ValueError(
-                    f'ground truth, video {name!r}: label {label!r} is not one of the '
-                    f'{len(labels)} classes 0..{len(labels) - 1}'
-                )
-            for number, tube in enumerate(tubes):
-                where = f'ground truth, video {name!r}, class {labels[int(label)]!r}, tube {number}'
-                flat.append((index, int(label), _check_tube(tube, num_frames[-1], where)))
-    return GroundTruth(labels, names, np.array(num_frames, np.int64), _flatten(flat))
-
-
-def _flatten(flat: list[tuple[int, int, np.ndarray]]) -> TubeSet:
-    """Tubes as :class:`TubeSet`, by video, in the order of the annotation."""
-    offsets = np.cumsum([0] + [len(tube) for _, _, tube in flat])
-    rows = np.concatenate([tube for _, _, tube in flat] or [np.zeros((0, 5))])
-    return fill_gaps(
-        np.array([video for video, _, _ in flat], np.int64),
-        np.array([label for _, label, _ in flat], np.int64),
-        np.ones(len(flat), np.float32),
-        offsets,
-        rows[:, 0].astype(np.int64),
-        rows[:, 1:].astype(np.float32),
-        np.ones(len(rows), np.float32),
-        interpolate=False,
-    )
-
-
-def _check_tube(tube: np.ndarray, num_frames: int, where: str) -> np.ndarray:
-    """Validate one (n, 5) tube; returns it in float64."""
-    tube = np.asarray(tube)
-    if tube.ndim != 2 or tube.shape[1] != 5 or len(tube) == 0:
-        raise ValueError(f'{where}: expected (n, 5) frame x1 y1 x2 y2, got shape {tube.shape}')
-    if tube.dtype.kind not in 'if':
+        found = _tubes_of_video(gt, name, all_labels, labels)
+        if found or classes is None:
+            flat += [(len(videos), *item) for item in found]
+            videos.append(name)
+    if not videos:
         raise ValueError(
-            f'{where}: stored as {tube.dtype}; unsigned boxes wrap around when widths are added. '
-            'Cast to float32 where x2 = x1 + w - 1 is computed'
+            'ground truth has no video to evaluate'
+            + (f' with a tube of {labels}' if classes is not None else '')
         )
-    tube = tube.astype(np.float64)
-    frames = tube[:, 0]
-    bad = ~np.isfinite(tube).all(1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f'{where}, row {row} (frame {frames[row]:g}): NaN or infinite value')
+    num_frames = np.array([int(gt['nframes'][name]) for name in videos], np.int64)
+    return GroundTruth(labels, videos, num_frames, _flatten(flat, videos, labels, num_frames))
+
+
+def _tubes_of_video(
+    gt: dict, name: str, all_labels: list[str], labels: list[str]
+) -> list[tuple[int, int, np.ndarray]]:
+    """Label, number and (n, 5) array of the tubes of the wanted classes."""
+    found = []
+    for label, tubes in gt['gttubes'].get(name, {}).items():
+        if not isinstance(label, int | np.integer) or not 0 <= label < len(all_labels):
+            raise ValueError(
+                f'ground truth, video {name!r}: label {label!r} is not one of the '
+                f'{len(all_labels)} classes 0..{len(all_labels) - 1}'
+            )
+        if all_labels[label] not in labels:
+            continue
+        for number, tube in enumerate(tubes):
+            tube = np.asarray(tube)
+            where = f'ground truth, video {name!r}, class {all_labels[label]!r}, tube {number}'
+            if tube.ndim != 2 or tube.shape[1] != 5 or len(tube) == 0:
+                raise ValueError(
+                    f'{where}: expected (n, 5) frame x1 y1 x2 y2, got shape {tube.shape}'
+                )
+            if tube.dtype.kind not in 'if':
+                raise ValueError(
+                    f'{where}: stored as {tube.dtype}; unsigned boxes wrap around silently when '
+                    'widths are added. Cast to float32 before computing x2 = x1 + w - 1'
+                )
+            found.append((labels.index(all_labels[label]), number, tube))
+    return found
+
+
+def _flatten(flat, videos: list[str], labels: list[str], num_frames: np.ndarray) -> TubeSet:
+    """Tubes as :class:`TubeSet`, by video, in the order of the annotation; checks their rows."""
+    count = np.array([len(item[3]) for item in flat], np.int64)
+    offsets = np.concatenate(([0], np.cumsum(count)))
+    rows = np.concatenate([np.zeros((0, 5)), *(item[3].astype(np.float64) for item in flat)])
+    frames = rows[:, 0]
+    video = np.array([item[0] for item in flat], np.int64)
+    first = np.zeros(len(rows), bool)
+    first[offsets[:-1]] = True
+    number = np.repeat(np.arange(len(flat)), count)
+    last_frame = num_frames[video][number]
     checks = (
+        (~np.isfinite(rows).all(1), 'NaN or infinite value'),
         (frames != np.round(frames), 'the frame is not a whole number'),
-        (np.diff(frames, prepend=-np.inf) <= 0, 'frames do not increase'),
-        ((frames < 1) | (frames > num_frames), f'the frame is outside 1..{num_frames}'),
-        ((tube[:, 3] < tube[:, 1]) | (tube[:, 4] < tube[:, 2]), 'the box is inverted'),
+        (~first & (np.diff(frames, prepend=0) <= 0), 'frames do not increase'),
+        ((frames < 1) | (frames > last_frame), 'the frame is outside the video'),
+        ((rows[:, 3] < rows[:, 1]) | (rows[:, 4] < rows[:, 2]), 'the box is inverted'),
     )
     for bad, problem in checks:
         if bad.any():
             row = int(np.argmax(bad))
-            box = ' '.join(f'{value:g}' for value in tube[row, 1:])
-            raise ValueError(f'{where}, row {row} (frame {frames[row]:g}, box {box}): {problem}')
-    return tube
+            tube = number[row]
+            box = ' '.join(f'{value:g}' for value in rows[row, 1:])
+            raise ValueError(
+                f'ground truth, video {videos[video[tube]]!r}, class {labels[flat[tube][1]]!r}, '
+                f'tube {flat[tube][2]}, row {row - offsets[tube]}: {problem} (frame '
+                f'{frames[row]:g} of {last_frame[row]}, box {box})'
+            )
+    return fill_gaps(
+        video,
+        np.array([item[1] for item in flat], np.int64),
+        np.ones(len(flat), np.float32),
+        offsets,
+        frames.astype(np.int64),
+        rows[:, 1:].astype(np.float32),
+        np.ones(len(rows), np.float32),
+        interpolate=False,
+    )

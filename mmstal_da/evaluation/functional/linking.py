@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from .iou import paired_iou
+from .iou import coordinate_iou
 from .protocol import Protocol
-from .segments import chunks, expand_products, group_starts
+from .segments import find_keys, group_starts, stable_argsort
 from .tubes import TubeSet, fill_gaps
 
-CHUNK = 1 << 19  # candidate pairs compared together
+BATCH = 1 << 16  # candidate pairs compared together
 
 
 def link_tubes(
@@ -33,11 +33,12 @@ def link_tubes(
     Returns:
         ``order`` (N,) rows sorted by tube, then frame, and ``offsets`` (T + 1,): tube t is rows
         ``order[offsets[t]:offsets[t + 1]]``. Tubes are ordered by chain, first frame and the rank
-        of their first box. Of current tubes with equal mean score the earlier chooses first.
+        of their first box. Of current tubes with equal mean score the one with the lowest last
+        row chooses first.
     """
     last, new = _candidate_pairs(chain, frame, boxes, protocol)
     tube = _resolve(chain, frame, scores, last, new)
-    order = np.argsort(tube, kind='stable')
+    order = stable_argsort(tube)
     return order, group_starts(tube[order])
 
 
@@ -51,28 +52,50 @@ def _candidate_pairs(chain, frame, boxes, protocol) -> tuple[np.ndarray, np.ndar
     offsets = group_starts(key)
     count = np.diff(offsets)
     key = key[offsets[:-1]]
-    threshold = np.float32(protocol.link_iou)
-    lasts, news = [], []
+    lasts, news = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for gap in range(1, protocol.max_gap + 1):
-        before = np.searchsorted(key, key - gap)
-        now = np.flatnonzero(key[before] == key - gap)
-        before = before[now]
-        for part in chunks(count[now] * count[before], CHUNK):
-            a, b = before[part], now[part]
-            last, new = expand_products(offsets[a], count[a], offsets[b], count[b])
-            overlaps = paired_iou(boxes[last], boxes[new], protocol.pixel) >= threshold
-            lasts.append(last[overlaps])
-            news.append(new[overlaps])
-    if not lasts:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        now, before = find_keys(key, key - gap)
+        # frame pairs with equal numbers of boxes are compared as one dense array
+        sizes = count[before] * (int(count.max()) + 1) + count[now]
+        order = stable_argsort(sizes)
+        for begin, end in pairwise(group_starts(sizes[order]).tolist()):
+            a, b = before[order[begin:end]], now[order[begin:end]]
+            step = max(BATCH // int(count[a[0]] * count[b[0]]), 1)
+            for first in range(0, len(a), step):
+                part = slice(first, first + step)
+                last, new = _overlapping(boxes, offsets, count, a[part], b[part], protocol)
+                lasts.append(last)
+                news.append(new)
     return np.concatenate(lasts), np.concatenate(news)
 
 
+def _overlapping(boxes, offsets, count, a, b, protocol) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of overlapping boxes between groups a and b; all of a are of one size, and all of b."""
+    rows_a = offsets[a] + np.arange(count[a[0]])[:, None]  # (n, G)
+    rows_b = offsets[b] + np.arange(count[b[0]])[:, None]  # (m, G)
+    columns_a = np.ascontiguousarray(np.moveaxis(boxes.take(rows_a, axis=0), -1, 0))
+    columns_b = np.ascontiguousarray(np.moveaxis(boxes.take(rows_b, axis=0), -1, 0))
+    iou = coordinate_iou(*columns_a[:, :, None], *columns_b[:, None], pixel=protocol.pixel)
+    flat = np.flatnonzero(iou >= np.float32(protocol.link_iou))  # of (n, m, G)
+    i_j, group = np.divmod(flat, len(a))
+    i, j = np.divmod(i_j, len(rows_b))
+    return rows_a[i, group], rows_b[j, group]
+
+
 def _resolve(chain, frame, scores, last, new) -> np.ndarray:
-    """Tube of every row, named by the tube's first row."""
-    order = np.argsort(frame[new], kind='stable')
+    """Tube of every row, named by the tube's first row.
+
+    A pair can link as long as its tube has not gone on since the earlier row and its later row
+    is still a tube of its own.
+    """
+    if last.size == 0:
+        return np.arange(len(frame))
+    order = stable_argsort(last)
+    order = order[stable_argsort((frame[new] * (chain.max() + 1) + chain[new])[order])]
     last, new = last[order], new[order]
-    steps = group_starts(frame[new])
+    steps = group_starts(frame[new]).tolist()
+    # a pair whose rows are in no other pair links whatever the scores
+    single = (np.bincount(last)[last] == 1) & (np.bincount(new)[new] == 1)
     tube = np.arange(len(frame))
     tail = np.arange(len(frame))  # last row of the tube, at the tube's first row
     total = scores.astype(np.float64)  # sum of the tube's scores, likewise
@@ -84,23 +107,32 @@ def _resolve(chain, frame, scores, last, new) -> np.ndarray:
         total[t] += scores[row]
         length[t] += 1
 
-    for begin, end in pairwise(steps.tolist()):
+    for begin, end in pairwise(steps):
         p, q = last[begin:end], new[begin:end]
+        alone = single[begin:end]
+        extend(tube[p[alone]], q[alone])
+        p, q = p[~alone], q[~alone]
+        if p.size == 0:
+            continue
         t = tube[p]
-        current = tail[t] == p
-        if not current.all():
-            p, q, t = p[current], q[current], t[current]
         mean = (total[t] / length[t]).astype(np.float32)
-        # rows ascend with descending score, so the lowest row is the best box
-        rank = np.lexsort((q, t, -mean, chain[q]))
-        t, q = t[rank], q[rank]
+        rank = np.argsort(_chain_then_descending(chain[q], mean), kind='stable')
+        p, q, t = p[rank], q[rank], t[rank]
         group = chain[q]
         while t.size:
-            first = np.concatenate(([True], group[1:] != group[:-1]))
+            possible = (tail[t] == p) & (tube[q] == q)
+            p, q, t, group = p[possible], q[possible], t[possible], group[possible]
+            # the best tube of a chain takes its best box: rows ascend with descending score
+            first = group_starts(group)[:-1]
             extend(t[first], q[first])
-            left = ~(np.isin(t, t[first]) | np.isin(q, q[first]))
-            t, q, group = t[left], q[left], group[left]
     return tube
+
+
+def _chain_then_descending(chain: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(P,) int64 sort key: chain first, then float32 mean from the highest."""
+    bits = mean.view(np.int32).astype(np.int64)
+    ascending = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)  # order of the floats
+    return (chain << 33) - ascending
 
 
 def build_tubes(

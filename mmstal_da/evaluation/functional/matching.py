@@ -2,34 +2,38 @@
 
 import numpy as np
 
+from .segments import group_starts
+
 
 def greedy_match(
-    group: np.ndarray, rank: np.ndarray, det: np.ndarray, gt: np.ndarray, iou: np.ndarray
+    group: np.ndarray, rank: np.ndarray, gt: np.ndarray, iou: np.ndarray
 ) -> np.ndarray:
     """Each detection, best first, takes the unmatched ground truth it overlaps most.
 
     Args:
-        group: (P,) int, frame-and-class or video-and-class of every admissible pair.
-        rank: (P,) place of the pair's detection among its group's, lowest first.
-        det: (P,) detection of the pair.
-        gt: (P,) ground truth of the pair.
+        group: (P,) int, sorted: the frame (or video) of every admissible pair of a detection and
+            a ground truth.
+        rank: (P,) int, place of the pair's detection, lowest first; it names the detection.
+        gt: (P,) int, ground truth of the pair.
         iou: (P,) overlap of the pair, already at or above the threshold.
 
     Returns:
-        (D,) int: the detections that are matched (true positives), each to a ground truth of
-        its own. Of equal overlaps the first ground truth is taken.
+        (D,) int, ranks of the matched detections (true positives). Of equal overlaps the pair
+        that stands first is taken.
     """
-    if det.size == 0:
-        return np.zeros(0, np.int64)
-    order = np.lexsort((gt, -iou, rank, group))
-    group, det, gt = group[order], det[order], gt[order]
-    det_taken = np.zeros(det.max() + 1, bool)
-    gt_taken = np.zeros(gt.max() + 1, bool)
+    matched = [np.zeros(0, np.int64)]
+    taken = np.zeros(gt.max() + 1 if gt.size else 0, bool)
     while group.size:
-        # the first pair left in every group is decided, whatever the others are
-        first = np.concatenate(([True], group[1:] != group[:-1]))
-        det_taken[det[first]] = True
-        gt_taken[gt[first]] = True
-        left = ~(det_taken[det] | gt_taken[gt])
-        group, det, gt = group[left], det[left], gt[left]
-    return np.flatnonzero(det_taken)
+        # the best detection of every group is decided, whatever the others are
+        starts = group_starts(group)
+        size = np.diff(starts)
+        best = rank == np.repeat(np.minimum.reduceat(rank, starts[:-1]), size)
+        overlap = np.where(best, iou, -1)
+        top = overlap == np.repeat(np.maximum.reduceat(overlap, starts[:-1]), size)
+        pairs = np.flatnonzero(top)
+        pairs = pairs[group_starts(group[pairs])[:-1]]
+        matched.append(rank[pairs])
+        taken[gt[pairs]] = True
+        left = ~(best | taken[gt])
+        group, rank, gt, iou = group[left], rank[left], gt[left], iou[left]
+    return np.concatenate(matched)

@@ -3,14 +3,19 @@
 import numpy as np
 
 from .iou import coordinate_iou
-from .ranking import descending_in_groups
-from .segments import chunks, expand_ranges, group_starts
+from .ranking import descending_rows
+from .segments import batches_by_size
 
-CHUNK = 1 << 17  # rows handled together: large enough to amortise NumPy's call cost
+BATCH = 1 << 14  # boxes handled together: few calls, and arrays that stay in the cache
 
 
 def suppression_weights(
-    boxes: np.ndarray, offsets: np.ndarray, iou_threshold: float, pixel: float = 1.0
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    offsets: np.ndarray,
+    iou_threshold: float = 0.6,
+    pixel: float = 1.0,
+    ties: str = 'stable',
 ) -> np.ndarray:
     """One pass of greedy suppression in every group.
 
@@ -18,42 +23,40 @@ def suppression_weights(
     to it leaves the queue with weight ``1 - IoU``; repeat.
 
     Args:
-        boxes: (N, 4) float32 x1 y1 x2 y2, by descending score within a group.
+        boxes: (N, 4) float32 x1 y1 x2 y2.
+        scores: (N,) float32.
         offsets: (G + 1,) group g is rows ``offsets[g]:offsets[g + 1]``.
         iou_threshold: IoU above which a box is suppressed.
         pixel: See :func:`~.iou.paired_iou`.
+        ties: See :mod:`~.ranking`.
 
     Returns:
         (N,) float32: 1 for kept boxes, ``1 - IoU`` (below 1) for suppressed ones.
     """
     weights = np.ones(len(boxes), np.float32)
-    count = np.diff(offsets)
-    several = np.flatnonzero(count > 1)
-    for part in chunks(count[several], CHUNK):
-        groups = several[part]
-        rows = expand_ranges(offsets[groups], count[groups])
-        group = np.repeat(np.arange(groups.size), count[groups])
-        _suppress_chunk(boxes, rows, group, np.float32(iou_threshold), pixel, weights)
+    for size, groups in batches_by_size(np.diff(offsets), BATCH):
+        if size > 1:
+            first = offsets[groups][:, None]
+            rows = first + descending_rows(scores.take(first + np.arange(size)), ties)
+            rows = rows.T  # (size, G), best box first
+            weights[rows] = _ranked_weights(boxes.take(rows, axis=0), iou_threshold, pixel)
     return weights
 
 
-def _suppress_chunk(boxes, rows, group, threshold, pixel, weights) -> None:
-    """Runs the rounds of :func:`suppression_weights` on some groups; writes ``weights``."""
-    columns = [np.ascontiguousarray(boxes[rows, i]) for i in range(4)]
-    while rows.size:
-        starts = group_starts(group)
-        rest = np.ones(rows.size, bool)
-        rest[starts[:-1]] = False
-        followers = np.diff(starts) - 1
-        best = [np.repeat(column[starts[:-1]], followers) for column in columns]
-        columns = [column[rest] for column in columns]
-        rows, group = rows[rest], group[rest]
-        iou = coordinate_iou(*best, *columns, pixel=pixel)
-        suppressed = iou > threshold
-        weights[rows[suppressed]] = 1 - iou[suppressed]
-        keep = ~suppressed
-        rows, group = rows[keep], group[keep]
-        columns = [column[keep] for column in columns]
+def _ranked_weights(boxes: np.ndarray, iou_threshold: float, pixel: float) -> np.ndarray:
+    """:func:`suppression_weights` of (n, G, 4) boxes, best first in every column."""
+    columns = np.ascontiguousarray(np.moveaxis(boxes, -1, 0))  # (4, n, G)
+    weights = np.ones(boxes.shape[:2], np.float32)
+    waiting = np.ones(boxes.shape[:2], bool)
+    for best in range(len(boxes) - 1):
+        later = slice(best + 1, None)
+        iou = coordinate_iou(*columns[:, best], *columns[:, later], pixel=pixel)
+        suppressed = iou > np.float32(iou_threshold)
+        suppressed &= waiting[best]
+        suppressed &= waiting[later]
+        np.copyto(weights[later], 1 - iou, where=suppressed)
+        waiting[later] ^= suppressed
+    return weights
 
 
 def nms(
@@ -78,12 +81,10 @@ def nms(
         (N,) float32 scores in input order: multiplied by ``1 - IoU`` where suppressed
         (``'soft'``), or -inf there (``'hard'``).
     """
-    boxes = np.asarray(boxes, np.float32)
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     scores = np.asarray(scores, np.float32)
     offsets = np.array([0, len(scores)])
-    order = descending_in_groups(scores, offsets, ties)
-    weights = np.ones(len(scores), np.float32)
-    weights[order] = suppression_weights(boxes[order], offsets, iou_threshold, pixel)
+    weights = suppression_weights(boxes, scores, offsets, iou_threshold, pixel, ties)
     if method == 'soft':
         return scores * weights
     return np.where(weights < 1, np.float32(-np.inf), scores)

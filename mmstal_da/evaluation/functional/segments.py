@@ -1,8 +1,26 @@
 """Index arithmetic on sorted groups: what replaces loops over frames, videos and classes."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
+
+
+def stable_argsort(key: np.ndarray) -> np.ndarray:
+    """Stable order of (N,) non-negative whole numbers.
+
+    A radix sort by 16-bit digits (NumPy sorts those in linear time); a sorted key costs one scan.
+    """
+    if key.size == 0 or (key[1:] >= key[:-1]).all():
+        return np.arange(key.size)
+    order = None
+    for shift in range(0, int(key.max()).bit_length(), 16):
+        digit = (key >> shift).astype(np.uint16)  # keeps the lowest 16 bits
+        if order is None:
+            order = np.argsort(digit, kind='stable')
+        else:
+            order = order[np.argsort(digit[order], kind='stable')]
+    return order
 
 
 def group_starts(key: np.ndarray) -> np.ndarray:
@@ -17,6 +35,24 @@ def group_starts(key: np.ndarray) -> np.ndarray:
     if key.size == 0:
         return np.zeros(1, np.int64)
     return np.concatenate(([0], np.flatnonzero(key[1:] != key[:-1]) + 1, [key.size]))
+
+
+def slices_by_value(key: np.ndarray, size: int) -> list[slice]:
+    """Rows of the values 0..size-1 in a sorted key."""
+    return [slice(*edge) for edge in pairwise(np.searchsorted(key, np.arange(size + 1)).tolist())]
+
+
+def find_keys(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where ``wanted`` occurs in strictly increasing keys.
+
+    Returns:
+        (K,) positions in ``wanted`` of the values that occur, (K,) their places in ``sorted_keys``.
+    """
+    if sorted_keys.size == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.minimum(np.searchsorted(sorted_keys, wanted), sorted_keys.size - 1)
+    found = np.flatnonzero(sorted_keys[place] == wanted)
+    return found, place[found]
 
 
 def expand_ranges(start: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -52,3 +88,22 @@ def chunks(count: np.ndarray, limit: int) -> Iterator[slice]:
         end = max(int(np.searchsorted(total, done + limit, side='right')), begin + 1)
         yield slice(begin, end)
         begin = end
+
+
+def batches_by_size(count: np.ndarray, limit: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Groups of equal size, to be laid out in one dense array.
+
+    Args:
+        count: (G,) sizes; empty groups are left out.
+        limit: Largest number of elements in a batch (but at least one group).
+
+    Yields:
+        The size and the (B,) numbers of some groups of that size.
+    """
+    order = stable_argsort(count)
+    for begin, end in pairwise(group_starts(count[order]).tolist()):
+        size = int(count[order[begin]])
+        if size:
+            step = max(limit // size, 1)
+            for first in range(begin, end, step):
+                yield size, order[first : min(first + step, end)]

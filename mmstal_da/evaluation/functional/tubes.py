@@ -41,8 +41,29 @@ class TubeSet:
 
     def take(self, index: np.ndarray) -> 'TubeSet':
         """Some of the tubes; rows are shared, not copied."""
-        fields = (self.video, self.label, self.score, self.begin, self.end, self.offset)
-        return TubeSet(*(f[index] for f in fields), self.boxes, self.box_scores, self.valid)
+        columns = (self.video, self.label, self.score, self.begin, self.end, self.offset)
+        return TubeSet(
+            *(column[index] for column in columns), self.boxes, self.box_scores, self.valid
+        )
+
+    @staticmethod
+    def concatenate(parts: 'list[TubeSet]') -> 'TubeSet':
+        """The tubes of all parts, in order."""
+        names = (
+            'video',
+            'label',
+            'score',
+            'begin',
+            'end',
+            'offset',
+            'boxes',
+            'box_scores',
+            'valid',
+        )
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        rows = np.cumsum([0, *(len(part.boxes) for part in parts)])[:-1]
+        columns['offset'] = columns['offset'] + np.repeat(rows, [len(part) for part in parts])
+        return TubeSet(**columns)
 
 
 def temporal_iou(a: TubeSet, b: TubeSet, ia: np.ndarray, ib: np.ndarray) -> np.ndarray:
@@ -76,7 +97,7 @@ def tube_iou(
         rows_a = expand_ranges(row_a[part], common[part])
         rows_b = expand_ranges(row_b[part], common[part])
         pair = np.repeat(np.arange(part.stop - part.start), common[part])
-        iou = paired_iou(a.boxes[rows_a], b.boxes[rows_b], pixel)
+        iou = paired_iou(a.boxes.take(rows_a, axis=0), b.boxes.take(rows_b, axis=0), pixel)
         both = a.valid[rows_a] & b.valid[rows_b]
         size = part.stop - part.start
         total = np.bincount(pair, np.where(both, iou, 0), size)

@@ -3,13 +3,19 @@
 import numpy as np
 
 from .ap import average_precision
-from .frame_ap import class_slices
 from .ground_truth import GroundTruth
 from .matching import greedy_match
 from .nms import suppress_pairs
 from .protocol import Protocol
 from .ranking import descending
-from .segments import expand_products, expand_ranges, group_starts
+from .segments import (
+    expand_products,
+    expand_ranges,
+    find_keys,
+    group_starts,
+    slices_by_value,
+    stable_argsort,
+)
 from .tubes import TubeSet, temporal_iou, tube_iou
 
 
@@ -56,15 +62,10 @@ def tube_pairs(
     """
     num_videos = len(gt.videos)
     gt_key = gt.tubes.label * num_videos + gt.tubes.video
-    gt_order = np.argsort(gt_key, kind='stable')
+    gt_order = stable_argsort(gt_key)
     key = tubes.label * num_videos + tubes.video
     offsets, gt_offsets = group_starts(key), group_starts(gt_key[gt_order])
-    _, d, g = np.intersect1d(
-        key[offsets[:-1]],
-        gt_key[gt_order][gt_offsets[:-1]],
-        assume_unique=True,
-        return_indices=True,
-    )
+    g, d = find_keys(key[offsets[:-1]], gt_key[gt_order][gt_offsets[:-1]])
     det, row = expand_products(
         offsets[d], np.diff(offsets)[d], gt_offsets[g], np.diff(gt_offsets)[g]
     )
@@ -91,13 +92,13 @@ def video_average_precision(
     num_gt = np.bincount(gt.tubes.label, minlength=num_labels)
     det, row, iou = tube_pairs(tubes, gt, min(thresholds), protocol.pixel)
     group = tubes.label[det] * len(gt.videos) + tubes.video[det]
-    slices = class_slices(tubes.label, num_labels)
+    slices = slices_by_value(tubes.label, num_labels)
     result = {}
     for threshold in thresholds:
         enough = iou >= np.float32(threshold)
         matched = np.zeros(len(tubes), bool)
         # tubes of a video and class are in rank order already
-        found = greedy_match(group[enough], det[enough], det[enough], row[enough], iou[enough])
+        found = greedy_match(group[enough], det[enough], row[enough], iou[enough])
         matched[found] = True
         result[threshold] = [
             average_precision(

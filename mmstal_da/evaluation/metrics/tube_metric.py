@@ -133,7 +133,7 @@ class TubeMetric(BaseMetric):
         gt = self.ground_truth
         self._warn_of_missing_frames(set(frames))
         rows = np.concatenate([frames[key] for key in sorted(frames)] or [np.zeros((0, 8))])
-        dets = parse_detections(rows, gt.videos, gt)
+        dets = parse_detections(rows, gt)
         if self.dump is not None:
             self._dump(dets)
         result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
