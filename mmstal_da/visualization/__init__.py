@@ -17,7 +17,7 @@
 from .contact_sheet import contact_sheet
 from .detections_file import NamedDetections, read_detections
 from .drawing import draw_overlays, scale_box
-from .link import link_file
+from .link import link_tubes
 from .overlays import Overlay, detection_overlays, ground_truth_overlays, tube_overlays
 from .render import render_frames, render_video
 from .writing import WRITERS, write_gif, write_mp4, write_png
@@ -30,7 +30,7 @@ __all__ = [
     'detection_overlays',
     'draw_overlays',
     'ground_truth_overlays',
-    'link_file',
+    'link_tubes',
     'read_detections',
     'render_frames',
     'render_video',

@@ -1,44 +1,45 @@
-"""Links a dump's detections into tubes, as the evaluation does."""
+"""Links detections into tubes, with the constants of the evaluation."""
 
-from mmstal_da.datasets.annotation import Video
-from mmstal_da.evaluation.functional import (
-    GroundTruth,
-    Protocol,
-    TubeSet,
-    get_protocol,
-    parse_detections,
-    parse_ground_truth,
-)
-from mmstal_da.evaluation.functional.evaluate import link_detections
-from mmstal_da.evaluation.functional.frame_ap import sort_detections, suppress_frames
-from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
+from itertools import pairwise
 
-from .detections_file import NamedDetections
+import numpy as np
+
+from mmstal_da.evaluation.functional import Protocol, TubeSet, build_tubes, get_protocol, nms
 
 
-def link_file(
-    file: NamedDetections, videos: dict[str, Video], protocol: Protocol | None = None
-) -> TubeSet:
-    """Tubes of all videos of a dump, after tube NMS.
+def link_tubes(dets: np.ndarray, protocol: Protocol | None = None) -> TubeSet:
+    """Tubes of all videos and classes: NMS per frame and class, then online linking.
 
     Args:
-        file: The detections.
-        videos: Name to video; all videos of the dump are among them.
+        dets: (M, 8) video index, 1-based frame, label, score, x1, y1, x2, y2.
         protocol: The constants; default ``'act'``.
 
     Returns:
-        Tubes whose video indices are those of ``file.videos``.
+        Tubes with the video indices and labels of ``dets``.
     """
     protocol = protocol or get_protocol('act')
-    unannotated: GroundTruth = parse_ground_truth(
-        {
-            'labels': file.classes,
-            'videos': file.videos,
-            'nframes': {name: videos[name].num_frames for name in file.videos},
-            'gttubes': {},
-        }
-    )
-    dets = parse_detections(file.dets, file.videos, unannotated)
-    dets, offsets = sort_detections(dets, unannotated)
-    dets, offsets = suppress_frames(dets, offsets, protocol)
-    return suppress_tubes(rank_tubes(link_detections(dets, offsets, protocol)), protocol)
+    rows = _sorted(np.asarray(dets, np.float64))
+    offsets = _groups(rows)
+    for start, end in pairwise(offsets):
+        boxes, scores = rows[start:end, 4:], rows[start:end, 3]
+        rows[start:end, 3] = nms(boxes, scores, protocol.nms_iou, protocol.nms, protocol.pixel)
+    rows = _sorted(rows[np.isfinite(rows[:, 3])])
+    offsets = _groups(rows)
+    rank = np.arange(len(rows)) - np.repeat(offsets[:-1], np.diff(offsets))
+    rows = rows[rank < protocol.keep_per_frame]
+    video, frame, label = (rows[:, column].astype(np.int64) for column in (0, 1, 2))
+    score, boxes = rows[:, 3].astype(np.float32), rows[:, 4:].astype(np.float32)
+    return build_tubes(video, label, frame, boxes, score, protocol)
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    """Rows by label, video, frame and descending score."""
+    return rows[np.lexsort((-rows[:, 3], rows[:, 1], rows[:, 0], rows[:, 2]))]
+
+
+def _groups(rows: np.ndarray) -> np.ndarray:
+    """Offsets of the groups of one label, video and frame; (G + 1,)."""
+    if not len(rows):
+        return np.zeros(1, np.int64)
+    changes = (rows[1:, :3] != rows[:-1, :3]).any(1)
+    return np.concatenate(([0], np.flatnonzero(changes) + 1, [len(rows)]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmstal_da.datasets.annotation import Tube
-from mmstal_da.evaluation.functional import TubeSet, box_iou
+from mmstal_da.evaluation.functional import TubeSet, box_iou, tube_iou
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,32 @@ def detection_overlays(
 
 
 def tube_overlays(
-    tubes: TubeSet, video: int, classes: Sequence[str], score_thr: float = 0.3
+    tubes: TubeSet,
+    video: int,
+    classes: Sequence[str],
+    score_thr: float = 0.3,
+    nms_iou: float = 0.3,
 ) -> FrameOverlays:
-    """Linked tubes of one video; every box bears the score of its tube.
+    """Linked tubes of one video, thinned; every box bears the score of its tube.
 
     Args:
         tubes: Linked tubes.
         video: Index of the video.
         classes: Class names by label.
         score_thr: Tubes with a lower score are left out.
+        nms_iou: Of tubes that overlap by more than this tube IoU only the best is shown,
+            whatever their classes; 1 shows them all.
     """
     overlays = defaultdict(list)
-    chosen = np.flatnonzero((tubes.video == video) & (tubes.score >= score_thr))
-    for index in chosen[np.argsort(-tubes.score[chosen], kind='stable')]:
-        begin, offset = int(tubes.begin[index]), int(tubes.offset[index])
-        for row in range(int(tubes.end[index]) - begin + 1):
+    left = np.flatnonzero((tubes.video == video) & (tubes.score >= score_thr))
+    left = left[np.argsort(-tubes.score[left], kind='stable')]
+    while len(left):
+        best, left = left[0], left[1:]
+        left = left[tube_iou(tubes, tubes, np.full(len(left), best), left) <= nms_iou]
+        label, score = classes[int(tubes.label[best])], float(tubes.score[best])
+        begin, offset = int(tubes.begin[best]), int(tubes.offset[best])
+        for row in range(int(tubes.end[best]) - begin + 1):
             if tubes.valid[offset + row]:
                 box = tuple(tubes.boxes[offset + row].tolist())
-                overlay = Overlay(box, classes[int(tubes.label[index])], float(tubes.score[index]))
-                overlays[begin + row].append(overlay)
+                overlays[begin + row].append(Overlay(box, label, score))
     return dict(overlays)

@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
 
-from mmstal_da.datasets.annotation import Tube, Video
+from mmstal_da.datasets.annotation import Tube
+from mmstal_da.evaluation.functional import (
+    evaluate_detections,
+    parse_detections,
+    parse_ground_truth,
+)
 from mmstal_da.visualization import (
-    NamedDetections,
     Overlay,
     detection_overlays,
     ground_truth_overlays,
-    link_file,
+    link_tubes,
     read_detections,
     tube_overlays,
 )
@@ -50,19 +54,39 @@ def test_detections_are_thresholded_and_thinned_across_classes():
 
 def test_linked_tubes_bear_their_mean_score():
     rows = []
-    for frame in range(1, 21):
-        rows.append([1, frame, 0, 0.8 if frame % 2 else 0.6, 10 + frame, 10, 30 + frame, 40])
-        rows.append([1, frame, 1, 0.1, 10 + frame, 10, 30 + frame, 40])
+    for frame in range(20, 0, -1):
+        box = [10 + frame, 10, 30 + frame, 40]
+        rows.append([1, frame, 0, 0.8 if frame % 2 else 0.6, *box])
+        rows.append([1, frame, 0, 0.5, 12 + frame, 10, 32 + frame, 40])  # suppressed
+        rows.append([1, frame, 1, 0.4, *box])  # the same tube, of another class
+        rows.append([0, frame, 1, 0.1, *box])
     rows.append([1, 5, 0, 0.9, 70, 10, 80, 40])  # no tube: one frame
-    file = NamedDetections(np.array(rows), ['a/x', 'a/y'], CLASSES)
-    videos = {name: Video(name, 20, 100, 50) for name in file.videos}
-    overlays = tube_overlays(link_file(file, videos), 1, CLASSES, score_thr=0.3)
+    tubes = link_tubes(np.array(rows))
+    overlays = tube_overlays(tubes, 1, CLASSES, score_thr=0.3)
     assert sorted(overlays) == list(range(1, 21))
     for frame, [overlay] in overlays.items():
         assert overlay.label == 'push'
         assert overlay.score == pytest.approx(0.7)
         assert overlay.box == (10 + frame, 10, 30 + frame, 40)
-    assert tube_overlays(link_file(file, videos), 0, CLASSES) == {}
+    assert [o.label for o in tube_overlays(tubes, 1, CLASSES, 0.3, 1)[7]] == ['push', 'pull']
+    assert tube_overlays(tubes, 0, CLASSES) == {}
+    assert tube_overlays(link_tubes(np.zeros((0, 8))), 0, CLASSES) == {}
+
+
+def test_linking_agrees_with_the_evaluation(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for frame in range(1, 31):
+        for label in (0, 1):
+            for centre in (40, 44, 120):
+                box = np.array([centre - 15, 20, centre + 15, 70]) + rng.normal(0, 1.5, 4)
+                rows.append([0, frame, label, rng.uniform(0.05, 1), *box])
+    dets = np.array(rows)
+    truth = parse_ground_truth(
+        {'labels': CLASSES, 'videos': ['v'], 'nframes': {'v': 30}, 'gttubes': {}}
+    )
+    result = evaluate_detections(parse_detections(dets=dets, gt=truth, videos=['v']), truth)
+    assert len(link_tubes(dets)) == result['n_tubes'] > 2
 
 
 def test_detections_file_brings_or_borrows_names(tmp_path):

@@ -109,7 +109,9 @@ def test_videos_are_chosen_class_by_class(data, tmp_path, capsys):
         first = np.asarray(image.convert('RGB')).astype(int)
     assert (np.abs(first - GROUND_TRUTH).max(-1) < 60).sum() > 60
     assert tool.main([*base, '--videos', '*/clip3', '--formats', 'png', '--max-frames', '2']) == 0
-    assert [Path(p).name for p in capsys.readouterr().out.split()] == ['pull__clip3.png']
+    out = capsys.readouterr().out
+    assert 'pull/clip3: the first 2 of 18 frames (--max-frames)' in out
+    assert Path(out.splitlines()[-1]).name == 'pull__clip3.png'
 
 
 def test_wrong_arguments_say_what_is_wrong(data, tmp_path, capsys):
@@ -117,6 +119,8 @@ def test_wrong_arguments_say_what_is_wrong(data, tmp_path, capsys):
     base = [str(data / 'ann.json'), '--data-prefix', str(data), '--out', str(tmp_path)]
     assert tool.main([*base, '--videos', 'golf/*']) == 2
     assert 'golf/*' in capsys.readouterr().err
+    assert tool.main([*base, '--class-map', 'golf']) == 2
+    assert 'FILE=MODEL' in capsys.readouterr().err
     assert tool.main([*base, '--split', 'val']) == 2
     assert "no split 'val'" in capsys.readouterr().err
     assert tool.main([*base, '--dets', str(tmp_path / 'none.npz')]) == 2

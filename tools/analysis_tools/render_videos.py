@@ -23,7 +23,7 @@ from mmstal_da.visualization import (
     contact_sheet,
     detection_overlays,
     ground_truth_overlays,
-    link_file,
+    link_tubes,
     read_detections,
     render_video,
     tube_overlays,
@@ -108,6 +108,9 @@ def main(argv: list[str] | None = None) -> int:
 def render(args: argparse.Namespace) -> list[str]:
     """Render what the arguments say; returns the paths written."""
     annotation = load_annotation(args.ann_file, with_tubes=not args.no_gt)
+    for pair in args.class_map:
+        if '=' not in pair:
+            raise ValueError(f'--class-map takes pairs FILE=MODEL, not {pair!r}')
     class_map = dict(pair.split('=', 1) for pair in args.class_map)
     classes = list(dict.fromkeys(class_map.get(name, name) for name in annotation.classes))
     names = choose_videos(annotation, args.split, args.videos, args.num)
@@ -117,7 +120,9 @@ def render(args: argparse.Namespace) -> list[str]:
         classes = file.classes
         if args.tubes:
             changes = {} if args.min_length is None else {'min_length': args.min_length}
-            tubes = link_file(file, annotation.videos, get_protocol('act', **changes))
+            shown = [index for index, name in enumerate(file.videos) if name in names]
+            chosen = file.dets[np.isin(file.dets[:, 0], shown)]
+            tubes = link_tubes(chosen, get_protocol('act', **changes))
     paths = []
     for name in track(names, description='rendering videos', transient=True):
         predictions = {}
@@ -132,6 +137,8 @@ def render(args: argparse.Namespace) -> list[str]:
         truth = ground_truth_overlays(annotation.tubes.get(name, ()), class_map)
         video = annotation.videos[name]
         numbers = range(1, min(video.num_frames, args.max_frames) + 1)
+        if len(numbers) < video.num_frames:
+            print(f'{name}: the first {len(numbers)} of {video.num_frames} frames (--max-frames)')
         frames = render_video(
             video,
             args.data_prefix,

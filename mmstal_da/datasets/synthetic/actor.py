@@ -1,5 +1,7 @@
 """Draws an articulated actor, anti-aliased, together with the exact mask of its pixels."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -9,6 +11,7 @@ from .camera import apply_affine
 SUPERSAMPLING = 2
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 9)
+_BOTH_ARCS = np.tile(_ARC, 2)
 
 
 class Layer:
@@ -33,15 +36,10 @@ class Layer:
         self, start: np.ndarray, end: np.ndarray, radii: tuple[float, float], colour: Colour
     ) -> None:
         """Fill a limb: two circles of the given radii and everything between them."""
-        axis = np.asarray(end) - start
-        angle = np.arctan2(axis[1], axis[0]) if axis.any() else 0.0
-        points = np.concatenate(
-            [
-                end + radii[1] * _unit(angle + _ARC),
-                start + radii[0] * _unit(angle + np.pi + _ARC),
-            ]
-        )
-        self.polygon(points, colour)
+        angle = math.atan2(end[1] - start[1], end[0] - start[0])
+        angles = np.repeat((angle, angle + np.pi), len(_ARC)) + _BOTH_ARCS
+        centres = np.repeat((end, start), len(_ARC), axis=0)
+        self.polygon(centres + np.repeat(radii[::-1], len(_ARC))[:, None] * _unit(angles), colour)
 
     def disc(self, centre: np.ndarray, radius: float, colour: Colour) -> None:
         """Fill a circle."""
@@ -168,4 +166,7 @@ def _draw_limb(layer: Layer, parts: list[tuple], unit: float) -> None:
 
 def _unit(angles: np.ndarray) -> np.ndarray:
     """Unit vectors of angles in radians, (N, 2)."""
-    return np.stack([np.cos(angles), np.sin(angles)], 1)
+    units = np.empty((len(angles), 2))
+    np.cos(angles, out=units[:, 0])
+    np.sin(angles, out=units[:, 1])
+    return units
