@@ -1,5 +1,6 @@
 """From the pipeline's dict to what the model takes."""
 
+import cv2
 import numpy as np
 import torch
 from mmaction.structures import ActionDataSample
@@ -30,14 +31,18 @@ class PackTubeInputs(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Pack."""
-        clip = np.stack(results['imgs'])  # (T, H, W, 3)
+        imgs = results['imgs']
+        clip = np.empty((3, len(imgs), *imgs[0].shape[:2]), np.uint8)  # (3, T, H, W)
+        for time, img in enumerate(imgs):
+            # ten times as fast as stacking and transposing
+            clip[0, time], clip[1, time], clip[2, time] = cv2.split(img)
         scale = np.asarray(results['scale_factor'], np.float32)
         sample = ActionDataSample(
             metainfo=dict(
                 video_name=results['video_name'],
                 key_frame=results['key_frame'],
                 key_index=results['key_index'],
-                img_shape=tuple(clip.shape[1:3]),
+                img_shape=tuple(clip.shape[2:]),
                 ori_shape=tuple(results['original_shape']),
                 scale_factor=tuple(scale.tolist()),
                 flip=bool(results.get('flip', False)),
@@ -49,5 +54,4 @@ class PackTubeInputs(BaseTransform):
             sample.gt_instances = InstanceData(
                 bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(results['gt_labels'])
             )
-        inputs = torch.from_numpy(clip).permute(3, 0, 1, 2).contiguous()
-        return dict(inputs=inputs, data_samples=sample)
+        return dict(inputs=torch.from_numpy(clip), data_samples=sample)
