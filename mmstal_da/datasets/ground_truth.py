@@ -29,9 +29,11 @@ def load_ground_truth(
         videos: Shell patterns on video names.
 
     Returns:
-        ``dataset``, ``labels`` (class names), ``videos`` (names), ``nframes`` {video: frames},
+        ACT's keys ``labels`` (class names), ``videos`` (names), ``nframes`` {video: frames},
         ``resolution`` {video: (height, width)} and ``gttubes`` {video: {label: [(n, 5) float64
-        frame x1 y1 x2 y2]}}: frames 1-based, boxes 0-based pixels of that resolution.
+        frame x1 y1 x2 y2]}}: frames 1-based, boxes 0-based pixels of that resolution. ``nframes``
+        and ``resolution`` cover all videos of the file. Further ``dataset``, ``split_videos`` (all
+        of the split) and ``all_labels`` (all classes of the file, renamed).
 
     Raises:
         ValueError: Classes or patterns that fit nothing, or no tube of the kept classes.
@@ -52,12 +54,14 @@ def load_ground_truth(
             f'{os.fspath(ann_file)}: split {split!r} has no tube of {list(labels)} in the chosen '
             'videos; check `split`, `videos` and `classes`'
         )
-    info = annotation.videos
+    info = annotation.videos.items()
     return dict(
         dataset=annotation.dataset,
         labels=list(labels),
+        all_labels=[(class_map or {}).get(name, name) for name in annotation.classes],
         videos=list(gttubes),
-        nframes={name: info[name].num_frames for name in gttubes},
-        resolution={name: (info[name].height, info[name].width) for name in gttubes},
+        split_videos=annotation.split(split),
+        nframes={name: video.num_frames for name, video in info},
+        resolution={name: (video.height, video.width) for name, video in info},
         gttubes=gttubes,
     )

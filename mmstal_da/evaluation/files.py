@@ -67,12 +67,16 @@ def load_detections(path: str | os.PathLike) -> DetectionFile:
             a pickle of the array or of a dict with these keys.
 
     Raises:
+        FileNotFoundError: No such file.
         ValueError: The file is neither, or lacks ``dets``.
     """
     path = os.fspath(path)
     if zipfile.is_zipfile(path):
-        with np.load(path, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                content = {key: archive[key] for key in archive.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path}: not a readable .npz file ({error})') from error
     else:
         content = load_pickle(path)
     if not isinstance(content, dict):

@@ -19,7 +19,7 @@ ALLOWED = {
 }
 
 
-class UnsafePickleError(pickle.UnpicklingError):
+class UnsafePickleError(ValueError):
     """A pickle asks for something other than arrays, scalars and containers."""
 
 
@@ -37,7 +37,8 @@ class _Unpickler(pickle.Unpickler):
                 f'{self._path}: the pickle asks for {module}.{name}; only NumPy arrays and plain '
                 'containers are read. Re-save the file with these, e.g. with numpy.savez'
             )
-        return super().find_class(module, name)
+        # NumPy 2 keeps the old names behind a warning
+        return super().find_class(module.replace('numpy.core.', 'numpy._core.'), name)
 
 
 def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
@@ -58,5 +59,14 @@ def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
             return _Unpickler(file, path, encoding).load()
         except UnsafePickleError:
             raise
-        except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            ValueError,
+            IndexError,
+            KeyError,
+            AttributeError,
+            ImportError,
+            TypeError,
+        ) as error:
             raise ValueError(f'{path}: not a readable pickle ({error})') from error

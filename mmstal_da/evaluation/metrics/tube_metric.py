@@ -90,6 +90,13 @@ class TubeMetric(BaseMetric):
         self.protocol = get_protocol(protocol, **constants)
         self.background_frames = background_frames
         self.dump = dump
+        self._choice = dict(
+            split=split,
+            classes=list(classes) if classes is not None else None,
+            class_map=dict(class_map) if class_map is not None else None,
+            videos=list(videos) if videos is not None else None,
+            background_frames=background_frames,
+        )
         self.last_result: dict | None = None
         self._video_index = {name: i for i, name in enumerate(self.ground_truth.videos)}
 
@@ -160,12 +167,7 @@ class TubeMetric(BaseMetric):
             )
 
     def _dump(self, dets: Detections) -> None:
-        meta = dict(
-            dataset=self.dataset,
-            split=self.split,
-            background_frames=self.background_frames,
-            protocol=self.protocol.as_dict(),
-        )
+        meta = dict(dataset=self.dataset, **self._choice)
         save_detections(self.dump, dets, self.ground_truth.videos, self.ground_truth.labels, meta)
         print_log(f'predictions written to {self.dump}', logger='current')
 
