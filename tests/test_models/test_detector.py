@@ -5,6 +5,8 @@ import pytest
 import torch
 from model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
+from mmstal_da.models.adaptation import DomainAdaptation
+
 DET_LOSSES = ['loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox']
 DA_LOSSES = ['loss_da_spatial', 'loss_da_timg', 'loss_da_tinst']
 
@@ -20,7 +22,7 @@ def as_number(value) -> float:
 
 def test_all_modules_off_is_the_plain_detector_to_the_last_bit():
     plain = losses_of(build_detector(), plain_batch())
-    off = losses_of(build_detector(adaptation=None), dual_batch())
+    off = losses_of(build_detector(adaptation=dict(weight=0.5)), dual_batch())
     assert set(DET_LOSSES) <= set(plain) and plain.keys() == off.keys()
     for key in plain:
         assert as_number(plain[key]) == as_number(off[key]), key
@@ -175,5 +177,6 @@ def test_the_preprocessor_makes_both_inputs_from_one_clip():
 def test_adaptation_on_a_plain_batch_is_refused():
     with pytest.raises(ValueError, match='DualDomainDataset'):
         losses_of(build_detector(module_configs()), plain_batch())
+    assert build_detector(dict(lambda_mode='loss_weight')).adaptation is None
     with pytest.raises(ValueError, match='no module is on'):
-        build_detector(dict(lambda_mode='loss_weight'))
+        DomainAdaptation(lambda_mode='loss_weight')

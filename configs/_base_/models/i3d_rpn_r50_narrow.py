@@ -2,12 +2,18 @@
 _base_ = './i3d_rpn_r50_scratch.py'
 
 model = dict(
+    adaptation=dict(num_proposals=16),  # for rows that switch modules on
     backbone=dict(base_channels=16, stem_channels=16),  # C4: 256 channels
     clip_backbone=dict(width=0.25),  # Mixed_4f: 208 channels
     rpn_head=dict(in_channels=256, feat_channels=128),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=208),
+        bbox_roi_extractor=dict(out_channels=208, roi_layer=dict(sampling_ratio=1)),
         shared_head=dict(width=0.25),  # Mixed_5c: 256 channels
         bbox_head=dict(in_channels=256),
     ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=30)),
 )

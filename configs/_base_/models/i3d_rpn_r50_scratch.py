@@ -10,11 +10,13 @@ model = dict(
     ),
     clip_backbone=dict(
         norm_eval=False,
+        norm_momentum=0.1,  # I3D's 0.01 is for long trainings
         init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv3d'),
     ),
     roi_head=dict(
         shared_head=dict(
             norm_eval=False,
+            norm_momentum=0.1,
             init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv3d'),
         ),
     ),

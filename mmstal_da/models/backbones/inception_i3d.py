@@ -83,6 +83,8 @@ class EndpointSequence(BaseModule):
         in_channels: Channels into the first.
         width: Multiplier of every layer's channels.
         norm_eval: Keep batch norm on its running statistics in training.
+        norm_momentum: Share of a batch in the running statistics; from random weights 0.1 lets
+            them follow a short training.
         frozen: Number of leading endpoints whose parameters do not train.
         init_cfg: MMEngine initialisation.
     """
@@ -93,6 +95,7 @@ class EndpointSequence(BaseModule):
         in_channels: int,
         width: float = 1.0,
         norm_eval: bool = False,
+        norm_momentum: float = 0.01,
         frozen: int = 0,
         init_cfg: dict | list | None = None,
     ) -> None:
@@ -101,6 +104,9 @@ class EndpointSequence(BaseModule):
         self.endpoint_names = list(names)
         for name, layer in build_endpoints(self.endpoint_names, in_channels, width).items():
             self.add_module(name, layer)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.momentum = norm_momentum
         self.frozen_names = self.endpoint_names[:frozen]
         for name in self.frozen_names:
             getattr(self, name).requires_grad_(False)
@@ -138,6 +144,7 @@ class InceptionI3D(EndpointSequence):
         in_channels: Channels of the clip.
         num_classes: Classes of the classifier, with ``end_point='Logits'``.
         norm_eval: Keep batch norm on its running statistics in training.
+        norm_momentum: Share of a batch in the running statistics.
         frozen_end_point: Parameters up to this endpoint do not train. ``None`` freezes nothing.
         init_cfg: MMEngine initialisation, e.g. ``dict(type='StrictPretrained', …)``.
 
@@ -152,6 +159,7 @@ class InceptionI3D(EndpointSequence):
         in_channels: int = 3,
         num_classes: int | None = None,
         norm_eval: bool = False,
+        norm_momentum: float = 0.01,
         frozen_end_point: str | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
@@ -166,7 +174,13 @@ class InceptionI3D(EndpointSequence):
             raise ValueError("InceptionI3D: num_classes goes with end_point='Logits'")
         frozen = 0 if frozen_end_point is None else names.index(frozen_end_point) + 1
         super().__init__(
-            names[: names.index(last) + 1], in_channels, width, norm_eval, frozen, init_cfg
+            names[: names.index(last) + 1],
+            in_channels,
+            width,
+            norm_eval,
+            norm_momentum,
+            frozen,
+            init_cfg,
         )
         self.out_channels = endpoint_channels(last, width, in_channels)
         self.logits = None

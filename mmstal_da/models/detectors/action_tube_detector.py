@@ -6,6 +6,8 @@ from torch import Tensor
 
 from mmstal_da.registry import MODELS
 
+ADAPTATION_MODULES = ('spatial', 'temporal_image', 'temporal_instance')
+
 
 @MODELS.register_module()
 class ActionTubeDetector(TwoStageDetector):
@@ -23,7 +25,8 @@ class ActionTubeDetector(TwoStageDetector):
         clip_backbone: TF1, a 3D network with an output of the same stride s.
         rpn_head: mmdet's region proposal network on SF(K).
         roi_head: :class:`ActionRoIHead`.
-        adaptation: :class:`DomainAdaptation`'s config, or ``None``.
+        adaptation: :class:`DomainAdaptation`'s config; a discriminator without ``in_channels``
+            gets them from the model. ``None``, or no module on, is the plain detector.
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
         test_cfg: mmdet's ``rpn`` and ``rcnn``.
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
@@ -53,18 +56,18 @@ class ActionTubeDetector(TwoStageDetector):
         )
         self.clip_backbone = MODELS.build(clip_backbone)
         self.adaptation = None
-        if adaptation is not None:
+        if any((adaptation or {}).get(name) is not None for name in ADAPTATION_MODULES):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
 
     def _adaptation_config(self, adaptation: dict) -> dict:
         """The adaptation's config with every discriminator's ``in_channels`` filled in."""
-        channels = dict(
-            spatial=self.rpn_head.in_channels,
-            temporal_image=self.clip_backbone.out_channels,
-            temporal_instance=self.roi_head.bbox_head.in_channels,
+        channels = (
+            self.rpn_head.in_channels,
+            self.clip_backbone.out_channels,
+            self.roi_head.bbox_head.in_channels,
         )
         config = dict(type='DomainAdaptation', **adaptation)
-        for name, width in channels.items():
+        for name, width in zip(ADAPTATION_MODULES, channels, strict=True):
             if config.get(name) is not None:
                 config[name] = dict(in_channels=width, **config[name])
         return config

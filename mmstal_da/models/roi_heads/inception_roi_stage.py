@@ -1,7 +1,9 @@
 """TF2: the last Inception modules of I3D, on RoI features."""
 
-from mmstal_da.registry import MODELS
+import torch
 from torch import Tensor
+
+from mmstal_da.registry import MODELS
 
 from ..backbones.inception_i3d import ENDPOINTS, EndpointSequence, endpoint_channels
 
@@ -22,6 +24,7 @@ class InceptionRoIStage(EndpointSequence):
         skip: Endpoints left out. The default drops the pooling: RoIAlign gives 7 x 7 already
             **[derived]**.
         norm_eval: Keep batch norm on its running statistics in training.
+        norm_momentum: Share of a batch in the running statistics.
         init_cfg: MMEngine initialisation.
     """
 
@@ -32,6 +35,7 @@ class InceptionRoIStage(EndpointSequence):
         width: float = 1.0,
         skip: tuple[str, ...] = ('MaxPool3d_5a_2x2',),
         norm_eval: bool = False,
+        norm_momentum: float = 0.01,
         init_cfg: dict | list | None = None,
     ) -> None:
         in_channels = endpoint_channels(after, width)
@@ -47,10 +51,11 @@ class InceptionRoIStage(EndpointSequence):
             in_channels,
             width,
             norm_eval,
+            norm_momentum,
             init_cfg=init_cfg,
         )
         self.out_channels = endpoint_channels(end_point, width)
 
     def forward(self, roi_feats: Tensor) -> Tensor:
         """``(R, 832, 7, 7)`` RoI features to ``(R, 1024, 7, 7)``."""
-        return self.run_endpoints(roi_feats)
+        return self.run_endpoints(roi_feats.contiguous(memory_format=torch.channels_last))

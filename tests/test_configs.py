@@ -1,0 +1,98 @@
+"""Every config: read, its model built, its data and evaluator classes found, its rows right."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
+from mmstal_da.utils.setup_env import register_all_modules
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+RUNNABLE = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if path.parts[len(CONFIGS.parts)] != '_base_' and not path.name.startswith('_')
+)
+# rows of the paper's tables -> modules that are on
+ROWS = {
+    'source_only': set(),
+    't_img': {'temporal_image'},
+    't_inst': {'temporal_instance'},
+    's_img': {'spatial'},
+    't_img_s_img': {'temporal_image', 'spatial'},
+    't_inst_s_img': {'temporal_instance', 'spatial'},
+    'full': {'temporal_image', 'temporal_instance', 'spatial'},
+    'oracle': set(),
+}
+
+
+def without_weights(cfg: dict) -> None:
+    """Drop the pretrained files, which are not at hand in a test."""
+    for value in list(cfg.values()):
+        if isinstance(value, dict):
+            if (value.get('init_cfg') or {}).get('type') == 'StrictPretrained':
+                value['init_cfg'] = None
+            without_weights(value)
+
+
+def datasets_of(cfg: dict) -> list[dict]:
+    """The innermost dataset configs."""
+    inner = [cfg[key] for key in ('source', 'target', 'dataset') if isinstance(cfg.get(key), dict)]
+    return [d for part in inner for d in datasets_of(part)] if inner else [cfg]
+
+
+@pytest.mark.parametrize('name', RUNNABLE)
+def test_config_builds(name):
+    register_all_modules()
+    cfg = Config.fromfile(CONFIGS / name)
+    without_weights(cfg.model)
+    model = MODELS.build(cfg.model)
+    row = ROWS.get(Path(name).stem, ROWS['full'])
+    adaptation = model.adaptation
+    on = {m for m in ROWS['full'] if adaptation is not None and getattr(adaptation, m) is not None}
+    assert on == row
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert DATA_SAMPLERS.get(cfg[loader].sampler.type) is not None
+        for dataset in datasets_of(cfg[loader].dataset):
+            kind = DATASETS.get(dataset.type)
+            assert kind is not None
+            for transform in dataset.pipeline:
+                assert TRANSFORMS.build(transform) is not None
+            dataset = dict(dataset, lazy_init=True)
+            kind(**{k: v for k, v in dataset.items() if k != 'type'})
+            assert len(dataset['classes']) == model.roi_head.bbox_head.num_classes
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        assert METRICS.get(cfg[evaluator].type) is not None
+    assert LOOPS.get(cfg.train_cfg.type) is not None
+    for hook in [*cfg.default_hooks.values(), *cfg.custom_hooks]:
+        assert HOOKS.get(hook.type) is not None
+
+
+@pytest.mark.parametrize('name', RUNNABLE)
+def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
+    dataset = Config.fromfile(CONFIGS / name).train_dataloader.dataset
+    if dataset.type == 'DualDomainDataset':
+        assert dataset.target.labelled is False
+        assert Path(name).stem not in ('source_only', 'oracle')
+    else:
+        assert Path(name).stem in ('source_only', 'oracle')
+        assert dataset.dataset.get('labelled', True)
+
+
+@pytest.mark.parametrize('pair', ['synthetic', 'jhmdb_to_ucf101'])
+def test_a_pair_has_all_rows_of_the_papers_tables_in_short_files(pair):
+    for row in ROWS:
+        lines = (CONFIGS / pair / f'{row}.py').read_text().splitlines()
+        assert len(lines) < 15, row
+
+
+def test_the_paper_sizes_are_the_default():
+    register_all_modules()
+    cfg = Config.fromfile(CONFIGS / 'jhmdb_to_ucf101/full.py')
+    without_weights(cfg.model)
+    model = MODELS.build(cfg.model)
+    assert model.clip_backbone.out_channels == 832 and model.rpn_head.in_channels == 1024
+    assert model.roi_head.shared_head.out_channels == 1024
+    clip, _, resize, *_ = cfg.train_dataloader.dataset.source.pipeline
+    assert clip.clip_len == 20 and clip.frame_interval == 1 and tuple(resize.scale) == (-1, 256)

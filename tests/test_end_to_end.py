@@ -1,0 +1,138 @@
+"""The whole training on a tiny synthetic pair: learning, resuming, and blindness to labels."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from model_builders import CONFIGS
+
+from mmstal_da.datasets.synthetic import PRESETS, ClipSettings, SyntheticConfig, generate
+from mmstal_da.utils.setup_env import register_all_modules
+
+DET_LOSSES = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
+
+
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory):
+    """The tiny synthetic pair: 64 x 48 pixels."""
+    folder = tmp_path_factory.mktemp('pair') / 'tiny'
+    generate(folder, PRESETS['tiny'])
+    return folder
+
+
+def tiny_config(pair: Path, work_dir: Path, row: str = 'full', **options) -> Config:
+    """A row of the synthetic pair, narrower, on the tiny pair, without workers."""
+    register_all_modules()
+    cfg = Config.fromfile(CONFIGS / f'synthetic/{row}.py')
+    cfg.work_dir = str(work_dir)
+    cfg.merge_from_dict(
+        {
+            'model.backbone.base_channels': 8,
+            'model.backbone.stem_channels': 8,
+            'model.clip_backbone.width': 0.1,
+            'model.rpn_head.in_channels': 128,
+            'model.rpn_head.feat_channels': 32,
+            'model.rpn_head.anchor_generator.scales': [1, 2, 3],
+            'model.roi_head.bbox_roi_extractor.out_channels': 84,
+            'model.roi_head.shared_head.width': 0.1,
+            'model.roi_head.bbox_head.in_channels': 102,
+            'train_dataloader.batch_size': 2,
+            'default_hooks.logger.interval': 1,
+            'log_processor.window_size': 1,
+            'log_level': 'WARNING',
+            **options,
+        }
+    )
+
+    def move(config: dict) -> None:
+        for key, value in config.items():
+            if isinstance(value, dict):
+                move(value)
+            elif key == 'data_root':
+                config[key] = f'{pair}/'
+            elif key == 'num_workers':
+                config[key], config['persistent_workers'] = 0, False
+
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        move(cfg[loader])
+    for evaluator in ('val_evaluator', 'test_evaluator'):
+        cfg[evaluator].ann_file = f'{pair}/target.json'
+    return cfg
+
+
+def train(cfg: Config, max_iters: int, resume: bool = False) -> list[dict]:
+    """Train without evaluation; returns what was logged, one dict per iteration."""
+    cfg.train_cfg.max_iters = max_iters
+    cfg.resume = resume
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{max_iters}_{resume}'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    (log,) = Path(runner.log_dir).glob('vis_data/scalars.json')
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
+    return torch.load(work_dir / f'iter_{iteration}.pth', weights_only=False)['state_dict']
+
+
+def test_a_resumed_run_has_the_lambda_the_losses_and_the_weights_of_an_uninterrupted_one(
+    pair, tmp_path
+):
+    saving = {'default_hooks.checkpoint.interval': 3, 'default_hooks.checkpoint.max_keep_ckpts': 9}
+    whole = train(tiny_config(pair, tmp_path / 'whole', **saving), 6)
+    # killed after iteration 3 of 6: lambda and learning rate know of 6 all the same
+    cfg = tiny_config(pair, tmp_path / 'killed', **saving)
+    (tmp_path / 'killed').mkdir()
+    checkpoint = (tmp_path / 'whole' / 'iter_3.pth').read_bytes()
+    (tmp_path / 'killed' / 'iter_3.pth').write_bytes(checkpoint)
+    (tmp_path / 'killed' / 'last_checkpoint').write_text(str(tmp_path / 'killed' / 'iter_3.pth'))
+    resumed = train(cfg, 6, resume=True)
+    assert [entry['step'] for entry in resumed] == [4, 5, 6]
+    for before, after in zip(whole[3:], resumed, strict=True):
+        for key in ('da_lambda', 'lr', 'loss', *DET_LOSSES, 'loss_da_tinst'):
+            assert before[key] == after[key], key
+    expected, got = weights(tmp_path / 'whole', 6), weights(tmp_path / 'killed', 6)
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        assert torch.equal(value, got[key]), key
+
+
+def test_changed_target_labels_leave_every_loss_bit_equal(pair, tmp_path):
+    plain = train(tiny_config(pair, tmp_path / 'plain'), 3)
+    annotation = json.loads((pair / 'target.json').read_text())
+    for tubes in annotation['tubes'].values():
+        for tube in tubes:
+            tube['label'] = annotation['classes'][0]
+            tube['boxes'] = [[1, 1, 5, 5] for _ in tube['boxes']]
+    for name in list(annotation['tubes'])[::2]:
+        del annotation['tubes'][name]
+    (tmp_path / 'changed.json').write_text(json.dumps(annotation))
+    cfg = tiny_config(pair, tmp_path / 'other')
+    cfg.train_dataloader.dataset.target.update(
+        ann_file=str(tmp_path / 'changed.json'), data_root='', data_prefix=str(pair)
+    )
+    changed = train(cfg, 3)
+    for before, after in zip(plain, changed, strict=True):
+        keys = {key for key in before if 'loss' in key or 'acc' in key or key == 'grad_norm'}
+        assert {'loss', 'loss_da_spatial', 'loss_da_timg', 'loss_da_tinst'} <= keys
+        assert {key: before[key] for key in keys} == {key: after[key] for key in keys}
+
+
+def test_overfits_one_clip(tmp_path):
+    """Trained on one video with its labels, the detector finds the action in every frame."""
+    clip = ClipSettings(min_frames=16, max_frames=16, second_actor=0.0, distractor=0.0)
+    counts = dict(source_train=1, source_test=0, target_train=0, target_test=1)
+    generate(tmp_path / 'pair', SyntheticConfig(clip=clip, **counts))
+    options = {'default_hooks.logger.interval': 10, 'model.rpn_head.anchor_generator.scales': [2, 4]}
+    cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
+    cfg.train_dataloader.dataset.dataset.split = 'test'
+    log = train(cfg, 150)
+    assert log[-1]['loss'] < 0.5 * log[0]['loss']
+    cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
+    cfg.load_from = str(tmp_path / 'iter_150.pth')
+    cfg.experiment_name = 'test'
+    assert Runner.from_cfg(cfg).test()['frame_mAP@0.5'] > 90
