@@ -38,13 +38,9 @@ DATA_SAMPLERS = Registry(
     locations=['mmstal_da.datasets'],
 )
 # the adaptation-weight ramp, per-iteration seeding
-HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, scope='mmstal_da', locations=['mmstal_da.engine']
-)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmstal_da', locations=['mmstal_da.engine'])
 # the training loop that resumes without replaying the data
-LOOPS = Registry(
-    'loop', parent=MMENGINE_LOOPS, scope='mmstal_da', locations=['mmstal_da.engine']
-)
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmstal_da', locations=['mmstal_da.engine'])
 # bfloat16 autocast on CPU and GPU
 OPTIM_WRAPPERS = Registry(
     'optimizer wrapper',

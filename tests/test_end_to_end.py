@@ -127,7 +127,8 @@ def test_overfits_one_clip(tmp_path):
     clip = ClipSettings(min_frames=16, max_frames=16, second_actor=0.0, distractor=0.0)
     counts = dict(source_train=1, source_test=0, target_train=0, target_test=1)
     generate(tmp_path / 'pair', SyntheticConfig(clip=clip, **counts))
-    options = {'default_hooks.logger.interval': 10, 'model.rpn_head.anchor_generator.scales': [2, 4]}
+    scales = {'model.rpn_head.anchor_generator.scales': [2, 4]}
+    options = {'default_hooks.logger.interval': 10, **scales}
     cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
     cfg.train_dataloader.dataset.dataset.split = 'test'
     log = train(cfg, 150)

@@ -1,6 +1,6 @@
-from .adaptation import *  # noqa: F401,F403
-from .backbones import *  # noqa: F401,F403
-from .data_preprocessors import *  # noqa: F401,F403
-from .detectors import *  # noqa: F401,F403
-from .roi_heads import *  # noqa: F401,F403
+from .adaptation import *  # noqa: F403
+from .backbones import *  # noqa: F403
+from .data_preprocessors import *  # noqa: F403
+from .detectors import *  # noqa: F403
+from .roi_heads import *  # noqa: F403
 from .strict_pretrained import StrictPretrained  # noqa: F401

@@ -24,6 +24,7 @@ def build(name: str, weight: float) -> DomainAdaptation:
 
 def run(adaptation: DomainAdaptation, features: torch.Tensor) -> dict:
     """All three inputs made of the same per-image feature vectors ``(N, 16)``."""
+
     def grow(channels: int) -> torch.Tensor:
         return features.repeat(1, -(-channels // 16))[:, :channels]
 

@@ -93,19 +93,17 @@ def video_average_precision(
     det, row, iou = tube_pairs(tubes, gt, min(thresholds), protocol.pixel)
     group = tubes.label[det] * len(gt.videos) + tubes.video[det]
     slices = slices_by_value(tubes.label, num_labels)
+    order = np.concatenate([s.start + descending(tubes.score[s], protocol.ties) for s in slices])
+    rank = np.empty(len(tubes), np.int64)
+    rank[order] = np.arange(len(tubes))
     result = {}
     for threshold in thresholds:
         enough = iou >= np.float32(threshold)
-        matched = np.zeros(len(tubes), bool)
-        # tubes of a video and class are in rank order already
-        found = greedy_match(group[enough], det[enough], row[enough], iou[enough])
+        matched = np.zeros(len(tubes), bool)  # by rank
+        found = greedy_match(group[enough], rank[det[enough]], row[enough], iou[enough])
         matched[found] = True
         result[threshold] = [
-            average_precision(
-                matched[rows][descending(tubes.score[rows], protocol.ties)],
-                int(num_gt[label]),
-                protocol.ap,
-            )
+            average_precision(matched[rows], int(num_gt[label]), protocol.ap)
             for label, rows in enumerate(slices)
         ]
     return result

@@ -13,12 +13,12 @@ REDUCTIONS = ('mean', 'sum')
 
 class _GradReverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, coeff: float) -> Tensor:  # noqa: D102
+    def forward(ctx, x: Tensor, coeff: float) -> Tensor:
         ctx.coeff = coeff
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # noqa: D102
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return -ctx.coeff * grad, None
 
 

@@ -1,7 +1,8 @@
 """The domain losses as modules, to be named in configs."""
 
-from mmstal_da.registry import MODELS
 from torch import Tensor, nn
+
+from mmstal_da.registry import MODELS
 
 from .functional import domain_bce, domain_focal
 

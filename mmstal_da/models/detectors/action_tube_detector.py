@@ -157,7 +157,7 @@ class ActionTubeDetector(TwoStageDetector):
     def _adaptation_loss(
         self, spatial: Tensor, temporal: Tensor, samples: list, boxes: list[Tensor]
     ) -> dict[str, Tensor]:
-        """lambda L_adv on the joint batch."""
+        """Lambda L_adv on the joint batch."""
         instances = image_index = None
         if self.adaptation.needs_instances:
             # the RPN returns its proposals by descending objectness
@@ -190,12 +190,8 @@ class ActionTubeDetector(TwoStageDetector):
         """
         spatial, temporal = self.extract_feat(batch_inputs)
         with torch.autocast(spatial.device.type, enabled=False):
-            proposals = self.rpn_head.predict(
-                (spatial.float(),), batch_data_samples, rescale=False
-            )
-        results = self.roi_head.predict(
-            (temporal,), proposals, batch_data_samples, rescale=rescale
-        )
+            proposals = self.rpn_head.predict((spatial.float(),), batch_data_samples, rescale=False)
+        results = self.roi_head.predict((temporal,), proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
         return batch_data_samples

@@ -1,4 +1,4 @@
-"""mmdet's RoI head on the clip's features, with the RoI vectors in reach of an adaptation module."""
+"""mmdet's RoI head on the clip's features; an adaptation module can reach the RoI vectors."""
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
@@ -32,9 +32,7 @@ class ActionRoIHead(StandardRoIHead):
             feats = self.bbox_roi_extractor(maps, rois.float())
         return self.shared_head(feats).float() if self.with_shared_head else feats
 
-    def instance_features(
-        self, x: tuple[Tensor], proposals: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def instance_features(self, x: tuple[Tensor], proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The vector of every proposal, as the classifier would get it.
 
         Args:
