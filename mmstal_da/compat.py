@@ -126,6 +126,42 @@ def _statistic(owner: object, name: str) -> Callable:
     return methods[name]
 
 
+def pad_short_clips_explicitly() -> None:
+    """Keep bfloat16 training of 3D convolutions on CPUs right where a clip is short.
+
+    oneDNN's kernel ``jit_bf16:avx512_core_bf16`` writes past its memory in the backward pass of a
+    3D convolution with implicit padding whose kernel is longer than its input (kernel 3 on 2
+    frames, kernel 5 on 2-4): weight gradients of 1e30, now and then a crash. Seen with torch 2.13
+    (oneDNN 3.12) on a CPU with AVX512_BF16 and without AMX; no upstream issue known. For such an
+    input, in bfloat16 on a CPU, ``conv3d`` here pads the frames before oneDNN: the same numbers
+    otherwise.
+
+    Can go when: ``tests/test_compat.py::test_bfloat16_gradients_of_short_clips`` passes without it
+    on such a CPU.
+    """
+    if not hasattr(torch.nn.functional.conv3d, '__wrapped__'):  # which Conv3d calls, too
+        torch.nn.functional.conv3d = _with_explicit_padding(torch.nn.functional.conv3d)
+
+
+def _with_explicit_padding(conv3d: Callable) -> Callable:
+    """``conv3d`` that pads the frames of ``(..., T, H, W)`` itself where oneDNN must not."""
+
+    @functools.wraps(conv3d)
+    def wrapper(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+        if (
+            input.device.type == 'cpu'
+            and input.shape[-3] < weight.shape[-3]
+            and not isinstance(padding, str)
+            and (input.dtype == torch.bfloat16 or torch.is_autocast_enabled('cpu'))
+        ):
+            frames, height, width = (padding,) * 3 if isinstance(padding, int) else padding
+            input = torch.nn.functional.pad(input, (0, 0, 0, 0, frames, frames))
+            padding = (0, height, width)
+        return conv3d(input, weight, bias, stride, padding, dilation, groups)
+
+    return wrapper
+
+
 def accept_bfloat16_scores() -> None:
     """Let MMAction2's classification heads compute losses of bfloat16 scores.
 
@@ -159,9 +195,10 @@ def _with_float_scores(method: Callable) -> Callable:
 
 
 def apply() -> None:
-    """Apply the workarounds that importing and resuming need. Called on import."""
+    """Apply the workarounds that need nothing of MMAction2. Called on import."""
     provide_drn()
     trust_checkpoint_globals()
+    pad_short_clips_explicitly()
 
 
 apply()

@@ -147,3 +147,49 @@ def test_heads_take_bfloat16_scores():
         assert torch.equal(head.loss_by_feat(scores, samples)['loss_cls'], expected)
     head = RGBPoseHead(6, [2, 2], **loss)
     assert torch.equal(head.loss_by_scores(scores, labels)['loss_cls'], expected)
+
+
+@pytest.mark.parametrize('frames', [1, 2, 3, 4])
+@pytest.mark.parametrize(('kernel', 'stride'), [(3, 1), (5, 1), (3, 2)])
+def test_bfloat16_gradients_of_short_clips(frames, kernel, stride):
+    """The gradients of the same convolution in float32, to bfloat16's accuracy."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(
+        32, 32, (kernel, 3, 3), (stride, 1, 1), (kernel // 2, 1, 1), bias=False
+    ).bfloat16()
+    clip = torch.randn(2, 32, frames, 6, 8).bfloat16().requires_grad_()
+    precise = torch.nn.Conv3d(
+        32, 32, (kernel, 3, 3), (stride, 1, 1), (kernel // 2, 1, 1), bias=False
+    )
+    precise.weight.data = conv.weight.detach().float()
+    precise_clip = clip.detach().float().requires_grad_()
+
+    output, precise_output = conv(clip), precise(precise_clip)
+    gradient = torch.randn_like(output)
+    output.backward(gradient)
+    precise_output.backward(gradient.float())
+    for value, expected in (
+        (output, precise_output),
+        (clip.grad, precise_clip.grad),
+        (conv.weight.grad, precise.weight.grad),
+    ):
+        assert value.shape == expected.shape
+        error = (value.float() - expected).abs().max() / expected.abs().max()
+        assert error < 0.01
+
+
+def test_other_convolutions_are_left_alone(monkeypatch):
+    """Only a clip shorter than the kernel in bfloat16 is padded here."""
+    padded = []
+    pad = torch.nn.functional.pad
+    monkeypatch.setattr(torch.nn.functional, 'pad', lambda *args: padded.append(1) or pad(*args))
+    conv = torch.nn.Conv3d(2, 2, 3, padding=1)
+    clip = torch.randn(1, 2, 2, 4, 4)
+    plain = torch.nn.functional.conv3d(clip, conv.weight, conv.bias, padding=1)
+    assert torch.equal(conv(clip), plain)
+    assert not padded
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        conv(torch.randn(1, 2, 3, 4, 4))
+        assert not padded
+        assert conv(clip).shape == plain.shape
+    assert padded
