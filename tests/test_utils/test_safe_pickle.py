@@ -1,0 +1,63 @@
+import collections
+import pickle
+
+import numpy as np
+import pytest
+
+from mmstal_da.utils.safe_pickle import UnsafePickleError, load_pickle
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ('called',)
+
+
+@pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_and_containers_survive(tmp_path, protocol):
+    data = {
+        'array': np.arange(6, dtype=np.float32).reshape(2, 3),
+        'strings': np.array(['a', 'bc']),
+        'scalar': np.uint8(200),
+        'nested': collections.OrderedDict(a=[(1, 2.5, None, True)], b={'x'}),
+        'default': collections.defaultdict(list, {3: [np.int64(4)]}),
+        'bytes': b'\x00\xff',
+    }
+    path = tmp_path / 'data.pkl'
+    path.write_bytes(pickle.dumps(data, protocol=protocol))
+    read = load_pickle(path)
+    np.testing.assert_array_equal(read['array'], data['array'])
+    assert read['array'].dtype == np.float32
+    assert read['strings'].tolist() == ['a', 'bc']
+    assert read['scalar'] == 200
+    for key in ('nested', 'default', 'bytes'):
+        assert read[key] == data[key]
+
+
+def test_anything_else_is_named_and_not_called(tmp_path, capsys):
+    path = tmp_path / 'evil.pkl'
+    path.write_bytes(pickle.dumps({'videos': [], 'x': Evil()}))
+    with pytest.raises(UnsafePickleError, match=r'evil\.pkl: the pickle asks for builtins\.print'):
+        load_pickle(path)
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('name', ['os\nsystem', 'numpy\nload', 'builtins\neval', 'numpy.f2py\nx'])
+def test_globals_of_numpy_and_the_standard_library_are_refused(tmp_path, name):
+    path = tmp_path / 'global.pkl'
+    path.write_bytes(f'c{name}\n.'.encode())
+    with pytest.raises(UnsafePickleError, match=name.replace('\n', '.')):
+        load_pickle(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'\x80', b'not a pickle', pickle.dumps([1, 2])[:-2]])
+def test_broken_files(tmp_path, content):
+    path = tmp_path / 'broken.pkl'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'broken\.pkl: not a readable pickle'):
+        load_pickle(path)
+
+
+def test_real_files(test_data):
+    gt = load_pickle(test_data / 'act_format' / 'multisports_one_video_gt.pkl')
+    assert set(gt) == {'labels', 'test_videos', 'nframes', 'gttubes', 'resolution'}
+    assert len(load_pickle(test_data / 'ucf101_24' / 'pyannot.pkl')) == 3194
