@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -103,12 +102,18 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         height, width = (
             -(-max(clip.shape[axis] for clip in clips) // divisor) * divisor for axis in (2, 3)
         )
-        batch_clip, batch_key = [], []
-        for clip, sample in zip(clips, samples, strict=True):
-            pad = (0, width - clip.shape[3], 0, height - clip.shape[2])
-            key = clip[:, sample.metainfo['key_index']].float()
+        n, length = len(clips), clips[0].shape[1]
+        batch_clip = self.clip_mean.new_zeros((n, 3, length, height, width))
+        batch_clip = batch_clip.contiguous(memory_format=torch.channels_last_3d)
+        batch_key = self.key_mean.new_zeros((n, 3, height, width))
+        for i, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
+            h, w = clip.shape[2:]
+            key = clip[:, sample.metainfo['key_index']]
             key = key.flip(0) if self.key_bgr else key
-            batch_key.append(F.pad((key - self.key_mean) / self.key_std, pad))
-            batch_clip.append(F.pad((clip.float() - self.clip_mean) / self.clip_std, pad))
+            # straight into the batch: no float copy of the clip in between
+            torch.sub(clip, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
+            torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
+            batch_clip[i, :, :, :h, :w] /= self.clip_std
+            batch_key[i, :, :h, :w] /= self.key_std
             sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
-        return dict(clip=torch.stack(batch_clip), key_frame=torch.stack(batch_key))
+        return dict(clip=batch_clip, key_frame=batch_key)
