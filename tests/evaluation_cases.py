@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mmstal_da.datasets.annotation import Annotation, Tube, Video
+
 NUM_LABELS = 3
 
 
@@ -79,3 +81,17 @@ def random_case(
         'gttubes': gttubes,
     }
     return gt, dets
+
+
+def annotation_of(gt: dict) -> Annotation:
+    """The same ground truth as an annotation file with one split, ``test``."""
+    tubes = {
+        name: [
+            Tube(gt['labels'][label], tube[:, 0].astype(int), tube[:, 1:].astype(np.float32))
+            for label, items in of_video.items()
+            for tube in items
+        ]
+        for name, of_video in gt['gttubes'].items()
+    }
+    videos = {name: Video(f'{name}.avi', n, 64, 64) for name, n in gt['nframes'].items()}
+    return Annotation('toy', gt['labels'], videos, {'test': gt['videos']}, tubes)

@@ -217,6 +217,7 @@ def evaluate(
         ``frame_map50``, ``frame_ap50``, ``video_map@<iou>``, ``video_map5095``, ``video_ap50``
         and ``n_tubes`` as :func:`~.functional.evaluate_detections` has them.
     """
+    groups = group_detections(dets, gt, background_frames)
     frame_ap, num_tubes = [], 0
     thresholds = sorted({*protocol.video_ious, *protocol.video_iou_steps, 0.5})
     video_ap = {threshold: [] for threshold in thresholds}
@@ -229,10 +230,10 @@ def evaluate(
                 tube_truth.setdefault(v, []).append(rows)
                 for frame, box in rows.items():
                     truth.setdefault((v, frame), []).append(box)
-        frames = _group(dets, gt, label, background_frames)
         kept, tubes = [], []
         for v, name in enumerate(gt['videos']):
-            after = {f: suppress(*frames[v, f], protocol) for w, f in sorted(frames) if w == v}
+            frames = sorted(groups.get((label, v), {}).items())
+            after = {frame: suppress(*found, protocol) for frame, found in frames}
             for frame, (boxes, scores) in after.items():
                 kept += [(score, (v, frame), box) for box, score in zip(boxes, scores, strict=True)]
             linked = link(after, int(gt['nframes'][name]), protocol)
@@ -280,8 +281,8 @@ def evaluate(
     return result
 
 
-def _group(dets: np.ndarray, gt: dict, label: int, background_frames: bool) -> dict:
-    """{(video, frame): boxes and scores} of one class in the frames that count."""
+def group_detections(dets: np.ndarray, gt: dict, background_frames: bool = True) -> dict:
+    """{(label, video): {frame: boxes and scores}} of the frames that count."""
     annotated = {
         (v, int(row[0]))
         for v, name in enumerate(gt['videos'])
@@ -290,10 +291,14 @@ def _group(dets: np.ndarray, gt: dict, label: int, background_frames: bool) -> d
         for row in tube
     }
     groups: dict = {}
-    for row in np.asarray(dets, np.float64):
-        key = (int(row[0]), int(row[1]))
-        if int(row[2]) == label and (background_frames or key in annotated):
-            boxes, scores = groups.setdefault(key, ([], []))
-            boxes.append(np.float32(row[4:]))
-            scores.append(np.float32(row[3]))
-    return {key: (np.array(boxes), np.array(scores)) for key, (boxes, scores) in groups.items()}
+    for row in np.asarray(dets, np.float32):
+        video, frame, label = (int(value) for value in row[:3])
+        if background_frames or (video, frame) in annotated:
+            frames = groups.setdefault((label, video), {})
+            boxes, scores = frames.setdefault(frame, ([], []))
+            boxes.append(row[4:])
+            scores.append(row[3])
+    return {
+        key: {f: (np.array(boxes), np.array(scores)) for f, (boxes, scores) in frames.items()}
+        for key, frames in groups.items()
+    }

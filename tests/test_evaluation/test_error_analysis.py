@@ -36,9 +36,11 @@ def count_errors(gt: dict, dets: np.ndarray, label: int, protocol) -> dict | Non
     if total == 0:
         return None
     ranked = []
-    for (v, frame), group in sorted(per_detection._group(dets, gt, label, True).items()):
-        boxes, scores = per_detection.suppress(*group, protocol)
-        ranked += [(score, v, frame, box) for box, score in zip(boxes, scores, strict=True)]
+    groups = per_detection.group_detections(dets, gt)
+    for v in range(len(gt['videos'])):
+        for frame, group in sorted(groups.get((label, v), {}).items()):
+            boxes, scores = per_detection.suppress(*group, protocol)
+            ranked += [(score, v, frame, box) for box, score in zip(boxes, scores, strict=True)]
     order = per_detection.order_in_class([item[0] for item in ranked], protocol.ties)
     count = dict.fromkeys(('ap', 'localisation', 'classification', 'time', 'other'), 0)
     left: dict = {}
