@@ -5,6 +5,7 @@ libraries with their prefix (``type='mmdet.ResNet'``, ``type='mmaction.Flip'``).
 """
 
 from mmstal_da import compat  # noqa: F401  (first: repairs what importing mmaction needs)
+import mmengine.registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -52,3 +53,16 @@ OPTIM_WRAPPERS = Registry(
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )
+
+# Nothing of its own yet: children that let bare names of MMEngine's (OptimWrapper, AdamW,
+# LinearLR, LogProcessor, …) be found from this scope without a warning.
+for _parent in (
+    mmengine.registry.LOG_PROCESSORS,
+    mmengine.registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    mmengine.registry.OPTIMIZERS,
+    mmengine.registry.PARAM_SCHEDULERS,
+    mmengine.registry.VISBACKENDS,
+    mmengine.registry.VISUALIZERS,
+    mmengine.registry.WEIGHT_INITIALIZERS,
+):
+    Registry(_parent.name, parent=_parent, scope='mmstal_da', locations=['mmstal_da.engine'])

@@ -63,7 +63,7 @@ class TubeMetric(BaseMetric):
             video or frame that is not in the ground truth, or that is not finite.
     """
 
-    default_prefix = None
+    default_prefix = ''  # none, and none wanted
 
     def __init__(
         self,
