@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
+
 TOOLS = Path(__file__).parents[2] / 'tools'
 
 

@@ -1,0 +1,67 @@
+"""A config of this project through MMAction2's own tool and through this project's."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs' / 'synthetic' / 'full.py'
+MMACTION_TOOLS = (
+    Path(importlib.util.find_spec('mmaction').submodule_search_locations[0]) / '.mim' / 'tools'
+)
+
+
+def run(*command: str | Path) -> str:
+    """Output of a command that must succeed, on one thread."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def options(tmp_path_factory) -> list[str]:
+    """``--cfg-options`` for 2 iterations on the smallest synthetic pair."""
+    data = tmp_path_factory.mktemp('synthetic') / 'tiny'
+    run(sys.executable, ROOT / 'tools/data/make_synthetic.py', '--preset', 'tiny', '--out', data)
+    root = f'{data}/'
+    return [
+        'train_cfg.max_iters=2',
+        'train_dataloader.batch_size=1',
+        *(f'train_dataloader.dataset.{domain}.data_root={root}' for domain in ('source', 'target')),
+        f'test_dataloader.dataset.data_root={root}',
+        f'test_evaluator.ann_file={root}target.json',
+        *(f'{name}_dataloader.num_workers=0' for name in ('train', 'test')),
+        *(f'{name}_dataloader.persistent_workers=False' for name in ('train', 'test')),
+    ]
+
+
+def test_both_tools_run_it(tmp_path, options):
+    arguments = [CONFIG, '--work-dir', tmp_path, '--no-validate', '--cfg-options', *options]
+    run(sys.executable, MMACTION_TOOLS / 'train.py', *arguments)
+    assert torch.load(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
+
+    output = run(
+        *(sys.executable, ROOT / 'tools/train.py', CONFIG, '--resume', '--amp', '--no-validate'),
+        *('--work-dir', tmp_path, '--cfg-options', *options, 'train_cfg.max_iters=3'),
+    )
+    assert 'resumed epoch: 0, iter: 2' in output
+    assert torch.load(tmp_path / 'iter_3.pth')['meta']['iter'] == 3
+
+    output = run(
+        *(sys.executable, ROOT / 'tools/test.py', CONFIG, tmp_path / 'iter_3.pth'),
+        *('--work-dir', tmp_path / 'test', '--cfg-options', *options),
+    )
+    assert 'frame_mAP@0.5' in output
