@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/i3d_rpn_r50_scratch.py',
     '../_base_/datasets/jhmdb_to_ucf101_112px.py',
-    '../_base_/schedules/adamw_1000_bf16.py',
+    '../_base_/schedules/adamw_700_bf16.py',
     '../_base_/adaptation/modules.py',
     '../_base_/default_runtime.py',
 ]
