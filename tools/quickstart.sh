@@ -51,7 +51,7 @@ for row in source_only full; do
 done
 
 say "4/4 results on the target"
-python tools/analysis_tools/compare_runs.py "$data/target.json" --split test \
+python tools/analysis_tools/compare_runs.py "$data/target.json" \
     "source-only=$out/source_only/detections.npz" "adapted=$out/full/detections.npz" \
     --out "$out/results.json"
 printf '\nrendered target videos (dashed: ground truth, solid: adapted detector):\n'

@@ -1,10 +1,10 @@
 r"""Scores the predictions of several runs on one ground truth, in one table.
 
-    python tools/analysis_tools/compare_runs.py data/synthetic/target.json --split test \
+    python tools/analysis_tools/compare_runs.py data/synthetic/target.json \
         source-only=work_dirs/source_only/detections.npz adapted=work_dirs/full/detections.npz
 
-The files are those of ``TubeMetric(dump=...)``. They say under which protocol, and with or without
-background frames, they were scored; runs that differ in that are not compared.
+The files are those of ``TubeMetric(dump=...)``. They say which split and classes they are of, and
+whether background frames count; runs that differ in that are not compared.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('ann_file', help='annotation file (mmstal_da.tubes)')
     parser.add_argument('runs', nargs='+', metavar='NAME=DETS', help='name and .npz file of a run')
-    parser.add_argument('--split', default='test')
+    parser.add_argument('--protocol', default='act', help='act or voc')
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
     args = parser.parse_args(argv)
     for run in args.runs:
@@ -48,19 +48,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def score(path: str, ann_file: str, split: str) -> dict:
-    """The results of one file of predictions, under the protocol it names."""
+def score(path: str, ann_file: str, protocol: str) -> dict:
+    """The results of one file of predictions, on the split and classes it was written for."""
     found = load_detections(path)
-    missing = [key for key in ('protocol', 'background_frames') if key not in found.meta]
-    if missing or found.labels is None:
+    if not {'split', 'background_frames'} <= found.meta.keys() or found.labels is None:
         raise ValueError(
-            f'{path} does not say its {missing or "classes"}; write it with TubeMetric(dump=...)'
+            f'{path} does not say which split and frames it is of; write it with '
+            'TubeMetric(dump=...)'
         )
-    truth = parse_ground_truth(load_ground_truth(ann_file, split, found.labels, videos=None))
-    constants = dict(found.meta['protocol'])
-    protocol = get_protocol(constants.pop('name'), **constants)
-    dets = parse_detections(found.dets, found.videos, truth)
-    return evaluate_detections(dets, truth, protocol, found.meta['background_frames'])
+    choice = {key: found.meta.get(key) for key in ('class_map', 'videos')}
+    truth = load_ground_truth(ann_file, found.meta['split'], found.labels, **choice)
+    truth = parse_ground_truth(truth)
+    dets = parse_detections(found.dets, truth, found.videos, found.labels)
+    background = found.meta['background_frames']
+    result = evaluate_detections(dets, truth, get_protocol(protocol), background)
+    return dict(result, split=found.meta['split'])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,16 +72,18 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for run in args.runs:
             name, _, path = run.partition('=')
-            results[name] = score(path, args.ann_file, args.split)
+            results[name] = score(path, args.ann_file, args.protocol)
     except (ValueError, OSError) as error:
         print(f'compare_runs: {error}', file=sys.stderr)
         return 2
-    kinds = {(r['protocol'], r['background_frames']) for r in results.values()}
-    if len(kinds) > 1:
-        print(f'compare_runs: runs of different protocols: {sorted(kinds)}', file=sys.stderr)
-        return 2
     first = next(iter(results.values()))
-    title = f'{args.ann_file}, {args.split}: {first["n_videos"]} videos, {first["n_frames"]} frames'
+    for name, result in results.items():
+        differing = [k for k in ('split', 'labels', 'n_frames') if result[k] != first[k]]
+        if differing:
+            print(f'compare_runs: {name} is of other {", ".join(differing)}', file=sys.stderr)
+            return 2
+    counts = f'{first["n_videos"]} videos, {first["n_frames"]} frames'
+    title = f'{args.ann_file}, {first["split"]}: {counts}'
     table = Table(title=title, caption=f'percent; protocol {first["protocol"]}')
     table.add_column('')
     for column in COLUMNS:

@@ -1,0 +1,86 @@
+"""The comparison of runs scores dumps as the metric that wrote them did."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmstal_da.evaluation.metrics import TubeMetric
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/compare_runs.py'
+
+
+def annotation() -> dict:
+    """Two videos of 20 frames with one tube each."""
+    tube = dict(frames=list(range(1, 21)), boxes=[[10, 10, 30, 40]] * 20)
+    video = dict(num_frames=20, width=64, height=48)
+    return dict(
+        format='mmstal_da.tubes',
+        version=1,
+        dataset='made up',
+        classes=['a', 'b'],
+        videos={name: dict(video, path=f'{name}.mp4') for name in ('x', 'y')},
+        splits=dict(test=['x', 'y']),
+        tubes=dict(x=[dict(tube, label='a')], y=[dict(tube, label='b')]),
+    )
+
+
+def dump(folder: Path, name: str, found_in_y: int, **kwargs) -> dict:
+    """Predictions: all of x, and the first frames of y; returns the metric's results."""
+    metric = TubeMetric(
+        str(folder / 'ann.json'), 'test', ['a', 'b'], dump=str(folder / name), **kwargs
+    )
+    for video, label, n in (('x', 0, 20), ('y', 1, found_in_y)):
+        for frame in range(1, 21):
+            keep = frame <= n
+            instances = dict(
+                bboxes=np.array([[10, 10, 30, 40]], np.float32)[:keep],
+                scores=np.array([0.9], np.float32)[:keep],
+                labels=np.array([label])[:keep],
+            )
+            sample = dict(video_name=video, key_frame=frame, pred_instances=instances)
+            metric.process({}, [sample])
+    return metric.evaluate(40)
+
+
+def run(monkeypatch, *args) -> int:
+    """Run the tool; returns its exit status."""
+    scope: dict = {'__name__': 'compare_runs'}
+    exec(compile(TOOL.read_text(), str(TOOL), 'exec'), scope)
+    return scope['main']([str(arg) for arg in args])
+
+
+@pytest.fixture()
+def folder(tmp_path):
+    (tmp_path / 'ann.json').write_text(json.dumps(annotation()))
+    return tmp_path
+
+
+def test_numbers_are_the_metrics(folder, monkeypatch, capsys):
+    whole, half = dump(folder, 'whole.npz', 20), dump(folder, 'half.npz', 10)
+    assert whole['frame_mAP@0.5'] == pytest.approx(100)
+    assert half['frame_mAP@0.5'] == pytest.approx(75)
+    runs = [f'{name}={folder / name}.npz' for name in ('whole', 'half')]
+    assert run(monkeypatch, folder / 'ann.json', *runs, '--out', folder / 'r.json') == 0
+    results = json.loads((folder / 'r.json').read_text())
+    for name, expected in (('whole', whole), ('half', half)):
+        assert results[name]['frame_map50'] == pytest.approx(expected['frame_mAP@0.5'])
+        assert results[name]['video_map@0.5'] == pytest.approx(expected['video_mAP@0.5'])
+    assert '75.0' in capsys.readouterr().out
+
+
+def test_runs_on_different_frames_are_not_compared(folder, monkeypatch, capsys):
+    data = annotation()
+    data['tubes']['x'][0].update(frames=list(range(1, 16)), boxes=[[10, 10, 30, 40]] * 15)
+    (folder / 'ann.json').write_text(json.dumps(data))
+    dump(folder, 'all.npz', 20)
+    dump(folder, 'annotated.npz', 20, background_frames=False)
+    runs = [f'{name}={folder / name}.npz' for name in ('all', 'annotated')]
+    assert run(monkeypatch, folder / 'ann.json', *runs) == 2
+    assert 'annotated is of other n_frames' in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(folder, monkeypatch, capsys):
+    assert run(monkeypatch, folder / 'ann.json', f'x={folder}/no.npz') == 2
+    assert 'no.npz' in capsys.readouterr().err
