@@ -163,6 +163,21 @@ def test_unknown_names_are_refused_when_it_is_built(tmp_path):
         TubeMetric(path, 'test', max_hole=3)
 
 
+def test_videos_of_the_split_that_are_not_evaluated_are_left_out_and_named(tmp_path, monkeypatch):
+    gt, dets = make_case(tmp_path)
+    messages = []
+    monkeypatch.setattr(tube_metric, 'print_log', lambda text, **kwargs: messages.append(text))
+    metric = TubeMetric(str(tmp_path / 'toy.json'), 'test', videos=gt['kept'][:1])
+    samples = [s.to_dict() for s in key_frames(gt, dets)]
+    metric.process({}, samples)
+    all_given = metric.evaluate(len(samples))
+    assert all_given['n_videos'] == 1
+    left_out = len(gt['kept']) - 1
+    assert any(f'{left_out} videos that are not evaluated' in text for text in messages)
+    metric.process({}, [s for s in samples if s['video_name'] == gt['kept'][0]])
+    assert metric.evaluate(len(samples)) == all_given
+
+
 WORKER = """
 import pickle, sys
 import torch.distributed as dist

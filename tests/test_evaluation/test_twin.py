@@ -15,6 +15,7 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
     tubes,
+    video_ap,
 )
 
 CONSTANTS = st.fixed_dictionaries(
@@ -87,6 +88,7 @@ def test_agrees_when_the_work_is_cut_into_many_pieces(monkeypatch):
     monkeypatch.setattr(frame_ap, 'CHUNK', 7)
     monkeypatch.setattr(linking, 'BATCH', 5)
     monkeypatch.setattr(tubes, 'CHUNK', 3)
+    monkeypatch.setattr(video_ap, 'CHUNK', 3)
     for seed in range(10):
         gt, dets = random_case(seed, num_videos=6, num_dets=200)
         compare(gt, dets, get_protocol('act', min_length=2), True)

@@ -9,6 +9,7 @@ from .nms import suppress_pairs
 from .protocol import Protocol
 from .ranking import descending
 from .segments import (
+    chunks,
     expand_products,
     expand_ranges,
     find_keys,
@@ -17,6 +18,8 @@ from .segments import (
     stable_argsort,
 )
 from .tubes import TubeSet, temporal_iou, tube_iou
+
+CHUNK = 1 << 20  # tube pairs compared together
 
 
 def rank_tubes(tubes: TubeSet) -> TubeSet:
@@ -34,16 +37,20 @@ def suppress_tubes(tubes: TubeSet, protocol: Protocol) -> TubeSet:
     if len(tubes) == 0:
         return tubes
     offsets = group_starts(tubes.label * (tubes.video.max() + 1) + tubes.video)
-    last = np.repeat(offsets[1:], np.diff(offsets))
     number = np.arange(len(tubes))
-    better = np.repeat(number, last - number - 1)
-    worse = expand_ranges(number + 1, last - number - 1)
-    # the temporal IoU bounds the tube IoU from above
-    possible = temporal_iou(tubes, tubes, better, worse) > np.float32(protocol.tube_nms_iou)
-    better, worse = better[possible], worse[possible]
-    iou = tube_iou(tubes, tubes, better, worse, protocol.pixel)
-    overlaps = iou > np.float32(protocol.tube_nms_iou)
-    return tubes.take(suppress_pairs(better[overlaps], worse[overlaps], len(tubes)))
+    count = np.repeat(offsets[1:], np.diff(offsets)) - number - 1  # worse tubes of the group
+    winners, losers = [], []
+    for part in chunks(count, CHUNK):
+        better = np.repeat(number[part], count[part])
+        worse = expand_ranges(number[part] + 1, count[part])
+        # the temporal IoU bounds the tube IoU from above
+        possible = temporal_iou(tubes, tubes, better, worse) > np.float32(protocol.tube_nms_iou)
+        better, worse = better[possible], worse[possible]
+        iou = tube_iou(tubes, tubes, better, worse, protocol.pixel)
+        overlaps = iou > np.float32(protocol.tube_nms_iou)
+        winners.append(better[overlaps])
+        losers.append(worse[overlaps])
+    return tubes.take(suppress_pairs(np.concatenate(winners), np.concatenate(losers), len(tubes)))
 
 
 def tube_pairs(

@@ -60,7 +60,7 @@ class TubeMetric(BaseMetric):
 
     Raises:
         ValueError: Unknown protocol, constant, split or class; at evaluation, a prediction for a
-            video or frame that is not in the ground truth, or that is not finite.
+            video or frame that the split does not have, or that is not finite.
     """
 
     default_prefix = ''  # none, and none wanted
@@ -99,16 +99,22 @@ class TubeMetric(BaseMetric):
         )
         self.last_result: dict | None = None
         self._video_index = {name: i for i, name in enumerate(self.ground_truth.videos)}
+        # of the split, but without a tube of the classes, or not among the chosen videos
+        self._other_videos = set(truth['split_videos']) - set(self._video_index)
+        self._left_out: set[str] = set()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch of key frames."""
         for sample in data_samples:
             name, frame = sample['video_name'], int(sample['key_frame'])
+            if name in self._other_videos:
+                self._left_out.add(name)
+                continue
             if name not in self._video_index:
                 raise ValueError(
                     f'prediction for video {name!r}, frame {frame}: split {self.split!r} of '
-                    f'{self.dataset!r} has no ground truth for it; give the metric the same '
-                    '`ann_file`, `split`, `classes` and `videos` as the dataset'
+                    f'{self.dataset!r} has no such video; give the metric the `ann_file` '
+                    'and `split` of the dataset'
                 )
             instances = sample['pred_instances']
             columns = [_to_numpy(instances[key]) for key in ('labels', 'scores')]
@@ -124,6 +130,14 @@ class TubeMetric(BaseMetric):
         Each process hands over all of its results as one item: MMEngine's own collection
         interleaves and truncates to ``size``, which is right for one kind of sampler only.
         """
+        if self._left_out:
+            print_log(
+                f'predictions on {len(self._left_out)} videos that are not evaluated are left '
+                f'out, such as {min(self._left_out)!r}: no tube of the classes, or not chosen',
+                logger='current',
+                level=logging.WARNING,
+            )
+            self._left_out.clear()
         self.results = [self.results]
         return super().evaluate(get_world_size())
 
@@ -172,14 +186,15 @@ class TubeMetric(BaseMetric):
         print_log(f'predictions written to {self.dump}', logger='current')
 
     def _flatten(self, result: dict) -> dict:
-        metrics = {'frame_mAP@0.5': result['frame_map50']}
+        frame_iou = f'{self.protocol.frame_iou:g}'
+        metrics = {f'frame_mAP@{frame_iou}': result['frame_map50']}
         for iou in self.protocol.video_ious:
             metrics[f'video_mAP@{iou:g}'] = result[f'video_map@{iou:g}']
         metrics['video_mAP@0.5:0.95'] = result['video_map5095']
-        for kind in ('frame', 'video'):
+        for kind, iou in (('frame', frame_iou), ('video', '0.5')):
             for label, ap in zip(result['labels'], result[f'{kind}_ap50'], strict=True):
                 if ap is not None:
-                    metrics[f'{kind}_AP@0.5/{label}'] = ap
+                    metrics[f'{kind}_AP@{iou}/{label}'] = ap
         for key in ('protocol', 'dataset', 'split', 'n_frames', 'n_videos', 'n_tubes'):
             metrics[key] = result[key]
         return metrics

@@ -1,0 +1,64 @@
+"""UCF101-24's test set, from its annotation to numbers: exact, and fast."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmstal_da.datasets.annotation import save_annotation
+from mmstal_da.datasets.converters import common, ucf101_24
+from mmstal_da.datasets.ground_truth import load_ground_truth
+from mmstal_da.evaluation import per_detection
+from mmstal_da.evaluation.functional import get_protocol
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'benchmark_evaluation.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('benchmark_evaluation', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def ground_truth(test_data, tmp_path_factory):
+    folder = test_data / 'ucf101_24'
+    annotation = ucf101_24.from_pyannot(folder / 'pyannot.pkl')
+    common.add_split(annotation, 'test', folder / 'ucf101_24_split1_test.txt')
+    path = tmp_path_factory.mktemp('ucf') / 'ucf101_24.json'
+    save_annotation(annotation, path)
+    return load_ground_truth(path, 'test')
+
+
+def test_the_split_is_whole(ground_truth):
+    assert len(ground_truth['videos']) == 910
+    assert len(ground_truth['labels']) == 24
+    frames = sum(ground_truth['nframes'][name] for name in ground_truth['videos'])
+    assert frames == pytest.approx(159_000, rel=0.01)
+
+
+@pytest.mark.parametrize('protocol', ['act', 'voc'])
+def test_agrees_detection_by_detection(tool, ground_truth, protocol):
+    gt = {**ground_truth, 'videos': ground_truth['videos'][::45]}
+    dets = tool.make_detections(gt, 3, seed=4)
+    _, _, result = tool.time_ours(dets, gt, get_protocol(protocol), 1)
+    slow = per_detection.evaluate(dets, gt, get_protocol(protocol))
+    assert tool.difference(result, slow) < 1e-9
+    assert result['video_map@0.2'] > 0
+    assert result['n_tubes'] > 20
+
+
+def test_the_whole_test_set_takes_seconds_and_growth_is_linear(tool, ground_truth):
+    """CPU seconds, which other processes lengthen less; many times what a free machine needs."""
+    seconds = []
+    for per_frame in (2.3, 9.2):
+        dets = tool.make_detections(ground_truth, per_frame, seed=4)
+        _, cpu_seconds, _ = tool.time_ours(dets, ground_truth, get_protocol(), 2)
+        seconds.append(cpu_seconds)
+    assert len(dets) > 1e6
+    assert seconds[0] < 3
+    assert seconds[1] < 8 * seconds[0]
+    assert np.isfinite(dets).all()
