@@ -180,3 +180,34 @@ def test_adaptation_on_a_plain_batch_is_refused():
     assert build_detector(dict(lambda_mode='loss_weight')).adaptation is None
     with pytest.raises(ValueError, match='no module is on'):
         DomainAdaptation(lambda_mode='loss_weight')
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+def test_equations_6_and_7(reduction):
+    """The total that is minimised is L_act + lambda (L_DS + L_DTimg + L_DTinst), by hand."""
+    reductions = dict(spatial_reduction=reduction, instance_reduction=reduction)
+    detector = build_detector(dict(**reductions, **module_configs()))
+    adaptation = detector.adaptation.eval()
+    adaptation.weight = 0.3
+    torch.manual_seed(0)
+    domains, index = np.array([0, 1, 1]), np.array([0, 0, 0, 1, 2, 2])
+    spatial, temporal = torch.randn(3, 128, 6, 8), torch.randn(3, 84, 3, 4)
+    instances = torch.randn(6, 102)
+    out = adaptation(spatial, temporal, torch.tensor(domains), instances, torch.from_numpy(index))
+    with torch.no_grad():
+        logits = [
+            adaptation.spatial(spatial),
+            adaptation.temporal_image(temporal),
+            adaptation.temporal_instance(instances),
+        ]
+    p_s, q, r = (1 / (1 + np.exp(-x.numpy().astype(np.float64))) for x in logits)
+    inner = {'mean': np.mean, 'sum': np.sum}[reduction]
+    l_s = l_t = l_i = 0.0
+    for i, d in enumerate(domains):
+        n = (domains == d).sum()
+        right = [x if d else 1 - x for x in (p_s[i, 0], q[i], r[index == i])]
+        l_s -= (1 - right[0]) ** 5 * np.log(right[0]) / n
+        l_t -= inner(np.log(right[1])) / n
+        l_i -= inner(np.log(right[2])) / n
+    total_loss, _ = detector.parse_losses(dict(loss_act=torch.tensor(2.0), **out))
+    assert total_loss.item() == pytest.approx(2.0 + 0.3 * (l_s + l_t + l_i), rel=1e-4)
