@@ -33,6 +33,7 @@ from mmstal_da.evaluation.functional.segments import (
     stable_argsort,
 )
 from mmstal_da.evaluation.functional.tubes import TubeSet, fill_gaps
+from mmstal_da.evaluation.functional.video_ap import suppress_tubes
 
 
 def one_tube(frames, boxes, interpolate=False) -> TubeSet:
@@ -183,6 +184,12 @@ class TestTubes:
         assert tube.valid.all()
         assert (tube.begin[0], tube.end[0]) == (2, 5)
 
+    def test_nms_spares_a_tube_at_the_threshold(self):
+        frames, box, part = range(1, 21), [0, 0, 9, 9], [0, 0, 9, 2]  # IoU exactly 0.3
+        tubes = TubeSet.concatenate([one_tube(frames, [box] * 20), one_tube(frames, [part] * 20)])
+        assert len(suppress_tubes(tubes, get_protocol())) == 2
+        assert len(suppress_tubes(tubes, get_protocol(tube_nms_iou=0.29))) == 1
+
 
 class TestLinking:
     @staticmethod
@@ -257,6 +264,10 @@ class TestViterbi:
             found = labels[offsets[i] : offsets[i + 1]].tolist()
             best = max(energy(scores, c) for c in itertools.product((0, 1), repeat=len(scores)))
             assert energy(scores, found) == pytest.approx(best)
+
+    def test_ties_go_to_action(self):
+        labels = viterbi_labels(np.array([0.5, 0.1, 0.5]), np.array([0, 2, 3]), 0.0)
+        np.testing.assert_array_equal(labels, [True, False, True])
 
     def test_a_penalty_bridges_a_dip(self):
         scores = np.array([0.9, 0.9, 0.4, 0.9, 0.1, 0.1, 0.1])
