@@ -57,10 +57,8 @@ def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.nda
     for part in chunks(count, CHUNK):
         det = np.repeat(rows[part], count[part])
         row = order[expand_ranges(first[number[rows[part]]], count[part])]
-        same = label[row] == dets.label[det]
         iou = paired_iou(dets.boxes.take(det, axis=0), boxes.take(row, axis=0), protocol.pixel)
-        confused = ~same & (iou >= np.float32(protocol.frame_iou))
-        kind[det[confused]] = KINDS.index('classification')
+        kind[det[iou >= np.float32(protocol.frame_iou)]] = KINDS.index('classification')
     # a frame with ground truth of the class: whatever else it overlaps
     own = np.unique(gt.frame_number(video, frame, label))
     key = gt.frame_number(dets.video, dets.frame, dets.label)
