@@ -71,7 +71,7 @@ def test_scores_data_samples_in_any_order_of_batches(tmp_path, background_frames
     gt, dets = make_case(tmp_path)
     metric = METRICS.build(
         dict(
-            type='TubeMetric',
+            type='mmstal_da.TubeMetric',  # whatever default scope another test has left
             ann_file='toy.json',
             data_root=str(tmp_path),
             split='test',
