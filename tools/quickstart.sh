@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh clone to an adapted detector: sets up, makes the synthetic pair of domains, trains
-# source-only and adapted, scores both on the target, renders a target video, plots the curves.
+# source-only and adapted side by side, scores both on the target, renders a target video, plots the
+# curves.
 #
 #   bash tools/quickstart.sh
 #
@@ -14,47 +15,60 @@ set -euo pipefail
 data=data/synthetic
 out=work_dirs/quickstart
 mkdir -p "$out"
+# two trainings at once: half of the cores each
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}
 amp=()
 if grep -q avx512_bf16 /proc/cpuinfo 2>/dev/null; then
-    amp=(--amp) # bfloat16 in the processor: half the time
+    amp=(--amp) # bfloat16 in the processor: less time
 fi
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
-# run NAME LOG COMMAND...: the whole output goes to LOG, iterations are shown
+# show NAME: of what a tool logs, a short line per 50 iterations
+show() {
+    local line found
+    while IFS= read -r line; do
+        if [[ $line =~ Iter\((train|test)\)\ +\[\ *([0-9]+)/([0-9]+)\].*eta:\ ([0-9:]+) ]]; then
+            found="${BASH_REMATCH[1]} ${BASH_REMATCH[2]} of ${BASH_REMATCH[3]}, eta ${BASH_REMATCH[4]}"
+            [[ $line =~ \ (loss:\ [0-9.]+) ]] && found="$found, ${BASH_REMATCH[1]}"
+            printf '  %-11s  %s\n' "$1" "$found"
+        fi
+    done
+}
+
+# run NAME LOG COMMAND...: the whole output goes to LOG
 run() {
-    local name=$1 log=$2 status=0
+    local name=$1 log=$2
     shift 2
-    "$@" 2>&1 | tee "$log" | awk -v name="$name" '
-        /Iter\((train|test)\)/ {
-            match($0, /\[ *[0-9]+\/[0-9]+\]/); line = substr($0, RSTART, RLENGTH)
-            if (match($0, /eta: [0-9:]+/)) line = line "  " substr($0, RSTART, RLENGTH)
-            if (match($0, / loss: [0-9.]+/)) line = line " " substr($0, RSTART, RLENGTH)
-            print "  " name " " line; fflush()
-        }' || status=$?
-    if [ "$status" != 0 ]; then
+    if ! "$@" 2>&1 | tee "$log" | show "$name"; then
         tail -n 25 "$log" >&2
         printf '[quickstart] FAILED: %s; the whole log is %s\n' "$name" "$log" >&2
-        exit 1
+        return 1
     fi
 }
 
-say "1/4 the synthetic pair: labelled source, unlabelled target, in $data"
-python tools/data/make_synthetic.py --out "$data" --workers 2
-
-step=2
-for row in source_only full; do
-    say "$step/4 ${row//_/-}: training, then scoring on the target's test videos"
-    run "train" "$out/$row.train.log" \
+# train_and_test NAME ROW
+train_and_test() {
+    local name=$1 row=$2
+    run "$name" "$out/$row.train.log" \
         python tools/train.py "configs/synthetic/$row.py" --work-dir "$out/$row" --seed 0 \
-        --resume --no-validate "${amp[@]}"
-    run "test " "$out/$row.test.log" \
-        python tools/test.py "configs/synthetic/$row.py" "$(cat "$out/$row/last_checkpoint")" \
-        --work-dir "$out/$row/test" --cfg-options "test_evaluator.dump=$out/$row/detections.npz"
-    step=$((step + 1))
-done
+        --resume --no-validate "${amp[@]}" &&
+        run "$name" "$out/$row.test.log" \
+            python tools/test.py "configs/synthetic/$row.py" "$(cat "$out/$row/last_checkpoint")" \
+            --work-dir "$out/$row/test" --cfg-options "test_evaluator.dump=$out/$row/detections.npz"
+}
 
-say "4/4 results on the target"
+say "1/3 the synthetic pair: labelled source, unlabelled target, in $data"
+python tools/data/make_synthetic.py --out "$data" --workers "$(nproc)"
+
+say '2/3 training on the source alone and with adaptation, then scoring on the target'
+train_and_test source-only source_only &
+source_only=$!
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+train_and_test adapted full
+wait "$source_only"
+
+say '3/3 results on the target'
 python tools/analysis_tools/compare_runs.py "$data/target.json" \
     "source-only=$out/source_only/detections.npz" "adapted=$out/full/detections.npz" \
     --out "$out/results.json"
