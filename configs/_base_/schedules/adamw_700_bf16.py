@@ -1,5 +1,5 @@
 # The paper's network from random weights on a CPU: bfloat16, half the narrow ones' learning rate.
-_base_ = './adamw_500.py'
+_base_ = './adamw_600.py'
 max_iters = 700
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -1,5 +1,5 @@
 # Narrow networks from random weights: AdamW needs a tenth of SGD's iterations.
-max_iters = 500
+max_iters = 600
 
 train_cfg = dict(type='DrawTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
