@@ -33,7 +33,7 @@ class SyntheticConfig:
     target_test: int = 24
     clip: ClipSettings = field(default_factory=ClipSettings)
     shift: Shift = field(
-        default_factory=lambda: Shift(appearance=0.6, background=0.6, camera=0.5, tempo=0.4)
+        default_factory=lambda: Shift(appearance=0.4, background=0.4, camera=0.3, tempo=0.3)
     )
     crf: int = 14
 
