@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/setup_env.sh
+# tiny networks: a second thread costs more than it gives, above all beside another process
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m ruff check .
 python -m ruff format --check .
 exec python -m pytest "$@"
