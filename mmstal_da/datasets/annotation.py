@@ -11,7 +11,7 @@ One file describes one dataset::
           "path": "golf/clip_a.avi",        # a video file, or a folder of images
           "filename_tmpl": "{:05d}.png",    # image folders only; the first image is number 1
           "num_frames": 40,
-          "width": 320, "height": 240,      # the resolution the boxes refer to
+          "width": 320, "height": 240,      # the resolution the boxes refer to (optional)
           "fps": 30.0                       # optional
         }
       },
@@ -25,8 +25,9 @@ One file describes one dataset::
 
 ``path`` is relative to the ``data_prefix`` of the dataset. Frames are 1-based and strictly
 increasing. Boxes are ``x1 y1 x2 y2`` in 0-based absolute pixels of ``width`` x ``height``, with
-``x2 = x1 + w - 1``. A video without tubes may be left out of ``tubes``, and a dataset without
-labels has no ``tubes`` at all.
+``x2 = x1 + w - 1``. Without ``width`` and ``height`` (both or neither) boxes refer to the video as
+it decodes; with them a video of another resolution has its boxes scaled. A video without tubes
+may be left out of ``tubes``, and a dataset without labels has no ``tubes`` at all.
 
 Numbers survive a round trip exactly: boxes are float32, written in their shortest form.
 """
@@ -50,19 +51,28 @@ class AnnotationError(ValueError):
 
 @dataclass
 class Video:
-    """Where a video lies and what its annotation counts."""
+    """Where a video lies and what its annotation counts.
+
+    Attributes:
+        path: File, or folder of images, relative to the dataset's ``data_prefix``.
+        num_frames: Frames of the video.
+        width: Pixels that boxes refer to; None together with ``height``: the video's own.
+        height: The same.
+        filename_tmpl: Pattern of the image names in a folder of images; None for a video file.
+        fps: Frames per second; None if not known.
+    """
 
     path: str
     num_frames: int
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     filename_tmpl: str | None = None
     fps: float | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Tube:
-    """One action instance: a box per frame.
+    """One action instance: a box per frame. Equal tubes have the same numbers, to the last bit.
 
     Attributes:
         label: Class name.
@@ -73,6 +83,15 @@ class Tube:
     label: str
     frames: np.ndarray
     boxes: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tube):
+            return NotImplemented
+        return (
+            self.label == other.label
+            and np.array_equal(self.frames, other.frames)
+            and np.array_equal(self.boxes, other.boxes)
+        )
 
 
 @dataclass
@@ -208,8 +227,8 @@ def validate(annotation: Annotation, where: str) -> None:
 
 def _read_video(raw: dict, where: str) -> Video:
     _check_type(raw, dict, where)
-    required = {'path', 'num_frames', 'width', 'height'}
-    _check_keys(raw, where, required, required | {'filename_tmpl', 'fps'})
+    required = {'path', 'num_frames'}
+    _check_keys(raw, where, required, required | {'width', 'height', 'filename_tmpl', 'fps'})
     return Video(**raw)
 
 
@@ -236,8 +255,12 @@ def _tube_to_json(tube: Tube) -> dict:
 
 
 def _validate_video(video: Video, where: str) -> None:
+    if (video.width is None) != (video.height is None):
+        raise AnnotationError(f'{where}: "width" and "height" are given both or not at all')
     for key in ('num_frames', 'width', 'height'):
         value = getattr(video, key)
+        if value is None and key != 'num_frames':
+            continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise AnnotationError(f'{where}: "{key}" is a positive integer, not {value!r}')
     if not isinstance(video.path, str) or not video.path:

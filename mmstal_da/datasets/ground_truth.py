@@ -32,8 +32,9 @@ def load_ground_truth(
         ACT's keys ``labels`` (class names), ``videos`` (names), ``nframes`` {video: frames},
         ``resolution`` {video: (height, width)} and ``gttubes`` {video: {label: [(n, 5) float64
         frame x1 y1 x2 y2]}}: frames 1-based, boxes 0-based pixels of that resolution. ``nframes``
-        and ``resolution`` cover all videos of the file. Further ``dataset``, ``split_videos`` (all
-        of the split) and ``all_labels`` (all classes of the file, renamed).
+        and ``resolution`` cover all videos of the file; a resolution that the file lacks is
+        ``(None, None)``. Further ``dataset``, ``split_videos`` (all of the split) and
+        ``all_labels`` (all classes of the file, renamed).
 
     Raises:
         ValueError: Classes or patterns that fit nothing, or no tube of the kept classes.

@@ -30,7 +30,7 @@ class ActionTubeDataset(BaseDataset):
 
     - ``video_name``; ``filename``, the path of the video or of the folder of images;
       ``filename_tmpl`` (None for a video file); ``total_frames``; ``key_frame`` (1-based);
-      ``height`` and ``width`` that boxes refer to; ``fps`` (or None);
+      ``height`` and ``width`` that boxes refer to (or None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
       inclusive, and ``gt_labels`` (n,) int64.
 

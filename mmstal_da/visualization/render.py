@@ -91,7 +91,8 @@ def render_video(
     numbers = list(range(1, video.num_frames + 1)) if numbers is None else list(numbers)
     path = os.path.join(data_prefix, video.path)
     frames = read_frames(path, numbers, video.filename_tmpl)
-    original = (video.height, video.width)
+    own = video.width is None  # then boxes refer to the video as it decodes
+    original = frames[0].shape[:2] if own else (video.height, video.width)
     rendered = render_frames(
         frames, numbers, predictions, ground_truth, classes, original, title, **kwargs
     )

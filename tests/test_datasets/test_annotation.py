@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,13 @@ from mmstal_da.datasets.annotation import (
     load_annotation,
     save_annotation,
 )
+from mmstal_da.datasets.ground_truth import load_ground_truth
+from mmstal_da.datasets.transforms import DecodeFrames, SampleKeyFrameClip
+from mmstal_da.datasets.tube_dataset import ActionTubeDataset
+from mmstal_da.visualization.overlays import Overlay
+from mmstal_da.visualization.render import render_video
+
+from .clips import write_dataset
 
 RAW = {
     'format': 'mmstal_da.tubes',
@@ -114,6 +122,7 @@ WRONG = {
     'video key': (change_video(frames=3), r"video 'a': unknown \['frames'\]"),
     'no frames': (change_video(num_frames=0), 'video \'a\': "num_frames"'),
     'size': (change_video(width='64'), 'video \'a\': "width"'),
+    'half a size': (lambda raw: raw['videos']['a'].pop('width'), '"width" and "height" are given'),
     'template': (change_video(filename_tmpl='img.jpg'), 'video \'a\': "filename_tmpl"'),
     'tubes of nobody': (lambda raw: raw['tubes'].update(c=[]), "video 'c'"),
     'label': (change(label='fly'), r"toy.json: video 'a', tube 0: label 'fly'"),
@@ -153,3 +162,50 @@ def test_nothing_wrong_is_ever_written(tmp_path):
     with pytest.raises(AnnotationError, match='frame 3 follows frame 7'):
         save_annotation(annotation, tmp_path / 'new.json')
     assert not (tmp_path / 'new.json').exists()
+
+
+def without_size(tmp_path):
+    """A dataset of one red rectangle whose annotation says no size, and its video."""
+    path = write_dataset(tmp_path, ['a'], ['run'], num_frames=6)
+    annotation = load_annotation(path)
+    annotation.videos['a'].width = annotation.videos['a'].height = None
+    save_annotation(annotation, path)
+    return load_annotation(path), path
+
+
+def test_a_size_may_be_left_out(tmp_path):
+    annotation, path = without_size(tmp_path)
+    assert (annotation.videos['a'].width, annotation.videos['a'].height) == (None, None)
+    assert '"width"' not in path.read_text()
+    assert annotation == load_annotation(path)
+    assert load_ground_truth(path, 'train')['resolution'] == {'a': (None, None)}
+
+
+def test_boxes_without_a_size_refer_to_the_decoded_video(tmp_path):
+    annotation, path = without_size(tmp_path)
+    stages = [SampleKeyFrameClip(clip_len=1), DecodeFrames()]
+    sample = ActionTubeDataset(str(path), 'train', stages, data_prefix=str(tmp_path))[0]
+    assert sample['img_shape'] == sample['original_shape'] == (48, 64)
+    assert sample['scale_factor'].tolist() == [1, 1]
+    x1, y1, x2, y2 = annotation.tubes['a'][0].boxes[0].astype(int)
+    red = (sample['imgs'][0].astype(int) - [255, 0, 0]).__abs__().max(2) < 40
+    ys, xs = np.nonzero(red)
+    assert [xs.min(), ys.min(), xs.max(), ys.max()] == [x1, y1, x2, y2]
+    assert sample['gt_bboxes'][0].tolist() == [x1, y1, x2 + 1, y2 + 1]
+    tube = annotation.tubes['a'][0]
+    truth = {
+        int(n): [Overlay(tuple(b), 'run')] for n, b in zip(tube.frames, tube.boxes, strict=True)
+    }
+    sized = replace(annotation.videos['a'], width=64, height=48)
+    shown = render_video(annotation.videos['a'], tmp_path, {}, truth, ['run'])
+    assert np.array_equal(shown, render_video(sized, tmp_path, {}, truth, ['run']))
+
+
+def test_tubes_are_equal_to_the_last_bit():
+    tube = Tube('run', np.array([1, 2]), np.array([[0, 0, 1, 1]] * 2, np.float32))
+    other = replace(tube, boxes=tube.boxes.copy())
+    assert tube == other
+    other.boxes[1, 2] = np.nextafter(np.float32(1), np.float32(2))
+    assert tube != other
+    assert tube != replace(tube, label='jump')
+    assert tube != replace(tube, frames=np.array([1, 3]))

@@ -48,7 +48,8 @@ class DecodeFrames(BaseTransform):
     flipping (``x -> width - x``) are exact: the last pixel, inclusive, becomes its outer edge.
 
     Required keys: ``filename``, ``filename_tmpl``, ``frame_inds``, ``height`` and ``width`` of
-    the annotation, and optionally ``gt_bboxes`` (n, 4) in annotation pixels.
+    the annotation (None: those of the decoded frames), and optionally ``gt_bboxes`` (n, 4) in
+    annotation pixels.
 
     Added or changed keys
 
@@ -71,10 +72,13 @@ class DecodeFrames(BaseTransform):
                     f'{results["filename"]}: frame {index} is {img.shape[1]}x{img.shape[0]},'
                     f' frame {indices[0]} {width}x{height}; all must have one size'
                 )
-        scale = np.array([width / results['width'], height / results['height']], np.float32)
+        original = (results['height'], results['width'])
+        if None in original:
+            original = (height, width)
+        scale = np.array([width / original[1], height / original[0]], np.float32)
         results['imgs'] = imgs
         results['img_shape'] = (height, width)
-        results['original_shape'] = (results['height'], results['width'])
+        results['original_shape'] = original
         results['scale_factor'] = scale
         results['modality'] = 'RGB'
         if 'gt_bboxes' in results:
