@@ -1,5 +1,6 @@
 # The paper's detector at the paper's size: I3D on the clip, ResNet-50 C4 and RPN on the key frame.
 # Both backbones have stride 16, so proposals of the one are pooled on the map of the other.
+# Weights: python tools/get_weights.py i3d_kinetics400, and resnet50_imagenet.
 num_classes = 4  # a child overrides model.roi_head.bbox_head.num_classes
 
 model = dict(
@@ -10,9 +11,11 @@ model = dict(
         type='ClipKeyFramePreprocessor',
         clip_mean=[127.5, 127.5, 127.5],  # I3D was trained on RGB in [-1, 1]
         clip_std=[127.5, 127.5, 127.5],
-        key_mean=[123.675, 116.28, 103.53],  # ImageNet, RGB: torchvision's ResNet
-        key_std=[58.395, 57.12, 57.375],
-        key_bgr=False,
+        # what the original ResNet-50 was trained on: BGR, means only. Weights of torchvision's
+        # need the other file, i3d_rpn_r50_torchvision.py
+        key_mean=[103.939, 116.779, 123.68],
+        key_std=[1.0, 1.0, 1.0],
+        key_bgr=True,
         pad_size_divisor=16,
     ),
     # SF: up to C4 (stage 3 of 4)
@@ -27,10 +30,10 @@ model = dict(
         frozen_stages=1,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
-        style='pytorch',
+        style='caffe',  # a stage's stride is in its first 1x1 convolution
         init_cfg=dict(
             type='StrictPretrained',
-            checkpoint='torchvision://resnet50',
+            checkpoint='data/weights/resnet50_imagenet.pth',
             unused=('layer4.', 'fc.'),
         ),
     ),
@@ -41,7 +44,7 @@ model = dict(
         norm_eval=True,
         init_cfg=dict(
             type='StrictPretrained',
-            checkpoint='data/weights/rgb_imagenet.pt',
+            checkpoint='data/weights/i3d_kinetics400.pth',
             unused=('Mixed_5', 'logits.'),
         ),
     ),
@@ -79,7 +82,7 @@ model = dict(
             norm_eval=True,
             init_cfg=dict(
                 type='StrictPretrained',
-                checkpoint='data/weights/rgb_imagenet.pt',
+                checkpoint='data/weights/i3d_kinetics400.pth',
                 unused=('Conv3d_', 'Mixed_3', 'Mixed_4', 'logits.'),
             ),
         ),

@@ -1,5 +1,5 @@
 # The paper's detector from random weights: every layer trains, batch norm on batch statistics.
-_base_ = './i3d_rpn_r50.py'
+_base_ = './i3d_rpn_r50_torchvision.py'
 
 model = dict(
     backbone=dict(
