@@ -20,15 +20,11 @@ train_dataloader = dict(
         target=dict(pipeline=train_pipeline, split='all', videos=None),
     ),
 )
-val_dataloader = dict(
-    num_workers=1,
-    dataset=dict(
-        pipeline=test_pipeline,
-        split='all',
-        # the scenario's classes of which there are clips
-        classes=('Basketball', 'GolfSwing', 'WalkingWithDog'),
-    ),
-)
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline, split='all'))
 test_dataloader = val_dataloader
 val_evaluator = dict(split='all')
 test_evaluator = val_evaluator
+
+# the few clips at hand are adapted on without labels and evaluated on; none is of GolfSwing
+allow_transductive = True
+allow_classes_without_truth = ('GolfSwing',)
