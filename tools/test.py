@@ -5,6 +5,7 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
+from mmstal_da.datasets.config_checks import ConfigError, check_config
 from mmstal_da.utils.launch import (
     LAUNCHERS,
     UsageError,
@@ -100,7 +101,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         cfg = make_config(args)
-    except UsageError as error:
+        check_config(cfg, 'test')
+    except (UsageError, ConfigError) as error:
         parser.error(str(error))
     build_runner(cfg).test()
 

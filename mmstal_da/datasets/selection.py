@@ -4,6 +4,7 @@ Datasets and metrics choose with the same functions, so that they mean the same 
 """
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -65,25 +66,37 @@ def class_labels(
     if unknown:
         raise ValueError(
             f'`class_map` renames {unknown}, which the annotation file lacks; its classes are'
-            f' {list(file_classes)}'
+            f' {list(file_classes)}{_suggestion(unknown, file_classes)}'
         )
     renamed = {name: class_map.get(name, name) for name in file_classes}
     if classes is None:
         classes = list(dict.fromkeys(renamed.values()))
     classes = list(classes)
+    if not classes:
+        raise ValueError('`classes` is empty; leave it out for all classes of the file')
     if len(set(classes)) != len(classes):
         raise ValueError(f'`classes` names a class twice: {classes}')
     unknown = sorted(set(class_map.values()) - set(classes))
     if unknown:
-        raise ValueError(f'`class_map` maps to {unknown}, which `classes` {classes} lacks')
+        raise ValueError(
+            f'`class_map` maps to {unknown}, which `classes` {classes} lacks'
+            f'{_suggestion(unknown, classes)}'
+        )
     missing = [name for name in classes if name not in renamed.values()]
     if missing:
         raise ValueError(
             f'no class of the annotation file stands for {missing}; its classes are'
             f' {list(file_classes)}: add the missing ones to `class_map`'
+            f'{_suggestion(missing, file_classes)}'
         )
     label = {name: number for number, name in enumerate(classes)}
     return classes, {old: label[new] for old, new in renamed.items() if new in label}
+
+
+def _suggestion(names: Sequence[str], known: Sequence[str]) -> str:
+    """The end of a message: what was probably meant, or nothing."""
+    close = [match for name in names for match in get_close_matches(name, known, n=1)]
+    return f'; was {close[0]!r} meant?' if close else ''
 
 
 def boxes_by_frame(

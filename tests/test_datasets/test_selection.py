@@ -24,10 +24,11 @@ def test_without_a_choice_all_classes_stay():
 @pytest.mark.parametrize(
     ('classes', 'class_map', 'message'),
     [
-        (['Diving'], {'Diving-Sid': 'Diving'}, r"renames \['Diving-Sid'\]"),
+        (['Diving'], {'Diving-Sid': 'Diving'}, r"renames \['Diving-Sid'\].*'Diving-Side' meant"),
         (['Diving'], {'Diving-Side': 'Divin'}, r"maps to \['Divin'\]"),
         (['Kicking', 'Running'], None, r"stands for \['Running'\]"),
         (['Kicking', 'Kicking'], None, 'twice'),
+        ([], None, 'empty'),
     ],
 )
 def test_wrong_names_are_errors(classes, class_map, message):
