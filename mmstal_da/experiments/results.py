@@ -1,0 +1,91 @@
+"""Finds the results of a table and refuses those that cannot stand in one."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmstal_da.utils.launch import UsageError
+
+from .cells import Settings, digest_config, read_config, read_json, row_order
+from .record import FORMAT, VERSION
+
+# results that differ in these are of different experiments
+ALIKE = ('pair', 'cfg_options', 'amp', 'processes')
+ALIKE_METRICS = ('protocol', 'dataset', 'split', 'background_frames')
+
+
+def read_result(path: Path) -> dict:
+    """A ``result.json``.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    record = read_json(path)
+    if (record.get('format'), record.get('version')) != (FORMAT, VERSION):
+        raise UsageError(f'{path} is no result of tools/run_table.py (version {VERSION})')
+    return record
+
+
+def find_results(
+    out: Path, rows: Iterable[str] | None = None, seeds: Iterable[int] | None = None
+) -> dict[Path, dict]:
+    """The finished runs in a folder, ``OUT/<row>/seed<k>/result.json``.
+
+    Args:
+        out: The folder.
+        rows: Only these rows.
+        seeds: Only these seeds.
+
+    Returns:
+        File to record, rows in the paper's order, seeds increasing.
+    """
+    found = {}
+    for path in out.glob('*/seed*/result.json'):
+        match = re.fullmatch(r'seed(\d+)', path.parent.name)
+        row = path.parents[1].name
+        if match and (rows is None or row in rows) and (seeds is None or int(match[1]) in seeds):
+            found[row_order(row), int(match[1])] = path
+    return {path: read_result(path) for _, path in sorted(found.items())}
+
+
+def check_alike(results: dict[Path, dict]) -> None:
+    """Refuse results that no table may compare.
+
+    Raises:
+        UsageError: Two differ in options, precision, processes, or in how they were scored.
+    """
+    first_path, first = next(iter(results.items()))
+    for path, record in results.items():
+        for part, key in [
+            *((None, key) for key in ALIKE),
+            *(('metrics', key) for key in ALIKE_METRICS),
+        ]:
+            ours, theirs = ((r[part] if part else r)[key] for r in (record, first))
+            if ours != theirs:
+                raise UsageError(
+                    f'{path} has {key} = {ours!r}, {first_path} has {theirs!r}: not of one table; '
+                    'choose with --rows and --seeds, or use another --out'
+                )
+
+
+def find_changed(results: dict[Path, dict], configs: dict[str, Path]) -> list[Path]:
+    """Results whose config, with the options that they were run with, is another one now.
+
+    Args:
+        results: File to record.
+        configs: Row to config file.
+    """
+    digests: dict = {}
+    changed = []
+    for path, record in results.items():
+        settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
+        key = record['row'], settings
+        if record['row'] not in configs:
+            changed.append(path)
+            continue
+        if key not in digests:
+            cfg = read_config(configs[record['row']], settings.cfg_options)
+            digests[key] = digest_config(cfg, settings)
+        if record['config_sha256'] != digests[key]:
+            changed.append(path)
+    return changed

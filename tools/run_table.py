@@ -1,0 +1,314 @@
+r"""Makes the table of a pair: trains and scores every row with every seed.
+
+    python tools/run_table.py configs/synthetic --seeds 0 1 2 --out work_dirs/table --dry-run
+    python tools/run_table.py configs/synthetic --seeds 0 1 2 --out work_dirs/table
+    python tools/run_table.py configs/synthetic --out work_dirs/table --collect --publish
+
+A run lives in OUT/<row>/seed<k>: it is trained to its last iteration, its last checkpoint is scored
+on the target's test split, and result.json records it. The same command again goes on where the
+last one was stopped: finished runs are kept, begun ones resume from their checkpoint. Several such
+commands may work on the same OUT. After every finished run OUT/table.{json,md,png} are rewritten;
+they hold all finished runs in OUT and name what is missing.
+
+On Slurm, inside or outside of an allocation:
+
+    python tools/run_table.py configs/PAIR --out OUT --launcher slurm --gpus-per-run 4 \
+        --srun-args="--partition=gpu --gres=gpu:4 --ntasks-per-node=4"
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from mmstal_da.experiments.cells import (
+    Cell,
+    Settings,
+    State,
+    choose_rows,
+    find_rows,
+    make_cells,
+    state_of,
+)
+from mmstal_da.experiments.commands import Machine
+from mmstal_da.experiments.display import Display
+from mmstal_da.experiments.estimate import Rates, makespan, rates_of, time_iterations
+from mmstal_da.experiments.locking import CellLock, holder
+from mmstal_da.experiments.progress import format_seconds
+from mmstal_da.experiments.publishing import publish, published_results, write_tables
+from mmstal_da.experiments.results import check_alike, find_changed, find_results
+from mmstal_da.experiments.running import Steps, run_cell
+from mmstal_da.experiments.scheduling import Scheduler, assign_devices, free_port
+from mmstal_da.experiments.table import make_table
+from mmstal_da.utils.launch import UsageError
+
+SEEDS = [0, 1, 2]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command-line arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('pair', type=Path, help='folder of configs, one row each')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the runs and the table')
+    parser.add_argument('--seeds', type=int, nargs='+', help='default: 0 1 2; to collect: all')
+    parser.add_argument(
+        '--rows', nargs='+', help="default: those of the paper's tables; to collect: all"
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override values of every config; recorded with the results',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision, as of tools/train.py')
+
+    how = parser.add_argument_group('how to run')
+    how.add_argument('--launcher', choices=('local', 'slurm'), default='local')
+    how.add_argument(
+        '--jobs',
+        type=int,
+        help='runs at a time; default: as many as the GPUs, or the cores, or with Slurm all',
+    )
+    how.add_argument(
+        '--threads', type=int, help='OMP_NUM_THREADS of every process; default: 1 without GPU'
+    )
+    how.add_argument(
+        '--gpus-per-run',
+        type=int,
+        default=1,
+        metavar='N',
+        help='processes per run (torchrun, srun); they multiply the batch',
+    )
+    how.add_argument(
+        '--srun-args', default='', metavar='="FLAGS"', help='flags for srun, in one string'
+    )
+    how.add_argument(
+        '--rerun-changed',
+        action='store_true',
+        help='set runs aside whose config has changed since, and run them anew',
+    )
+
+    instead = parser.add_argument_group('instead of running')
+    instead.add_argument(
+        '--dry-run', action='store_true', help='list the runs and estimate the time; write nothing'
+    )
+    instead.add_argument(
+        '--time-iterations',
+        type=int,
+        metavar='K',
+        help='with --dry-run: if nothing was measured yet, train K iterations to estimate from',
+    )
+    instead.add_argument('--collect', action='store_true', help='only rebuild the tables in OUT')
+    instead.add_argument(
+        '--publish',
+        action='store_true',
+        help='with --collect: also put results and tables beside the configs',
+    )
+    args = parser.parse_args(argv)
+    if args.publish and not args.collect:
+        parser.error('--publish goes with --collect')
+    if args.dry_run and args.collect:
+        parser.error('choose --dry-run or --collect')
+    if args.time_iterations is not None and not (args.dry_run and args.time_iterations > 1):
+        parser.error('--time-iterations takes at least 2 and goes with --dry-run')
+    for name in ('jobs', 'threads', 'gpus_per_run'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} is at least 1')
+    if any(seed < 0 for seed in args.seeds or ()):
+        parser.error('--seeds are not negative')
+    return args
+
+
+def find_machine(args: argparse.Namespace, cells: int) -> tuple[Machine, list[dict[str, str]]]:
+    """How to run, and the environment of every slot."""
+    if args.launcher == 'slurm':
+        jobs = args.jobs or max(1, cells)
+        machine = Machine('slurm', tuple(shlex.split(args.srun_args)), args.threads, jobs)
+        return machine, [{'MASTER_PORT': str(29500 + slot)} for slot in range(jobs)]
+    count = torch.cuda.device_count()
+    if not count:
+        threads = args.threads or 1
+        cores = len(os.sched_getaffinity(0))
+        jobs = args.jobs or max(1, cores // (threads * args.gpus_per_run))
+        return Machine('local', (), threads, jobs), [{} for _ in range(jobs)]
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(count)))
+    jobs = args.jobs or max(1, count // args.gpus_per_run)
+    dealt = assign_devices(visible.split(','), jobs, args.gpus_per_run)
+    slots = [{'CUDA_VISIBLE_DEVICES': ','.join(devices)} for devices in dealt]
+    return Machine('local', (), args.threads, jobs), slots
+
+
+def set_aside(cell: Cell) -> Path:
+    """Rename the folder of a run whose config has changed."""
+    lock = CellLock.take(cell.folder)
+    if lock is None:
+        raise UsageError(f'{cell.folder} is in use by {holder(cell.folder)}')
+    kept = cell.folder.with_name(f'{cell.folder.name}.changed-{time.strftime("%Y%m%d_%H%M%S")}')
+    cell.folder.rename(kept)
+    lock.release()
+    return kept
+
+
+def refuse_changed(states: dict[Cell, State]) -> None:
+    """Refuse to go on where the config is another one than that of the runs."""
+    changed = {cell: state for cell, state in states.items() if state.kind == 'changed'}
+    if changed:
+        files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
+        raise UsageError(
+            f'the config (or --cfg-options, --amp, --gpus-per-run) is not the one that these were '
+            f'run with:\n{files}\n--rerun-changed sets them aside and runs them anew; another '
+            '--out keeps both'
+        )
+
+
+def build_tables(args: argparse.Namespace, wanted: list[Cell]) -> tuple[dict, list[dict]]:
+    """Write the tables of all finished runs in OUT; results of changed configs are left out."""
+    results = find_results(args.out)
+    for path in find_changed(results, find_rows(args.pair)):
+        print(f'run_table: not in the table, its config has changed: {path}', file=sys.stderr)
+        del results[path]
+    if results:
+        check_alike(results)
+    records = list(results.values())
+    finished = {(record['row'], record['seed']) for record in records}
+    missing = [(c.row, c.seed) for c in wanted if (c.row, c.seed) not in finished]
+    table = make_table(records, missing, args.pair.resolve().name)
+    write_tables(args.out, table, records)
+    return table, records
+
+
+def collect(args: argparse.Namespace) -> int:
+    """Rebuild the tables from what is in OUT; returns the exit status."""
+    results = find_results(args.out, args.rows, args.seeds)
+    if not results:
+        raise UsageError(f'--collect: no run in {args.out} is finished')
+    changed = find_changed(results, find_rows(args.pair))
+    if changed:
+        raise UsageError(
+            'the configs have changed since these were run:\n'
+            + '\n'.join(f'  {path}' for path in changed)
+            + '\nrun them anew with --rerun-changed, or choose others with --rows and --seeds'
+        )
+    check_alike(results)
+    records = list(results.values())
+    finished = {(record['row'], record['seed']) for record in records}
+    rows = args.rows or list(dict.fromkeys(record['row'] for record in records))
+    wanted = [(row, seed) for row in rows for seed in args.seeds or ()]
+    missing = [cell for cell in wanted if cell not in finished]
+    table = make_table(records, missing)
+    files = write_tables(args.out, table, records)
+    if args.publish:
+        dirty = sum(bool(record['dirty']) for record in records)
+        if dirty:
+            print(f'run_table: {dirty} results are of a checkout with changes', file=sys.stderr)
+        files = publish(args.pair.resolve(), table, records)
+    print((args.out / 'table.md').read_text(), *files, sep='\n')
+    return 0
+
+
+def find_rates(args: argparse.Namespace, cells: list[Cell], settings: Settings) -> Rates | None:
+    """Speed of runs in OUT, else of the published ones, else measured now if asked for."""
+    rates = rates_of(find_results(args.out).values(), f'finished runs in {args.out}')
+    rates = rates or rates_of(published_results(args.pair), f'{args.pair}/results')
+    if rates is None and args.time_iterations:
+        machine, _ = find_machine(args, len(cells))
+        return time_iterations(cells[0], settings, args.time_iterations, machine.threads)
+    return rates
+
+
+def dry_run(args: argparse.Namespace, states: dict[Cell, State], settings: Settings) -> int:
+    """List the cells and estimate the time; returns the exit status."""
+    machine, _ = find_machine(args, len(states))
+    cells = list(states)
+    rates = find_rates(args, cells, settings)
+    left = []
+    for cell, state in states.items():
+        who = holder(cell.folder)
+        text = {
+            'done': 'done',
+            'todo': 'to do',
+            'resume': f'to resume from iteration {state.iteration}',
+            'changed': 'changed config: '
+            + ('to set aside and run anew' if args.rerun_changed else 'to refuse'),
+        }[state.kind] + (f' (now run by {who})' if who else '')
+        seconds = rates.seconds(cell, state) if rates else None
+        if state.kind != 'done':
+            left.append(seconds)
+            text += f', {format_seconds(seconds)}' if seconds is not None else ''
+        print(f'{cell.row:>14} seed {cell.seed}  {text}')
+    jobs = min(machine.jobs, max(1, len(left)))
+    print(f'{len(left)} of {len(cells)} runs to do, {jobs} at a time')
+    if not left:
+        print('nothing to do')
+    elif rates is None or None in left:
+        print('time: unknown, nothing was measured yet; --time-iterations 10 trains a little')
+    else:
+        print(f'time: about {format_seconds(makespan(left, jobs))}, from {rates.source}')
+    return 0
+
+
+def run(args: argparse.Namespace, states: dict[Cell, State], settings: Settings) -> int:
+    """Run what is not finished; returns the exit status."""
+    for cell, state in states.items():
+        if state.kind == 'changed' and args.rerun_changed:
+            print(f'run_table: {cell.name} had another config; kept as {set_aside(cell)}')
+            states[cell] = state_of(cell)
+    refuse_changed(states)
+    earlier = find_results(args.out)
+    for path in find_changed(earlier, find_rows(args.pair)):
+        del earlier[path]
+    for path, record in earlier.items():
+        before = {key: record[key] for key in settings.to_dict()}
+        if before != settings.to_dict():
+            raise UsageError(
+                f'{path} was run with {before}, not {settings.to_dict()}; use another --out'
+            )
+    pending = [cell for cell, state in states.items() if state.kind != 'done']
+    machine, slots = find_machine(args, len(pending))
+
+    def start(cell: Cell, slot: int) -> Steps:
+        env = dict(slots[slot])
+        if machine.launcher == 'local' and settings.processes > 1:
+            env['PORT'] = str(free_port())
+        return run_cell(cell, settings, machine, env)
+
+    build_tables(args, list(states))
+    done = len(states) - len(pending)
+    print(f'{done} of {len(states)} runs are finished; {machine.jobs} at a time in {args.out}')
+    try:
+        with Display(len(states), done, lambda: build_tables(args, list(states))) as display:
+            failures = Scheduler(start, machine.jobs, display).run(pending)
+    except KeyboardInterrupt:
+        print('run_table: stopped; the same command goes on from here', file=sys.stderr)
+        return 130
+    print((args.out / 'table.md').read_text())
+    for failure in failures:
+        print(f'run_table: FAILED  {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line asks for; returns the exit status."""
+    args = parse_args(argv)
+    try:
+        if args.collect:
+            return collect(args)
+        settings = Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
+        seeds = list(dict.fromkeys(args.seeds or SEEDS))
+        cells = make_cells(args.pair, choose_rows(args.pair, args.rows), seeds, args.out, settings)
+        states = {cell: state_of(cell) for cell in cells}
+        return (dry_run if args.dry_run else run)(args, states, settings)
+    except UsageError as error:
+        print(f'run_table: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())
