@@ -1,5 +1,6 @@
 """Pretrained weights that load whole or not at all."""
 
+import urllib.error
 from collections.abc import Sequence
 
 from mmengine.logging import print_log
@@ -40,7 +41,7 @@ class StrictPretrained:
         """Load into ``module``.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If there is no such file, or nothing at the URL.
             RuntimeError: If keys are missing, unexpected or of another shape; it lists them, and
                 ``module`` is as it was.
         """
@@ -48,10 +49,11 @@ class StrictPretrained:
             loaded = CheckpointLoader.load_checkpoint(
                 self.checkpoint, map_location=self.map_location, logger='current'
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, urllib.error.URLError) as error:
             raise FileNotFoundError(
-                f'no checkpoint {self.checkpoint!r} for {type(module).__name__}; download it, '
-                "correct init_cfg['checkpoint'], or set init_cfg=None to train from scratch"
+                f'no checkpoint {self.checkpoint!r} for {type(module).__name__} ({error}); get it '
+                "(tools/get_weights.py has the usual ones), correct init_cfg['checkpoint'], or "
+                'set init_cfg=None to train from scratch'
             ) from error
         # training checkpoints and the authors' files nest the weights under this key
         state = self._select(loaded.get('state_dict', loaded))

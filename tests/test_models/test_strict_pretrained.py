@@ -1,5 +1,9 @@
 """Weights load whole or not at all."""
 
+import functools
+import http.server
+import threading
+
 import pytest
 import torch
 
@@ -57,5 +61,43 @@ def test_a_key_that_does_not_fit_is_listed_and_nothing_is_loaded(whole, change, 
 
 def test_a_missing_file_is_named(tmp_path):
     net = InceptionI3D(width=0.1, init_cfg=init_cfg(tmp_path / 'nowhere.pt'))
-    with pytest.raises(FileNotFoundError, match='nowhere.pt.*download it'):
+    with pytest.raises(FileNotFoundError, match='nowhere.pt.*get_weights'):
+        net.init_weights()
+
+
+@pytest.fixture()
+def served(whole, tmp_path, monkeypatch):
+    """The folder of that checkpoint behind HTTP on this machine, and an empty download cache."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_weights_load_from_a_url(whole, served):
+    _, state = whole
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(f'{served}/i3d.pt', 'Mixed_5', 'logits.'))
+    net.init_weights()
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+def test_a_url_whose_file_does_not_fit_loads_nothing(whole, served):
+    path, state = whole
+    state.pop('Mixed_4f.b0.bn.bias')
+    torch.save(state, path)
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(f'{served}/i3d.pt', 'Mixed_5', 'logits.'))
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with pytest.raises(RuntimeError, match='missing: Mixed_4f.b0.bn.bias'):
+        net.init_weights()
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+def test_a_url_without_a_file_is_named(served):
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(f'{served}/nowhere.pt'))
+    with pytest.raises(FileNotFoundError, match='nowhere.pt.*404'):
         net.init_weights()
