@@ -58,12 +58,12 @@ class SyntheticConfig:
 PRESETS = {
     # a few minutes of training on a CPU
     'default': SyntheticConfig(),
-    # for tests
+    # for tests; every class is in every split
     'tiny': SyntheticConfig(
         source_train=4,
-        source_test=2,
+        source_test=4,
         target_train=4,
-        target_test=2,
+        target_test=4,
         clip=ClipSettings(width=64, height=48, min_frames=16, max_frames=20),
     ),
     # mirrors UCF-Sports -> UCF-101: untrimmed target, background frames count
