@@ -1,0 +1,113 @@
+"""A pair whose training takes a moment: for tests of what surrounds the training."""
+
+import json
+from pathlib import Path
+
+from mmstal_da.experiments.record import FORMAT, VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+ITERS = 4
+
+CONFIG = f"""
+model = dict(type='Made up', row='{{row}}')
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(
+        source=dict(ann_file='s.json', data_root='data/x/'),
+        target=dict(ann_file='t.json', data_root='data/x/', labelled=False),
+    ),
+)
+train_cfg = dict(max_iters={ITERS})
+test_evaluator = dict(type='TubeMetric', background_frames=False)
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1000)
+)
+"""
+
+# fails where the work dir's row is in FAIL; the score is a function of row and seed
+TRAIN = f"""
+import os, sys, time
+from pathlib import Path
+argv = sys.argv
+folder = Path(argv[argv.index('--work-dir') + 1])
+row, seed = folder.parent.name, int(argv[argv.index('--seed') + 1])
+assert row == Path(argv[1]).stem and f'seed{{seed}}' == folder.name
+print('train', row, seed, 'threads', os.environ.get('OMP_NUM_THREADS'), flush=True)
+time.sleep(float(os.environ.get('SLEEP', 0)))
+if row in os.environ.get('FAIL', '').split():
+    sys.exit('made to fail')
+(folder / 'iter_{ITERS}.pth').write_text(f'{{row}} {{seed}}')
+(folder / 'last_checkpoint').write_text(str(folder / 'iter_{ITERS}.pth'))
+"""
+TEST = """
+import json, sys
+from pathlib import Path
+argv = sys.argv
+folder = Path(argv[argv.index('--work-dir') + 1]) / 'now'
+folder.mkdir(parents=True)
+row, seed = Path(argv[2]).read_text().split()
+score = 5.0 * len(row) + int(seed)
+metrics = {f'video_mAP@{iou}': score / 2 for iou in ('0.2', '0.5', '0.75', '0.5:0.95')}
+metrics |= {'frame_mAP@0.5': score, 'frame_AP@0.5/run': score, 'video_AP@0.5/run': score / 2}
+metrics |= {'protocol': 'act', 'dataset': 'made up', 'split': 'test', 'n_frames': None}
+(folder / 'now.json').write_text(json.dumps(metrics))
+"""
+
+
+def make_pair(folder: Path, *rows: str) -> Path:
+    """A folder of configs, and of a README with the marks of the table."""
+    folder.mkdir(parents=True)
+    for row in rows:
+        (folder / f'{row}.py').write_text(CONFIG.format(row=row))
+    (folder / '_base.py').write_text('')
+    (folder / 'README.md').write_text('# A\n\n<!-- table:begin -->\n<!-- table:end -->\n\nB\n')
+    return folder
+
+
+def load_main():
+    """``main`` of tools/run_table.py."""
+    scope: dict = {'__name__': 'run_table'}
+    path = ROOT / 'tools/run_table.py'
+    exec(compile(path.read_text(), str(path), 'exec'), scope)
+    return lambda *args: scope['main']([str(arg) for arg in args])
+
+
+def starts(out: Path) -> list[str]:
+    """What was trained in a folder, one line per start."""
+    logs = sorted(out.glob('*/seed*/train.log'))
+    return [line for log in logs for line in log.read_text().splitlines() if line[:6] == 'train ']
+
+
+def files_of(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file with its time and content."""
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def make_record(row: str, seed: int, frame: float, video: float, **changes) -> dict:
+    """A result with these mAPs; one class, whose AP is the mAP."""
+    metrics = {
+        'frame_map': {'0.5': frame},
+        'video_map': {'0.2': video, '0.5': video, '0.75': video, '0.5:0.95': video},
+        'frame_ap': {'run': frame},
+        'video_ap': {'run': video},
+        **{'protocol': 'act', 'dataset': 'made up', 'split': 'test', 'background_frames': True},
+    }
+    record = {
+        'format': FORMAT,
+        'version': VERSION,
+        'pair': 'p',
+        'row': row,
+        'seed': seed,
+        'config': f'configs/p/{row}.py',
+        'config_sha256': '0',
+        **{'cfg_options': [], 'amp': False, 'processes': 1},
+        'iterations': ITERS,
+        'batch_size': 2,
+        'metrics': metrics,
+        'train': {'wall_s': 8.0, 'cpu_s': 7.0, 'starts': 1, 'seconds_per_iteration': 2.0},
+        'test': {'wall_s': 3.0, 'cpu_s': 2.0, 'starts': 1},
+        **{'commit': 'abc', 'dirty': False},
+        'environment': {'cpu': 'a cpu', 'gpu': None, 'jobs': 2},
+    }
+    return json.loads(json.dumps({**record, **changes}))

@@ -1,0 +1,109 @@
+"""What is put beside the configs."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from mmstal_da.experiments.publishing import (
+    insert_table,
+    publish,
+    published_results,
+    without_machine,
+)
+from mmstal_da.experiments.table import make_table
+from mmstal_da.utils.launch import UsageError
+
+from .fake_table import files_of, make_pair, make_record
+
+
+def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    value = {
+        'a': [f'x.y={tmp_path}/data/t.json', 'b=/root/data/t.json', 'https://x.org/a/b'],
+        'n': 1,
+    }
+    assert without_machine(value) == {
+        'a': ['x.y=data/t.json', 'b=.../t.json', 'https://x.org/a/b'],
+        'n': 1,
+    }
+
+
+def test_readme_keeps_what_is_around_the_table(tmp_path):
+    pair = make_pair(tmp_path / 'pair')
+    once = insert_table(pair / 'README.md', '| 1 \\g |\n')
+    (pair / 'README.md').write_text(once)
+    assert once.startswith('# A\n\n<!-- table:begin -->\n\n| 1 \\g |\n') and once.endswith(
+        '\n\nB\n'
+    )
+    assert insert_table(pair / 'README.md', '| 1 \\g |\n') == once
+    (pair / 'README.md').write_text('nothing')
+    with pytest.raises(UsageError, match=r'README\.md needs the lines <!-- table:begin -->'):
+        insert_table(pair / 'README.md', 'x')
+
+
+def test_publish(tmp_path):
+    pair = make_pair(tmp_path / 'configs/p', 'source_only', 'full')
+    make_pair(tmp_path / 'configs/other')
+    (tmp_path / 'configs/other/metafile.yml').write_text('{}')
+    records = [
+        make_record('source_only', 0, 30.0, 20.0),
+        make_record('full', 0, 40.0, 21.0, cfg_options=['a=/abs/olute/b']),
+        make_record('full', 1, 44.0, 25.0),
+    ]
+    publish(pair, make_table(records), records)
+    table = json.loads((pair / 'results/table.json').read_text())
+    assert table['rows']['full']['frame_map50'] == {
+        'mean': 42.0,
+        'std': pytest.approx(8**0.5),
+    }
+    assert [(r['row'], r['seed']) for r in published_results(pair)] == [
+        ('source_only', 0),
+        ('full', 0),
+        ('full', 1),
+    ]
+    assert '| T_img + T_inst + S_img | 42.0 ± 2.8 |' in (pair / 'README.md').read_text()
+    metafile = yaml.safe_load((pair / 'metafile.yml').read_text())
+    assert metafile['Collections'][0]['Name'] == 'p'
+    full = metafile['Models'][1]
+    assert full['Name'] == 'p_full' and full['Config'] == 'configs/p/full.py'
+    assert full['Metadata']['Training Data'] == ['x/s.json (labelled)', 'x/t.json (unlabelled)']
+    assert full['Results'][0]['Metrics']['frame-mAP@0.5'] == 42.0
+    assert 'Weights' not in full
+    index = yaml.safe_load((pair.parent / 'model-index.yml').read_text())
+    assert index['Import'] == ['other/metafile.yml', 'p/metafile.yml']
+    for path, (_, content) in files_of(pair).items():
+        if path.suffix in ('.json', '.yml', '.md'):
+            assert not re.search(rb'[\s"=](/\w+)+/', content), path
+
+
+def test_nothing_is_published_without_marks(tmp_path):
+    pair = make_pair(tmp_path / 'p', 'full')
+    (pair / 'README.md').unlink()
+    records = [make_record('full', 0, 1.0, 1.0)]
+    before = files_of(pair)
+    with pytest.raises(UsageError, match='needs the lines'):
+        publish(pair, make_table(records), records)
+    assert files_of(pair) == before
+
+
+def test_collect_and_publish_from_the_command_line(run_table, tmp_path, capsys):
+    pair, out = make_pair(tmp_path / 'configs/q', 'source_only', 'full'), tmp_path / 'out'
+    assert run_table(pair, '--seeds', 0, '--out', out, '--collect') == 2
+    assert 'is finished' in capsys.readouterr().err
+    assert run_table(pair, '--seeds', 0, '--out', out) == 0
+    (out / 'table.json').unlink()
+    assert run_table(pair, '--out', out, '--collect', '--publish') == 0
+    assert (out / 'table.json').is_file()
+    assert (pair / 'results/full_seed0.json').is_file()
+    assert 'T_img + T_inst + S_img' in capsys.readouterr().out
+
+
+def test_results_of_other_protocols_are_not_put_into_one_table(run_table, tmp_path, capsys):
+    pair, out = make_pair(tmp_path / 'q', 'source_only', 'full'), tmp_path / 'out'
+    assert run_table(pair, '--seeds', 0, '--out', out) == 0
+    path = out / 'full/seed0/result.json'
+    path.write_text(path.read_text().replace('"act"', '"voc"'))
+    assert run_table(pair, '--out', out, '--collect') == 2
+    assert "has protocol = 'voc'" in capsys.readouterr().err

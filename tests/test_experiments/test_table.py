@@ -1,0 +1,100 @@
+"""The numbers of a table against numbers by hand, and how they are shown."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+
+from mmstal_da.experiments.bar_plot import plot_table
+from mmstal_da.experiments.markdown import format_table
+from mmstal_da.experiments.table import gain_over, gap_closed, make_table, summarise
+
+from .fake_table import make_record
+
+# row -> seed -> (frame-mAP, video-mAP)
+SCORES = {
+    'source_only': {0: (30.0, 18.0), 1: (33.0, 20.0), 2: (27.0, 19.0)},
+    's_img': {0: (41.0, 22.0)},
+    'full': {0: (46.0, 24.0), 1: (44.0, 27.0), 2: (48.0, 21.0)},
+    'oracle': {0: (80.0, 56.0), 1: (84.0, 58.0), 2: (88.0, 57.0)},
+}
+RECORDS = [
+    make_record(row, seed, *score) for row, of in SCORES.items() for seed, score in of.items()
+]
+
+
+def test_mean_and_sample_standard_deviation():
+    assert summarise([30.0, 33.0, 27.0]) == {'mean': 30.0, 'std': 3.0}  # sqrt((0 + 9 + 9) / 2)
+    assert summarise([5.0]) == {'mean': 5.0, 'std': None}
+
+
+def test_gain_is_matched_by_seed():
+    gain = gain_over({0: 10.0, 1: 20.0, 5: 99.0}, {0: 7.0, 1: 12.0, 2: 0.0})
+    assert gain == {'mean': 5.5, 'std': pytest.approx(math.sqrt(12.5)), 'n': 2}
+    assert gain_over({0: 1.0}, {1: 1.0}) is None
+
+
+def test_gap_closed():
+    assert gap_closed(46.4, 30.2, 83.7) == pytest.approx(30.28, abs=0.01)  # the paper: 30%
+    assert gap_closed(40.0, 30.0, 30.0) is None
+
+
+def test_table_by_hand():
+    table = make_table(RECORDS)
+    assert table['pair'] == 'p' and table['seeds'] == [0, 1, 2]
+    assert list(table['rows']) == list(SCORES)
+    for row, of in SCORES.items():
+        frame, video = np.array(list(of.values())).T
+        entry = table['rows'][row]
+        for metric, values in (('frame_map50', frame), ('video_map50', video)):
+            assert entry[metric]['mean'] == pytest.approx(np.mean(values))
+            if len(values) > 1:
+                expected = np.sqrt(np.sum((values - values.mean()) ** 2) / (len(values) - 1))
+                assert entry[metric]['std'] == pytest.approx(expected)
+            else:
+                assert entry[metric]['std'] is None
+        assert entry['frame_ap']['run'] == entry['frame_map50']
+    full = table['rows']['full']
+    # 46 - 30, 44 - 33, 48 - 27
+    assert full['gain']['frame_map50'] == {'mean': 16.0, 'std': 5.0, 'n': 3}
+    assert full['gain']['video_map50']['mean'] == pytest.approx((6 + 7 + 2) / 3)
+    assert full['gap_closed'] == pytest.approx(100 * (46 - 30) / (84 - 30))
+    one = table['rows']['s_img']
+    assert one['gain']['frame_map50'] == {'mean': 11.0, 'std': None, 'n': 1}
+    assert one['n'] == 1 and one['seeds'] == [0]
+    assert table['rows']['oracle']['gap_closed'] is None
+    assert table['rows']['source_only']['gain']['frame_map50'] is None
+
+
+def test_a_table_without_source_only_has_no_gain():
+    table = make_table([record for record in RECORDS if record['row'] != 'source_only'])
+    assert table['rows']['full']['gain'] == {'frame_map50': None, 'video_map50': None}
+    assert table['rows']['full']['gap_closed'] is None
+
+
+def test_markdown_has_the_papers_rows_and_what_is_missing():
+    table = make_table(RECORDS, [('t_img', 0), ('s_img', 1)])
+    lines = format_table(table).splitlines()
+    assert lines[0] == '| | run | frame-mAP | video-mAP | gain | gap closed |'
+    assert [line.split(' |')[0] for line in lines[2:7]] == [
+        '| I3D+RPN (source only)',
+        '| T_img (missing)',
+        '| S_img (n=1)',
+        '| T_img + T_inst + S_img',
+        '| Oracle',
+    ]
+    assert lines[2] == ('| I3D+RPN (source only) | 30.0 ± 3.0 | 30.0 ± 3.0 | 19.0 ± 1.0 | - | - |')
+    assert lines[4].endswith('| 41.0 (n=1) | 41.0 (n=1) | 22.0 (n=1) | +11.0 (n=1) | 20% |')
+    assert lines[5].endswith('| 46.0 ± 2.0 | 24.0 ± 3.0 | +16.0 ± 5.0 | 30% |')
+    assert len({line.count('|') for line in lines[:7]}) == 1
+    assert '**Missing**: t_img (seed 0); s_img (seed 1).' in lines
+
+
+def test_bars_are_the_means_with_every_seed_as_a_point():
+    figure = plot_table(make_table(RECORDS), RECORDS)
+    frame, video = figure.axes
+    assert [bar.get_height() for bar in frame.patches] == [30.0, 41.0, 46.0, 84.0]
+    points = [item for item in frame.collections if isinstance(item, PathCollection)]
+    assert [len(item.get_offsets()) for item in points] == [3, 1, 3, 3]
+    assert [bar.get_height() for bar in video.patches] == [19.0, 22.0, 24.0, 57.0]
