@@ -1,27 +1,56 @@
-"""Turn a public annotation file into the project's annotation format.
+"""Prepare datasets: convert, export and check annotations.
 
-    python tools/data/prepare.py jhmdb --annotations jhmdb_annot.mat \
-        --splits jhmdb_split1_train.txt jhmdb_split1_test.txt --frames clips --out data/jhmdb
+    python tools/data/prepare.py jhmdb --annotations jhmdb_annot.mat --splits splits/ \
+        --frames data/jhmdb/videos --out data/jhmdb --stats stats.json
     python tools/data/prepare.py ucf101_24 --annotations pyannot.pkl \
         --splits ucf101_24_split1_train.txt ucf101_24_split1_test.txt --out data/ucf101_24
+    python tools/data/prepare.py ucf_sports --annotations ucf_sports_annotations.tar.gz \
+        --splits ucfsports_train.txt ucfsports_test.txt --out data/ucf_sports
+    python tools/data/prepare.py act --annotations multisports_GT.pkl --out multisports.json
+    python tools/data/prepare.py ava --annotations folder_of_csv --out other.json
+    python tools/data/prepare.py export act data/jhmdb/jhmdb.json --out JHMDB-GT.pkl
+    python tools/data/prepare.py export ava data/jhmdb/jhmdb.json --split train --out ava
+    python tools/data/prepare.py check data/jhmdb/jhmdb.json --frames data/jhmdb/videos
 
-Writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at all. Beside
-the splits given there is one of all videos, ``all``. Set the dataset's ``ann_file`` to the file
-and its ``data_prefix`` to the folder given as ``--frames``. Without ``--frames`` no video is
-looked for, and paths are those of the official release.
+A conversion writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at
+all. Beside the splits given there is one of all videos, ``all``. Set the dataset's ``ann_file``
+to the file and its ``data_prefix`` to the folder given as ``--frames``. Without ``--frames`` no
+video is looked for, and paths are those of the official release.
+
+Exit code: 0 if all is well, 1 with a message on stderr if nothing could be written or the check
+has complaints.
 """
 
 import argparse
+import json
+import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
-from mmstal_da.datasets.annotation import save_annotation
-from mmstal_da.datasets.converters.common import add_split, keep_classes, locate_videos, summary
-from mmstal_da.datasets.converters.jhmdb import from_annot_mat
-from mmstal_da.datasets.converters.ucf101_24 import from_pyannot
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-READERS = {'jhmdb': from_annot_mat, 'ucf101_24': from_pyannot}
+from mmstal_da.datasets.annotation import AnnotationError, load_annotation, save_annotation
+from mmstal_da.datasets.converters.act import save_act
+from mmstal_da.datasets.converters.ava import from_ava, save_ava
+from mmstal_da.datasets.converters.frames import (
+    link_numbered,
+    locate_videos,
+    measure,
+    named_images,
+)
+from mmstal_da.datasets.converters.problems import Conversion
+from mmstal_da.datasets.converters.sources import ACCEPTED, read_source
+from mmstal_da.datasets.converters.splits import read_splits
+from mmstal_da.datasets.converters.stats import statistics, summary
+from mmstal_da.datasets.converters.subset import keep_classes
+from mmstal_da.datasets.converters.ucf_sports import frame_order, parse_frame_sizes
+from mmstal_da.datasets.integrity import check_classes, check_videos
+from mmstal_da.utils import atomic_write
+
+SHOWN = 10  # problems on the terminal; --stats has all
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -29,50 +58,214 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('dataset', choices=sorted(READERS))
-    parser.add_argument('--annotations', type=Path, required=True, metavar='FILE',
-                        help='jhmdb_annot.mat or pyannot.pkl')  # fmt: skip
-    parser.add_argument('--splits', nargs='+', default=[], metavar='[NAME=]FILE',
-                        help='lists of video names; NAME is by default the last part of the'
-                        ' file name, as in ..._train.txt')  # fmt: skip
-    parser.add_argument('--frames', type=Path, metavar='DIR',
-                        help='folder of the videos, searched at any depth')  # fmt: skip
-    parser.add_argument('--only-present', action='store_true',
-                        help='leave out videos that --frames lacks')  # fmt: skip
-    parser.add_argument('--classes', nargs='+', metavar='CLASS',
-                        help='keep only these classes')  # fmt: skip
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR',
-                        help='folder for <dataset>.json, or a .json file')  # fmt: skip
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for dataset, accepted in {**ACCEPTED, 'ava': 'a csv of AVA, or a folder of them'}.items():
+        _add_conversion(commands.add_parser(dataset, help=f'convert {accepted}'), dataset, accepted)
+    export = commands.add_parser('export', help='write an annotation in another format')
+    export.add_argument('format', choices=('act', 'ava'))
+    export.add_argument('annotation', type=Path, metavar='JSON')
+    export.add_argument('--split', nargs='+', metavar='SPLIT', help='for ava; default all')
+    export.add_argument('--out', type=Path, required=True, help='a .pkl (act) or folder (ava)')
+    check = commands.add_parser('check', help='compare videos with their annotation')
+    check.add_argument('annotation', type=Path, metavar='JSON')
+    check.add_argument('--frames', type=Path, metavar='DIR',
+                       help='folder that paths are relative to, the data_prefix; default: the'
+                       ' folder videos/ beside JSON, or else the folder of JSON')  # fmt: skip
+    check.add_argument('--report', type=Path, metavar='FILE', help='write a JSON report')
+    check.add_argument('--workers', type=int, default=1, metavar='N', help='processes (default 1)')
     args = parser.parse_args(argv)
-    if args.only_present and args.frames is None:
+    if getattr(args, 'only_present', False) and args.frames is None:
         parser.error('--only-present needs --frames')
+    if getattr(args, 'link_frames', None) and args.frames is None:
+        parser.error('--link-frames needs --frames')
+    if args.command == 'export' and args.format == 'act' and args.split:
+        parser.error('--split is for ava: the ACT pickle holds all splits')
+    if args.command == 'check' and args.workers < 1:
+        parser.error('--workers is at least 1')
     return args
 
 
+def _add_conversion(parser: argparse.ArgumentParser, dataset: str, accepted: str) -> None:
+    """Arguments of one dataset."""
+    add = parser.add_argument
+    add('--annotations', type=Path, required=True, metavar='PATH', help=accepted)
+    add('--splits', nargs='+', default=[], metavar='[NAME=]PATH',
+        help='lists of video names, NAME by default the last part of the file name, as in'
+        ' ..._train.txt; or official <class>_test_split<k>.txt of JHMDB and folders of'
+        ' them')  # fmt: skip
+    add('--frames', type=Path, metavar='DIR',
+        help='folder of the videos or folders of images, searched at any depth')  # fmt: skip
+    add('--only-present', action='store_true', help='leave out videos that --frames lacks')
+    add('--frame-sizes', type=Path, metavar='FILE',
+        help='JSON of {video: [width, height]}, where the source has no sizes')  # fmt: skip
+    add('--classes', nargs='+', metavar='CLASS', help='keep only these classes')
+    add('--out', type=Path, required=True, metavar='DIR',
+        help=f'folder for {dataset}.json, or a .json file')  # fmt: skip
+    add('--stats', type=Path, metavar='FILE', help='write counts and problems as JSON')
+    if dataset == 'ucf_sports':
+        add('--link-frames', type=Path, metavar='DIR',
+            help="make folders of links 000001.jpg, ... to the images, which UCF-Sports names"
+            ' after its footage')  # fmt: skip
+    if dataset == 'ava':
+        add('--label-map', type=Path, metavar='FILE', help='the .pbtxt, if it lies elsewhere')
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Convert; complaints go to stderr with exit code 1."""
+    """Run a command; complaints go to stderr with exit code 1."""
     args = parse_args(argv)
-    out = args.out if args.out.suffix == '.json' else args.out / f'{args.dataset}.json'
+    command = {'export': export, 'check': check}.get(args.command, convert)
     try:
-        annotation = READERS[args.dataset](args.annotations)
-        for split in args.splits:
-            name, _, path = split.rpartition('=')
-            add_split(annotation, name or Path(path).stem.split('_')[-1], path)
-        if args.classes:
-            annotation = keep_classes(annotation, args.classes)
-        announced = len(annotation.videos)
-        if args.frames:
-            annotation = locate_videos(annotation, args.frames, args.only_present)
-        annotation.splits.setdefault('all', list(annotation.videos))
-        save_annotation(annotation, out)
+        return command(args)
     # ValueError: also files of another kind, as the readers of .mat and .pkl find them
     except (ValueError, OSError, pickle.UnpicklingError) as error:
         print(f'prepare.py: {error}', file=sys.stderr)
         return 1
-    print('\n'.join([f'wrote {out}', *summary(annotation)]))
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Write the annotation of a dataset."""
+    out = args.out if args.out.suffix == '.json' else args.out / f'{args.command}.json'
+    sizes = {}
+    if args.frame_sizes:
+        raw = json.loads(args.frame_sizes.read_text(encoding='utf-8'))
+        sizes = parse_frame_sizes(raw, str(args.frame_sizes))
+    frames = args.frames
+    if args.command == 'ava':
+        annotation = from_ava(args.annotations, sizes, args.label_map)
+        conversion = Conversion(annotation, "MMAction2's AVA files")
+    else:
+        images = {}
+        if args.command == 'ucf_sports' and frames:
+            images = {
+                name: sorted(paths, key=lambda path: frame_order(path.stem))
+                for name, paths in named_images(frames).items()
+            }
+        stems = {name: [path.stem for path in paths] for name, paths in images.items()}
+        conversion = read_source(args.command, args.annotations, stems)
+        if getattr(args, 'link_frames', None):
+            for name in conversion.annotation.videos:
+                if name in images:
+                    link_numbered(images[name], args.link_frames / name)
+            frames = args.link_frames
+    annotation = conversion.annotation
+    read_splits(annotation, args.splits, conversion.problems)
+    if args.classes:
+        annotation = keep_classes(annotation, args.classes)
+    announced = len(annotation.videos)
+    if frames:
+        annotation = locate_videos(annotation, frames, args.only_present)
+    for name, video in annotation.videos.items():
+        if video.width is None and name in sizes:
+            video.width, video.height = sizes[name]
+    narrow(conversion, annotation)
+    if frames:
+        measure(conversion, frames)
+    annotation.splits.setdefault('all', list(annotation.videos))
+    save_annotation(annotation, out)
+    counts = statistics(conversion)
+    if args.stats:
+        with atomic_write(args.stats) as file:
+            json.dump(counts, file, indent=1, ensure_ascii=False)
+            file.write('\n')
+    report(conversion, counts, out)
     if len(annotation.videos) < announced:
-        print(f'left out: {announced - len(annotation.videos)} videos that {args.frames} lacks')
+        print(f'left out: {announced - len(annotation.videos)} videos that {frames} lacks')
     return 0
+
+
+def narrow(conversion: Conversion, annotation) -> None:
+    """Forget problems of videos and classes that were left out on request."""
+    read, conversion.annotation = conversion.annotation, annotation
+    gone = set(read.videos) - set(annotation.videos)
+    classes = set(read.classes) - set(annotation.classes)
+    conversion.problems = [
+        problem
+        for problem in conversion.problems
+        if problem.video not in gone and problem.label not in classes
+    ]
+
+
+def report(conversion: Conversion, counts: dict, out: Path) -> None:
+    """Print what was read and written."""
+    annotation = conversion.annotation
+    print(f'wrote {out}')
+    print(
+        f'read {counts["source"]}: {counts["videos"]} videos, {counts["tubes"]} tubes,'
+        f' {counts["boxes"]} boxes ({counts["boxes_written"]} written),'
+        f' {len(annotation.classes)} classes'
+    )
+    print('\n'.join(summary(annotation)))
+    unsized = sum(video.width is None for video in annotation.videos.values())
+    if unsized:
+        print(
+            f'{unsized} videos without a size: their boxes refer to the video as it decodes'
+            ' (--frames or --frame-sizes give sizes)'
+        )
+    uncounted = len(conversion.counted & set(annotation.videos))
+    if uncounted:
+        print(
+            f'{uncounted} videos of unknown length: num_frames is the last annotated frame'
+            ' (--frames counts them)'
+        )
+    if conversion.problems:
+        print(f'{len(conversion.problems)} problems:')
+        print('\n'.join(f'  {problem}' for problem in conversion.problems[:SHOWN]))
+    if len(conversion.problems) > SHOWN:
+        print(f'  ... {len(conversion.problems) - SHOWN} more: --stats FILE lists all')
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write an annotation in ACT's or AVA's format."""
+    annotation = load_annotation(args.annotation)
+    if args.format == 'act':
+        if args.out.is_dir():
+            raise AnnotationError(f'--out {args.out} is a folder: give the .pkl file')
+        save_act(annotation, args.out)
+        files = [args.out]
+    else:
+        files = save_ava(annotation, args.out, args.split)
+    print('\n'.join(f'wrote {file}' for file in files))
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Decode every video; exit code 1 if anything is wrong."""
+    annotation = load_annotation(args.annotation)
+    folder = args.frames
+    if folder is None:
+        beside = args.annotation.parent / 'videos'
+        folder = beside if beside.is_dir() else args.annotation.parent
+    if not folder.is_dir():
+        raise AnnotationError(f'no folder {str(folder)!r}: --frames names the folder of the videos')
+    start = time.perf_counter()
+    complaints = check_classes(annotation)
+    columns = TextColumn('checking'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task('', total=len(annotation.videos))
+        for _, complaint in check_videos(annotation, folder, args.workers):
+            if complaint is not None:
+                complaints.append(complaint)
+            bar.advance(task)
+    seconds = time.perf_counter() - start
+    for complaint in complaints:
+        print(complaint)
+    print(
+        f'{args.annotation}: {len(annotation.videos)} videos in {os.fspath(folder)},'
+        f' {len(complaints)} complaints ({seconds:.1f} s)'
+    )
+    if args.report:
+        content = dict(
+            annotation=str(args.annotation),
+            frames=str(folder),
+            videos=len(annotation.videos),
+            seconds=round(seconds, 1),
+            complaints=[complaint.to_json() for complaint in complaints],
+        )
+        with atomic_write(args.report) as file:
+            json.dump(content, file, indent=1, ensure_ascii=False)
+            file.write('\n')
+    return int(bool(complaints))
 
 
 if __name__ == '__main__':
