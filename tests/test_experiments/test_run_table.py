@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmstal_da.experiments import commands
+from mmstal_da.experiments import commands, estimate
 from mmstal_da.experiments.cells import Settings, choose_rows, make_cells
 from mmstal_da.experiments.commands import Machine
 from mmstal_da.experiments.locking import CellLock, holder
@@ -151,6 +151,16 @@ def test_dry_run_writes_nothing_and_estimates(run_table, pair, tmp_path, capsys)
     assert 'about 3:50, from finished runs' in said
 
 
+def test_time_is_estimated_from_a_few_iterations(run_table, pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(estimate, 'TOOLS', tmp_path / 'tools')
+    args = (pair, '--seeds', 0, '--out', tmp_path / 'out', '--jobs', 2)
+    assert run_table(*args, '--dry-run', '--time-iterations', 6) == 0
+    said = capsys.readouterr().out
+    # three runs of 4 iterations of 2.5 s, two at a time
+    assert 'time: about 0:20, from 6 iterations of source_only' in said
+    assert not (tmp_path / 'out').exists()
+
+
 def test_two_processes_on_one_folder_share_the_work(run_table, pair, tmp_path):
     """A second process meets locked runs, waits for them, and ends with the whole table."""
     out = tmp_path / 'out'
@@ -161,7 +171,7 @@ def test_two_processes_on_one_folder_share_the_work(run_table, pair, tmp_path):
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     argv = [sys.executable, '-c', code, str(pair), '--seeds', '0', '--out', str(out), '--jobs', '1']
-    env = {**os.environ, 'SLEEP': '1.5'}
+    env = {**os.environ, 'SLEEP': '1'}
     other = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
     first = out / 'source_only/seed0'
     wait_for(lambda: holder(first))
