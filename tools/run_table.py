@@ -17,13 +17,9 @@ On Slurm, inside or outside of an allocation:
 """
 
 import argparse
-import os
 import shlex
 import sys
-import time
 from pathlib import Path
-
-import torch
 
 from mmstal_da.experiments.cells import (
     Cell,
@@ -34,15 +30,21 @@ from mmstal_da.experiments.cells import (
     make_cells,
     state_of,
 )
+from mmstal_da.experiments.changes import find_changed, refuse_changed, set_aside
 from mmstal_da.experiments.commands import Machine
-from mmstal_da.experiments.display import Display
-from mmstal_da.experiments.estimate import Rates, makespan, rates_of, time_iterations
-from mmstal_da.experiments.locking import CellLock, holder
+from mmstal_da.experiments.display import Display, describe_state
+from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
+from mmstal_da.experiments.locking import holder
+from mmstal_da.experiments.machine import find_machine, make_start
 from mmstal_da.experiments.progress import format_seconds
 from mmstal_da.experiments.publishing import publish, published_results, write_tables
-from mmstal_da.experiments.results import check_alike, find_changed, find_results
-from mmstal_da.experiments.running import Steps, run_cell
-from mmstal_da.experiments.scheduling import Scheduler, assign_devices, free_port
+from mmstal_da.experiments.results import (
+    check_alike,
+    check_settings,
+    find_results,
+    missing_cells,
+)
+from mmstal_da.experiments.scheduling import Scheduler
 from mmstal_da.experiments.table import make_table
 from mmstal_da.utils.launch import UsageError
 
@@ -126,62 +128,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def find_machine(args: argparse.Namespace, cells: int) -> tuple[Machine, list[dict[str, str]]]:
-    """How to run, and the environment of every slot."""
-    if args.launcher == 'slurm':
-        jobs = args.jobs or max(1, cells)
-        machine = Machine('slurm', tuple(shlex.split(args.srun_args)), args.threads, jobs)
-        return machine, [{'MASTER_PORT': str(29500 + slot)} for slot in range(jobs)]
-    count = torch.cuda.device_count()
-    if not count:
-        threads = args.threads or 1
-        cores = len(os.sched_getaffinity(0))
-        jobs = args.jobs or max(1, cores // (threads * args.gpus_per_run))
-        return Machine('local', (), threads, jobs), [{} for _ in range(jobs)]
-    visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(count)))
-    jobs = args.jobs or max(1, count // args.gpus_per_run)
-    dealt = assign_devices(visible.split(','), jobs, args.gpus_per_run)
-    slots = [{'CUDA_VISIBLE_DEVICES': ','.join(devices)} for devices in dealt]
-    return Machine('local', (), args.threads, jobs), slots
+def machine_of(args: argparse.Namespace, cells: int) -> tuple[Machine, list[dict[str, str]]]:
+    """See :func:`find_machine`."""
+    flags = shlex.split(args.srun_args)
+    settings = settings_of(args)
+    return find_machine(cells, settings, args.launcher, args.jobs, args.threads, flags)
 
 
-def set_aside(cell: Cell) -> Path:
-    """Rename the folder of a run whose config has changed."""
-    lock = CellLock.take(cell.folder)
-    if lock is None:
-        raise UsageError(f'{cell.folder} is in use by {holder(cell.folder)}')
-    kept = cell.folder.with_name(f'{cell.folder.name}.changed-{time.strftime("%Y%m%d_%H%M%S")}')
-    cell.folder.rename(kept)
-    lock.release()
-    return kept
-
-
-def refuse_changed(states: dict[Cell, State]) -> None:
-    """Refuse to go on where the config is another one than that of the runs."""
-    changed = {cell: state for cell, state in states.items() if state.kind == 'changed'}
-    if changed:
-        files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
-        raise UsageError(
-            f'the config (or --cfg-options, --amp, --gpus-per-run) is not the one that these were '
-            f'run with:\n{files}\n--rerun-changed sets them aside and runs them anew; another '
-            '--out keeps both'
-        )
-
-
-def build_tables(args: argparse.Namespace, wanted: list[Cell]) -> tuple[dict, list[dict]]:
-    """Write the tables of all finished runs in OUT; results of changed configs are left out."""
-    results = find_results(args.out)
-    for path in find_changed(results, find_rows(args.pair)):
-        print(f'run_table: not in the table, its config has changed: {path}', file=sys.stderr)
-        del results[path]
-    if results:
-        check_alike(results)
-    records = list(results.values())
-    finished = {(record['row'], record['seed']) for record in records}
-    missing = [(c.row, c.seed) for c in wanted if (c.row, c.seed) not in finished]
-    table = make_table(records, missing, args.pair.resolve().name)
-    write_tables(args.out, table, records)
-    return table, records
+def settings_of(args: argparse.Namespace) -> Settings:
+    """What results hang on beside the configs."""
+    return Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
 
 
 def collect(args: argparse.Namespace) -> int:
@@ -191,99 +147,86 @@ def collect(args: argparse.Namespace) -> int:
         raise UsageError(f'--collect: no run in {args.out} is finished')
     changed = find_changed(results, find_rows(args.pair))
     if changed:
+        files = '\n'.join(f'  {path}' for path in changed)
         raise UsageError(
-            'the configs have changed since these were run:\n'
-            + '\n'.join(f'  {path}' for path in changed)
-            + '\nrun them anew with --rerun-changed, or choose others with --rows and --seeds'
+            f'the configs have changed since these were run:\n{files}\n'
+            'run them anew with --rerun-changed, or choose others with --rows and --seeds'
         )
     check_alike(results)
     records = list(results.values())
-    finished = {(record['row'], record['seed']) for record in records}
     rows = args.rows or list(dict.fromkeys(record['row'] for record in records))
     wanted = [(row, seed) for row in rows for seed in args.seeds or ()]
-    missing = [cell for cell in wanted if cell not in finished]
-    table = make_table(records, missing)
+    table = make_table(records, missing_cells(results, wanted))
     files = write_tables(args.out, table, records)
     if args.publish:
         dirty = sum(bool(record['dirty']) for record in records)
         if dirty:
             print(f'run_table: {dirty} results are of a checkout with changes', file=sys.stderr)
-        files = publish(args.pair.resolve(), table, records)
+        files += publish(args.pair.resolve(), table, records)
     print((args.out / 'table.md').read_text(), *files, sep='\n')
     return 0
 
 
-def find_rates(args: argparse.Namespace, cells: list[Cell], settings: Settings) -> Rates | None:
-    """Speed of runs in OUT, else of the published ones, else measured now if asked for."""
+def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
+    """List the cells and estimate the time; returns the exit status."""
+    machine, _ = machine_of(args, len(states))
     rates = rates_of(find_results(args.out).values(), f'finished runs in {args.out}')
     rates = rates or rates_of(published_results(args.pair), f'{args.pair}/results')
     if rates is None and args.time_iterations:
-        machine, _ = find_machine(args, len(cells))
-        return time_iterations(cells[0], settings, args.time_iterations, machine.threads)
-    return rates
-
-
-def dry_run(args: argparse.Namespace, states: dict[Cell, State], settings: Settings) -> int:
-    """List the cells and estimate the time; returns the exit status."""
-    machine, _ = find_machine(args, len(states))
-    cells = list(states)
-    rates = find_rates(args, cells, settings)
+        cell = next(iter(states))
+        rates = time_iterations(cell, settings_of(args), args.time_iterations, machine.threads)
     left = []
     for cell, state in states.items():
+        text = describe_state(state, args.rerun_changed)
         who = holder(cell.folder)
-        text = {
-            'done': 'done',
-            'todo': 'to do',
-            'resume': f'to resume from iteration {state.iteration}',
-            'changed': 'changed config: '
-            + ('to set aside and run anew' if args.rerun_changed else 'to refuse'),
-        }[state.kind] + (f' (now run by {who})' if who else '')
-        seconds = rates.seconds(cell, state) if rates else None
+        if who:
+            text += f' (now run by {who})'
         if state.kind != 'done':
-            left.append(seconds)
-            text += f', {format_seconds(seconds)}' if seconds is not None else ''
+            left.append(rates.seconds(cell, state) if rates else None)
+            text += f', {format_seconds(left[-1])}' if left[-1] is not None else ''
         print(f'{cell.row:>14} seed {cell.seed}  {text}')
     jobs = min(machine.jobs, max(1, len(left)))
-    print(f'{len(left)} of {len(cells)} runs to do, {jobs} at a time')
-    if not left:
-        print('nothing to do')
-    elif rates is None or None in left:
+    print(f'{len(left)} of {len(states)} runs to do, {jobs} at a time')
+    if None in left:
         print('time: unknown, nothing was measured yet; --time-iterations 10 trains a little')
-    else:
+    elif left:
         print(f'time: about {format_seconds(makespan(left, jobs))}, from {rates.source}')
     return 0
 
 
-def run(args: argparse.Namespace, states: dict[Cell, State], settings: Settings) -> int:
+def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """Run what is not finished; returns the exit status."""
     for cell, state in states.items():
         if state.kind == 'changed' and args.rerun_changed:
             print(f'run_table: {cell.name} had another config; kept as {set_aside(cell)}')
             states[cell] = state_of(cell)
     refuse_changed(states)
-    earlier = find_results(args.out)
-    for path in find_changed(earlier, find_rows(args.pair)):
-        del earlier[path]
-    for path, record in earlier.items():
-        before = {key: record[key] for key in settings.to_dict()}
-        if before != settings.to_dict():
-            raise UsageError(
-                f'{path} was run with {before}, not {settings.to_dict()}; use another --out'
-            )
+    configs = find_rows(args.pair)
+
+    def current_results() -> dict[Path, dict]:
+        results = find_results(args.out)
+        for path in find_changed(results, configs):
+            print(f'run_table: not in the table, its config has changed: {path}', file=sys.stderr)
+            del results[path]
+        if results:
+            check_alike(results)
+        return results
+
+    def build_tables() -> None:
+        results = current_results()
+        missing = missing_cells(results, [(cell.row, cell.seed) for cell in states])
+        table = make_table(list(results.values()), missing, args.pair.resolve().name)
+        write_tables(args.out, table, list(results.values()))
+
+    check_settings(current_results(), settings_of(args))
+    build_tables()
     pending = [cell for cell, state in states.items() if state.kind != 'done']
-    machine, slots = find_machine(args, len(pending))
-
-    def start(cell: Cell, slot: int) -> Steps:
-        env = dict(slots[slot])
-        if machine.launcher == 'local' and settings.processes > 1:
-            env['PORT'] = str(free_port())
-        return run_cell(cell, settings, machine, env)
-
-    build_tables(args, list(states))
     done = len(states) - len(pending)
+    machine, slots = machine_of(args, len(pending))
     print(f'{done} of {len(states)} runs are finished; {machine.jobs} at a time in {args.out}')
     try:
-        with Display(len(states), done, lambda: build_tables(args, list(states))) as display:
+        with Display(len(states), done, build_tables) as display:
+            start = make_start(settings_of(args), machine, slots)
             failures = Scheduler(start, machine.jobs, display).run(pending)
     except KeyboardInterrupt:
         print('run_table: stopped; the same command goes on from here', file=sys.stderr)
@@ -300,11 +243,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.collect:
             return collect(args)
-        settings = Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
+        rows = choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
-        cells = make_cells(args.pair, choose_rows(args.pair, args.rows), seeds, args.out, settings)
+        cells = make_cells(args.pair, rows, seeds, args.out, settings_of(args))
         states = {cell: state_of(cell) for cell in cells}
-        return (dry_run if args.dry_run else run)(args, states, settings)
+        return (dry_run if args.dry_run else run)(args, states)
     except UsageError as error:
         print(f'run_table: {error}', file=sys.stderr)
         return 2

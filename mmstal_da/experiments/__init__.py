@@ -2,11 +2,13 @@
 
 ================  ==============================================================
 ``cells``         row x seed, digest of its config, how far it is
+``changes``       runs whose config has changed since
 ``locking``       one process per cell
 ``commands``      tools/train.py and tools/test.py, alone, by torchrun or srun
 ``attempts``      when a cell ran and for how long
 ``running``       one cell from training to its record
 ``scheduling``    several cells at a time
+``machine``       how many at a time, on which devices
 ``progress``      how far a training is
 ``display``       lines and a live table for the terminal
 ``estimate``      how long it will take

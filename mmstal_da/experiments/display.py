@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from .cells import Cell
+from .cells import Cell, State
 from .commands import Command
 from .progress import Progress, format_seconds, read_progress
 from .scheduling import Events, Job
@@ -31,7 +31,7 @@ class Display(Events):
         self,
         total: int,
         done: int,
-        on_finished: Callable[[], None],
+        on_finished: Callable[[], object],
         console: Console | None = None,
     ) -> None:
         self.total, self.done = total, done
@@ -115,3 +115,12 @@ def _describe(job: Job, now: float) -> tuple[str, str, str, str]:
     last = job.cell.max_iters
     eta = format_seconds(progress.eta(last)) if last is not None else '?'
     return 'train', f'{progress.iteration}/{last if last is not None else "?"}', elapsed, eta
+
+
+def describe_state(state: State, rerun_changed: bool) -> str:
+    """What is to be done with a cell."""
+    if state.kind == 'changed':
+        plan = 'to set aside and run anew' if rerun_changed else 'to refuse'
+        return f'changed config: {plan}'
+    resume = f'to resume from iteration {state.iteration}'
+    return {'done': 'done', 'todo': 'to do', 'resume': resume}[state.kind]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmstal_da.utils.launch import UsageError
 
-from .cells import Settings, digest_config, read_config, read_json, row_order
+from .cells import Settings, read_json, row_order
 from .record import FORMAT, VERSION
 
 # results that differ in these are of different experiments
@@ -68,24 +68,22 @@ def check_alike(results: dict[Path, dict]) -> None:
                 )
 
 
-def find_changed(results: dict[Path, dict], configs: dict[str, Path]) -> list[Path]:
-    """Results whose config, with the options that they were run with, is another one now.
+def check_settings(results: dict[Path, dict], settings: Settings) -> None:
+    """Refuse to add runs with other settings to a folder.
 
-    Args:
-        results: File to record.
-        configs: Row to config file.
+    Raises:
+        UsageError: A result is of others.
     """
-    digests: dict = {}
-    changed = []
+    wanted = settings.to_dict()
     for path, record in results.items():
-        settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
-        key = record['row'], settings
-        if record['row'] not in configs:
-            changed.append(path)
-            continue
-        if key not in digests:
-            cfg = read_config(configs[record['row']], settings.cfg_options)
-            digests[key] = digest_config(cfg, settings)
-        if record['config_sha256'] != digests[key]:
-            changed.append(path)
-    return changed
+        found = {key: record[key] for key in wanted}
+        if found != wanted:
+            raise UsageError(f'{path} was run with {found}, not {wanted}; use another --out')
+
+
+def missing_cells(
+    results: dict[Path, dict], wanted: Iterable[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """Of the wanted cells (row, seed) those without a result."""
+    finished = {(record['row'], record['seed']) for record in results.values()}
+    return [cell for cell in wanted if cell not in finished]

@@ -85,7 +85,9 @@ def check(outcome: Outcome, command: Command, cell: Cell) -> None:
         how = f'ended with status {outcome.code}'
     else:
         return
-    raise RunFailed(f'{cell.name}: {command.stage} {how}; log: {command.log}')
+    lines = command.log.read_text(errors='replace').split('\n') if command.log.is_file() else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), '')
+    raise RunFailed(f'{cell.name}: {command.stage} {how}; log: {command.log}, which ends: {last}')
 
 
 def is_trained(folder: Path, cfg: Config) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections import deque
@@ -233,27 +232,3 @@ def _kill_group(process: subprocess.Popen, number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         pass
-
-
-def free_port() -> int:
-    """A TCP port that nothing on this machine listens on."""
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
-
-
-def assign_devices(devices: Sequence[str], slots: int, per_run: int) -> list[list[str]]:
-    """Deal GPUs to slots, round robin.
-
-    Args:
-        devices: Entries for CUDA_VISIBLE_DEVICES.
-        slots: Runs at a time; beyond ``len(devices) // per_run`` runs share GPUs.
-        per_run: GPUs of a run.
-
-    Raises:
-        UsageError: A run asks for more GPUs than there are.
-    """
-    if per_run > len(devices):
-        raise UsageError(f'--gpus-per-run {per_run}: this machine has {len(devices)} GPUs')
-    n = len(devices)
-    return [[devices[(slot * per_run + i) % n] for i in range(per_run)] for slot in range(slots)]

@@ -110,7 +110,9 @@ def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
     options = ('--cfg-options', 'model.width=2')
+    before = files_of(out)
     assert run_table(pair, '--rows', 'oracle', '--seeds', 0, '--out', out, *options) == 2
+    assert files_of(out) == before
     assert 'use another --out' in capsys.readouterr().err
     other = tmp_path / 'other'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', other, *options) == 0

@@ -1,0 +1,56 @@
+"""Runs whose config is not the one that they were begun with."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmstal_da.utils.launch import UsageError
+
+from .cells import Cell, Settings, State, digest_config, read_config
+from .locking import CellLock, holder
+
+
+def set_aside(cell: Cell) -> Path:
+    """Rename the folder of a run whose config has changed."""
+    lock = CellLock.take(cell.folder)
+    if lock is None:
+        raise UsageError(f'{cell.folder} is in use by {holder(cell.folder)}')
+    kept = cell.folder.with_name(f'{cell.folder.name}.changed-{time.strftime("%Y%m%d_%H%M%S")}')
+    cell.folder.rename(kept)
+    lock.release()
+    return kept
+
+
+def refuse_changed(states: dict[Cell, State]) -> None:
+    """Refuse to go on where the config is another one than that of the runs."""
+    changed = {cell: state for cell, state in states.items() if state.kind == 'changed'}
+    if changed:
+        files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
+        raise UsageError(
+            f'the config (or --cfg-options, --amp, --gpus-per-run) is not the one that these were '
+            f'run with:\n{files}\n--rerun-changed sets them aside and runs them anew; another '
+            '--out keeps both'
+        )
+
+
+def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> list[Path]:
+    """Results whose config, with the options that they were run with, is another one now.
+
+    Args:
+        results: File to record.
+        configs: Row to config file.
+    """
+    digests: dict = {}
+    changed = []
+    for path, record in results.items():
+        settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
+        key = record['row'], settings
+        if record['row'] not in configs:
+            changed.append(path)
+            continue
+        if key not in digests:
+            cfg = read_config(configs[record['row']], settings.cfg_options)
+            digests[key] = digest_config(cfg, settings)
+        if record['config_sha256'] != digests[key]:
+            changed.append(path)
+    return changed
