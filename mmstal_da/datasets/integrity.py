@@ -156,26 +156,32 @@ def check_video(
 
 
 def check_classes(annotation: Annotation) -> list[Complaint]:
-    """Complain about splits without videos, and classes without a tube in a split.
+    """Complain about splits without videos, and classes without a tube.
 
-    A dataset without any tube is unlabelled: nothing is said about its classes.
+    A class that no split has a tube of is one complaint. A dataset without any tube is
+    unlabelled: nothing is said about its classes.
     """
     complaints = []
-    labelled = any(annotation.tubes.values())
+    present: dict[str, set[str]] = {}
     for split, names in annotation.splits.items():
-        if not names:
+        if names:
+            tubes = [tube for name in names for tube in annotation.tubes.get(name, [])]
+            present[split] = {tube.label for tube in tubes}
+        else:
             problem, remedy = f'split {split!r} has no videos', 'Prepare the dataset with its lists'
             complaints.append(Complaint('class', problem, remedy))
-            continue
-        present = {tube.label for name in names for tube in annotation.tubes.get(name, [])}
+    for label in annotation.classes if any(annotation.tubes.values()) else ():
+        lacking = [split for split, labels in present.items() if label not in labels]
+        where = [f'split {split!r}' for split in lacking]
+        if present and len(lacking) == len(present):
+            where = ['the dataset']
         complaints += [
             Complaint(
                 'class',
-                f'split {split!r} has no sample of class {label!r}',
+                f'{place} has no sample of class {label!r}',
                 'Check the split lists, or leave the class out with --classes',
             )
-            for label in annotation.classes
-            if labelled and label not in present
+            for place in where
         ]
     return complaints
 

@@ -82,7 +82,8 @@ def from_act(
             annotation.videos[name] = video
         for key, by_label in raw['gttubes'].items():
             tubes = _tubes(str(key), by_label, annotation.classes, problems)
-            tubes = _ordered(tubes, extra.get('tube_order', {}).get(str(key)))
+            order = extra.get('tube_order', {}).get(str(key), [])
+            tubes = _ordered(tubes, [annotation.classes[label] for label in order])
             if tubes:
                 annotation.tubes[str(key)] = tubes
         annotation.splits = _splits(raw, extra)
@@ -176,18 +177,14 @@ def _tubes(
     return tubes
 
 
-def _ordered(tubes: list[Tube], labels: list[int] | None) -> list[Tube]:
-    """Tubes in the order that the labels, by number, have in a list."""
-    if not labels or len(labels) != len(tubes):
+def _ordered(tubes: list[Tube], labels: list[str]) -> list[Tube]:
+    """Tubes in the order that their labels have in a list; as they are if it does not fit."""
+    if not labels or sorted(labels) != sorted(tube.label for tube in tubes):
         return tubes
     queues: dict[str, list[Tube]] = {}
     for tube in tubes:
         queues.setdefault(tube.label, []).append(tube)
-    names = list(queues)
-    first: dict[int, str] = {}
-    for label in labels:  # both list the labels by their first tube
-        first.setdefault(label, names[len(first)])
-    return [queues[first[label]].pop(0) for label in labels]
+    return [queues[label].pop(0) for label in labels]
 
 
 def _splits(raw: dict, extra: dict) -> dict[str, list[str]]:
