@@ -100,7 +100,7 @@ def test_boxes_sit_on_the_actor_and_the_target_has_none(tool, configs, row, part
         assert len({view.name for view in found['test']}) == 4  # not four frames of one video
 
 
-def test_files_are_the_same_for_the_same_seed(tool, configs, tmp_path, capsys):
+def test_the_same_seed_shows_the_same(tool, configs, tmp_path, capsys):
     for name, seed in (('a', '2'), ('b', '2'), ('c', '3')):
         arguments = ['--num', '2', '--seed', seed, '--out', str(tmp_path / name)]
         assert tool.main([configs['full'], *arguments]) == 0
@@ -108,8 +108,14 @@ def test_files_are_the_same_for_the_same_seed(tool, configs, tmp_path, capsys):
         paths = [tmp_path / name / file for file in names]
         assert capsys.readouterr().out.split() == [str(path) for path in paths]
         assert sorted((tmp_path / name).iterdir()) == sorted(paths)
-    for file in (tmp_path / 'a').iterdir():
-        assert file.read_bytes() == (tmp_path / 'b' / file.name).read_bytes()
+    name = 'train_seed2.png'
+    assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+    # videos as they go into the encoder, whose bytes are not always the same
+    first, again = (tool.views(Config.fromfile(configs['full']), 'train', 2, 2) for _ in range(2))
+    for number in range(2):
+        rows = [{name: side[number] for name, side in found.items()} for found in (first, again)]
+        frames = [np.stack(tool.video(row, 256, 8.0)) for row in rows]
+        assert np.array_equal(*frames)
     other = tmp_path / 'c' / 'train_seed3.png'
     assert other.read_bytes() != (tmp_path / 'a' / 'train_seed2.png').read_bytes()
     # 2 rows of 2 x (2 frames of the clip, key frame), 96 enlarged to 256
