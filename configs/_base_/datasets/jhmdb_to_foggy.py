@@ -1,0 +1,28 @@
+# JHMDB as it is -> other films of JHMDB in fog, dim light and noise. 21 classes.
+_base_ = './jhmdb_pair_112px.py'
+
+# a fixed look per video; 1 is severe
+fog = dict(type='DegradeFrames', fog=0.6, low_light=0.6, noise=0.6, seed=0)
+foggy_train_pipeline = [*_base_.decode, fog, *_base_.augment]
+foggy_test_pipeline = [*_base_.decode, fog, _base_.resize, dict(type='PackTubeInputs')]
+
+pair = dict(ann_file='foggy.json', data_root='data/jhmdb/')
+source_train = dict(
+    _base_.source_train, split='source_train', pipeline=_base_.train_pipeline, **pair
+)
+target_train = dict(
+    _base_.target_train, split='target_train', pipeline=foggy_train_pipeline, **pair
+)
+target_test = dict(
+    _base_.target_test,
+    split='target_test',
+    background_frames=True,
+    pipeline=foggy_test_pipeline,
+    **pair,
+)
+
+train_dataloader = dict(dataset=dict(source=source_train, target=target_train))
+val_dataloader = dict(dataset=target_test)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file='data/jhmdb/foggy.json', split='target_test')
+test_evaluator = val_evaluator
