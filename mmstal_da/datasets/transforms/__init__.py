@@ -1,7 +1,17 @@
 """Transforms of clips and their boxes, to be mixed with MMAction2's."""
 
 from .clip import DecodeFrames, SampleKeyFrameClip
+from .degrade import DegradeFrames
 from .filter_boxes import FilterBoxes
 from .formatting import PackTubeInputs
+from .proposals import LoadProposals, PackAVAInputs
 
-__all__ = ['DecodeFrames', 'FilterBoxes', 'PackTubeInputs', 'SampleKeyFrameClip']
+__all__ = [
+    'DecodeFrames',
+    'DegradeFrames',
+    'FilterBoxes',
+    'LoadProposals',
+    'PackAVAInputs',
+    'PackTubeInputs',
+    'SampleKeyFrameClip',
+]

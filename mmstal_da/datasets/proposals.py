@@ -1,0 +1,154 @@
+"""Proposals of a region proposal network on disk, by part, video and key frame.
+
+``tools/data/dump_proposals.py`` writes the file, one ``.npz`` with one or more parts (``train``,
+``val``, ``test``: the dataset of that dataloader). Of every part it holds
+
+================ ============= ================================================================
+``<part>/videos``      (V,) str      names of the videos
+``<part>/num_frames``  (V,) int32    their lengths, by which another version is noticed
+``<part>/video``       (K,) int32    video index of each key frame; sorted by video, then frame
+``<part>/frame``       (K,) int32    its number, 1-based
+``<part>/first``       (K+1,) int64  its proposals are the rows ``first[k]:first[k + 1]``
+``<part>/boxes``       (N, 4) float32  ``x1 y1 x2 y2`` in pixels of the original video, the
+                                     annotation's convention; per frame by descending score
+``<part>/scores``      (N,) float32  objectness in [0, 1]
+================ ============= ================================================================
+
+and ``meta``, a JSON text: the config and checkpoint they come from.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from mmstal_da.utils.io import atomic_write
+
+PARTS = ('train', 'val', 'test')
+_COLUMNS = ('videos', 'num_frames', 'video', 'frame', 'first', 'boxes', 'scores')
+# (video name, key frame) -> boxes (n, 4) and scores (n,)
+FrameProposals = Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
+
+
+class ProposalError(ValueError):
+    """A file of proposals that is missing, unreadable, or does not belong to the data."""
+
+
+def how_to_make(path: str | os.PathLike) -> str:
+    """The command that makes a file of proposals."""
+    return (
+        'make it from a trained detector of this project:'
+        f' python tools/data/dump_proposals.py CONFIG CHECKPOINT --out {os.fspath(path)}'
+    )
+
+
+def save_proposals(
+    path: str | os.PathLike,
+    parts: Mapping[str, tuple[FrameProposals, Mapping[str, int]]],
+    meta: Mapping | None = None,
+) -> None:
+    """Write proposals, whole or not at all.
+
+    Args:
+        path: Destination, ``.npz``.
+        parts: Name of the part -> the proposals of its key frames and the number of frames of
+            each of its videos. Boxes need no order; they are written by descending score.
+        meta: JSON-serialisable facts about the origin.
+    """
+    arrays = {}
+    for part, (proposals, num_frames) in parts.items():
+        videos = sorted({video for video, _ in proposals})
+        keys = sorted(proposals)  # by video, then frame
+        boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+        for key in keys:
+            order = np.argsort(-proposals[key][1], kind='stable')
+            boxes.append(np.asarray(proposals[key][0], np.float32).reshape(-1, 4)[order])
+            scores.append(np.asarray(proposals[key][1], np.float32)[order])
+        index = {video: number for number, video in enumerate(videos)}
+        columns = dict(
+            videos=np.array(videos, np.str_),
+            num_frames=np.array([num_frames[video] for video in videos], np.int32),
+            video=np.array([index[video] for video, _ in keys], np.int32),
+            frame=np.array([frame for _, frame in keys], np.int32),
+            # the arrays begin with an empty one, so that no part is a special case
+            first=np.cumsum([len(rows) for rows in scores], dtype=np.int64),
+            boxes=np.concatenate(boxes),
+            scores=np.concatenate(scores),
+        )
+        arrays.update({f'{part}/{name}': column for name, column in columns.items()})
+    with atomic_write(path, 'wb') as file:
+        np.savez_compressed(file, meta=np.array(json.dumps(dict(meta or {}))), **arrays)
+
+
+class ProposalFile:
+    """One part of a file of proposals, in memory.
+
+    Args:
+        path: The file.
+        part: Which of its parts; the others are not read.
+
+    Attributes:
+        meta: What the file says about its origin.
+
+    Raises:
+        ProposalError: No such file or part, or not such a file.
+    """
+
+    def __init__(self, path: str | os.PathLike, part: str) -> None:
+        self.path, self.part = os.fspath(path), part
+        if not os.path.isfile(self.path):
+            raise ProposalError(f'{self.path}: no such file of proposals; {how_to_make(path)}')
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                parts = sorted({key.split('/')[0] for key in archive.files if '/' in key})
+                if part not in parts:
+                    raise ProposalError(
+                        f'{self.path}: no part {part!r}, only {parts}; {how_to_make(path)}'
+                        f' --part {" ".join(sorted({part, *parts}))}'
+                    )
+                self.meta = json.loads(str(archive['meta']))
+                columns = {name: archive[f'{part}/{name}'] for name in _COLUMNS}
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ProposalError(
+                f'{self.path}: not a readable file of proposals ({error}); {how_to_make(path)}'
+            ) from error
+        self._index = {str(name): number for number, name in enumerate(columns['videos'])}
+        self._num_frames = columns['num_frames']
+        # where the key frames of each video begin
+        self._begin = np.searchsorted(columns['video'], np.arange(len(self._index) + 1))
+        self._frame, self._first = columns['frame'], columns['first']
+        self._boxes, self._scores = columns['boxes'], columns['scores']
+
+    def of_frame(self, video: str, frame: int, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """The proposals of a key frame, by descending score.
+
+        Args:
+            video: Name of the video.
+            frame: Number of the key frame, 1-based.
+            num_frames: Length of the video, to notice that it is not the one that was seen.
+
+        Returns:
+            Boxes (n, 4) in pixels of the original video and scores (n,); n may be 0.
+
+        Raises:
+            ProposalError: The file has no such frame, or saw another version of the video.
+        """
+        where = f'{self.path}, part {self.part!r}'
+        number = self._index.get(video)
+        if number is None:
+            raise ProposalError(f'{where}: no video {video!r}; {how_to_make(self.path)}')
+        if self._num_frames[number] != num_frames:
+            raise ProposalError(
+                f'{where}: video {video!r} had {self._num_frames[number]} frames when the'
+                f' proposals were made and has {num_frames} now; {how_to_make(self.path)}'
+            )
+        begin, end = self._begin[number], self._begin[number + 1]
+        place = begin + int(np.searchsorted(self._frame[begin:end], frame))
+        if place == end or self._frame[place] != frame:
+            raise ProposalError(
+                f'{where}: no frame {frame} of video {video!r}; {how_to_make(self.path)}'
+            )
+        rows = slice(self._first[place], self._first[place + 1])
+        return self._boxes[rows].copy(), self._scores[rows].copy()
