@@ -22,6 +22,8 @@ from mmstal_da.evaluation.functional import (
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
 
+from .score_matrix import expand_score_matrix
+
 
 @METRICS.register_module()
 class TubeMetric(BaseMetric):
@@ -34,6 +36,11 @@ class TubeMetric(BaseMetric):
     A data sample holds ``video_name``, ``key_frame`` (1-based) and ``pred_instances`` with
     ``bboxes`` (n, 4) in pixels of the original video, ``scores`` (n,) and ``labels`` (n,). Hand
     over all detections above a low score: the protocol has its own NMS.
+
+    Predictions of MMAction2's AVA-style detectors are taken as they come: ``scores`` (n, C) or
+    (n, 1 + C), ``bboxes`` (n, 4) as shares of the frame and no ``labels``; then ``ori_shape``
+    (h, w) is needed, and ``scores`` of the sample's ``proposals``, if there are any, are
+    multiplied in (:mod:`.score_matrix`).
 
     Results, in percent: ``frame_mAP@0.5``, ``video_mAP@0.2``, ``video_mAP@0.5``,
     ``video_mAP@0.75`` and ``video_mAP@0.5:0.95``; ``frame_AP@0.5/<class>`` and
@@ -51,6 +58,7 @@ class TubeMetric(BaseMetric):
             truth.
         protocol: ``'act'`` or ``'voc'`` (:mod:`mmstal_da.evaluation.functional.protocol`).
         data_root: Folder that ``ann_file`` is relative to.
+        min_class_score: Least score of a detection that is made of a score matrix.
         dump: File to write the predictions to (``.npz``), to be scored again by
             ``tools/analysis_tools/eval_detections.py``.
         collect_device: ``'cpu'`` or ``'gpu'``, how processes exchange their results.
@@ -75,6 +83,7 @@ class TubeMetric(BaseMetric):
         background_frames: bool = True,
         protocol: str = 'act',
         data_root: str = '',
+        min_class_score: float = 0.01,
         dump: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -89,6 +98,7 @@ class TubeMetric(BaseMetric):
         self.ground_truth = parse_ground_truth(truth)
         self.protocol = get_protocol(protocol, **constants)
         self.background_frames = background_frames
+        self.min_class_score = min_class_score
         self.dump = dump
         self._choice = dict(
             split=split,
@@ -116,13 +126,32 @@ class TubeMetric(BaseMetric):
                     f'{self.dataset!r} has no such video; give the metric the `ann_file` '
                     'and `split` of the dataset'
                 )
-            instances = sample['pred_instances']
-            columns = [_to_numpy(instances[key]) for key in ('labels', 'scores')]
-            boxes = _to_numpy(instances['bboxes']).reshape(-1, 4)
+            boxes, scores, labels = self._detections(sample)
             rows = np.empty((len(boxes), 8), np.float32)
             rows[:, 0], rows[:, 1] = self._video_index[name], frame
-            rows[:, 2], rows[:, 3], rows[:, 4:] = *columns, boxes
+            rows[:, 2], rows[:, 3], rows[:, 4:] = labels, scores, boxes
             self.results.append((self._video_index[name], frame, rows))
+
+    def _detections(self, sample: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (n, 4) in pixels of the original video, scores (n,) and labels (n,)."""
+        instances = sample['pred_instances']
+        boxes, scores = (_to_numpy(instances[key]) for key in ('bboxes', 'scores'))
+        if scores.ndim != 2:
+            return boxes.reshape(-1, 4), scores, _to_numpy(instances['labels'])
+        # `ActionDataSample.to_dict` keeps the underscore of its property `proposals`
+        weights = (sample.get('_proposals') or {}).get('scores')
+        try:
+            return expand_score_matrix(
+                boxes,
+                scores,
+                len(self.ground_truth.labels),
+                sample['ori_shape'],
+                None if weights is None else _to_numpy(weights),
+                self.min_class_score,
+            )
+        except ValueError as error:
+            where = f'video {sample["video_name"]!r}, frame {sample["key_frame"]}'
+            raise ValueError(f'prediction for {where}: {error}') from error
 
     def evaluate(self, size: int) -> dict:
         """Evaluate the predictions of all processes.
