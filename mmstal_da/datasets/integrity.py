@@ -218,7 +218,7 @@ def _read(path: str, video: Video) -> _Pixels:
                 size = (frame.width, frame.height)
     except VideoError as error:
         # the reader's message begins with the path, which the complaint names already
-        problem = str(error).removeprefix(path).removeprefix(':').strip().split(';')[0]
+        problem = str(error).removeprefix(path).lstrip(': ').removeprefix('is ').split(';')[0]
         raise _DamagedError('unreadable', problem, again, path, count + 1) from error
     if not count:
         raise _DamagedError('unreadable', 'no frame can be decoded', again, path)
