@@ -94,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     how.add_argument(
         '--rerun-changed',
         action='store_true',
-        help='set runs aside whose config has changed since, and run them anew',
+        help='set runs aside whose config or data has changed since, and run them anew',
     )
 
     instead = parser.add_argument_group('instead of running')
@@ -149,7 +149,7 @@ def collect(args: argparse.Namespace) -> int:
     if changed:
         files = '\n'.join(f'  {path}' for path in changed)
         raise UsageError(
-            f'the configs have changed since these were run:\n{files}\n'
+            f'the configs or the annotation files have changed since these were run:\n{files}\n'
             'run them anew with --rerun-changed, or choose others with --rows and --seeds'
         )
     check_alike(results)

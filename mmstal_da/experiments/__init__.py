@@ -3,6 +3,7 @@
 ================  ==============================================================
 ``cells``         row x seed, digest of its config, how far it is
 ``changes``       runs whose config has changed since
+``data``          digests of the annotation files
 ``locking``       one process per cell
 ``commands``      tools/train.py and tools/test.py, alone, by torchrun or srun
 ``attempts``      when a cell ran and for how long

@@ -25,7 +25,7 @@ class Attempts:
                 began = datetime.datetime.fromisoformat(attempt['began']).timestamp()
                 lived = log.stat().st_mtime - began if log.is_file() else 0.0
                 attempt.update(wall_s=max(0.0, lived), ended='killed')
-        self.head = {'config_sha256': cell.digest, **settings.to_dict()}
+        self.head = {'config_sha256': cell.digest, 'data': cell.data, **settings.to_dict()}
 
     @contextmanager
     def noting(self, stage: str) -> Iterator:

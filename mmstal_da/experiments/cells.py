@@ -5,12 +5,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from mmstal_da.utils.launch import UsageError
+
+from .data import data_changed, digest_data
 
 PAPER_ROWS = (
     'source_only',
@@ -86,6 +88,7 @@ class Cell:
         folder: Where the run and its ``result.json`` live.
         digest: Of config and settings, see :func:`digest_config`.
         max_iters: Length of the training; None for a config that counts epochs.
+        data: Annotation file -> digest, see :func:`~.data.digest_data`.
     """
 
     pair: str
@@ -95,6 +98,7 @@ class Cell:
     folder: Path
     digest: str
     max_iters: int | None
+    data: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -117,8 +121,8 @@ class State:
     """How far a cell is.
 
     Attributes:
-        kind: ``'done'``, ``'changed'`` (begun or finished under another config), ``'resume'`` or
-            ``'todo'``.
+        kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other
+            annotations), ``'resume'`` or ``'todo'``.
         iteration: Iterations that the last checkpoint has behind it.
         file: The file that says so.
     """
@@ -230,6 +234,7 @@ def make_cells(
             folder=out.resolve() / row / f'seed{seed}',
             digest=digest_config(configs[row], settings),
             max_iters=(configs[row].get('train_cfg') or {}).get('max_iters'),
+            data=digest_data(configs[row]),
         )
         for seed in seeds
         for row in early
@@ -265,7 +270,9 @@ def state_of(cell: Cell) -> State:
     iteration = iteration_of(checkpoint)
     for file, kind in ((cell.result_file, 'done'), (cell.attempts_file, 'resume')):
         if file.is_file():
-            same = read_json(file).get('config_sha256') == cell.digest
+            found = read_json(file)
+            same = found.get('config_sha256') == cell.digest
+            same = same and not data_changed(found.get('data') or {})
             if not same and (kind == 'done' or checkpoint):
                 return State('changed', iteration, file)
             if kind == 'done' or checkpoint:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmstal_da.utils.launch import UsageError
 
 from .cells import Cell, Settings, State, digest_config, read_config
+from .data import data_changed
 from .locking import CellLock, holder
 
 
@@ -27,14 +28,14 @@ def refuse_changed(states: dict[Cell, State]) -> None:
     if changed:
         files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
         raise UsageError(
-            f'the config (or --cfg-options, --amp, --gpus-per-run) is not the one that these were '
-            f'run with:\n{files}\n--rerun-changed sets them aside and runs them anew; another '
-            '--out keeps both'
+            'the config, --cfg-options, --amp, --gpus-per-run or the annotation files are not '
+            f'those that these were run with:\n{files}\n--rerun-changed sets them aside and runs '
+            'them anew; another --out keeps both'
         )
 
 
 def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> list[Path]:
-    """Results whose config, with the options that they were run with, is another one now.
+    """Results whose config, with the options that they were run with, or data is another one now.
 
     Args:
         results: File to record.
@@ -51,6 +52,6 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
         if key not in digests:
             cfg = read_config(configs[record['row']], settings.cfg_options)
             digests[key] = digest_config(cfg, settings)
-        if record['config_sha256'] != digests[key]:
+        if record['config_sha256'] != digests[key] or data_changed(record['data']):
             changed.append(path)
     return changed

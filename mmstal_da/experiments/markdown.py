@@ -17,7 +17,8 @@ def format_cell(entry: dict | None, n: int, signed: bool = False) -> str:
     """``12.3 ± 0.4``, or ``12.3 (n=1)`` without standard deviation; - for None."""
     if entry is None:
         return '-'
-    mean = f'{entry["mean"]:+.1f}' if signed else f'{entry["mean"]:.1f}'
+    rounded = round(entry['mean'], 1) + 0.0  # no -0.0
+    mean = f'{rounded:+.1f}' if signed else f'{rounded:.1f}'
     if entry['std'] is None:
         return f'{mean} (n={n})'
     return f'{mean} ± {entry["std"]:.1f}'

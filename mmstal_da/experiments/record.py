@@ -44,6 +44,7 @@ def make_record(
         'seed': cell.seed,
         'config': shown_path(cell.config),
         'config_sha256': cell.digest,
+        'data': cell.data,
         **settings.to_dict(),
         'iterations': cell.max_iters,
         'batch_size': loader.get('batch_size'),

@@ -55,7 +55,12 @@ def check_alike(results: dict[Path, dict]) -> None:
         UsageError: Two differ in options, precision, processes, or in how they were scored.
     """
     first_path, first = next(iter(results.items()))
+    data: dict[str, tuple[str, Path]] = {}
     for path, record in results.items():
+        for name, digest in record['data'].items():
+            other, where = data.setdefault(name, (digest, path))
+            if other != digest:
+                raise UsageError(f'{path} and {where} were run on different versions of {name}')
         for part, key in [
             *((None, key) for key in ALIKE),
             *(('metrics', key) for key in ALIKE_METRICS),

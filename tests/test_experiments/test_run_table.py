@@ -106,6 +106,27 @@ def test_a_changed_config_is_refused(run_table, pair, tmp_path, capsys):
     assert json.loads((out / 'table.json').read_text())['rows']['full']['n'] == 1
 
 
+def test_changed_annotations_are_refused(run_table, pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data/x').mkdir(parents=True)
+    files = [tmp_path / 'data/x' / name for name in ('s.json', 't.json', 'synthetic.json')]
+    for file in files:
+        file.write_text('{}')
+    args = (pair, '--rows', 'full', '--seeds', 0, '--out', tmp_path / 'out')
+    assert run_table(*args) == 0
+    record = json.loads((tmp_path / 'out/full/seed0/result.json').read_text())
+    assert set(record['data']) == {f'data/x/{file.name}' for file in files}
+    assert run_table(*args, '--collect') == 0
+    for file in files:
+        file.write_text('{"other": 1}')
+        for more in ((), ('--collect',)):
+            assert run_table(*args, *more) == 2
+            assert 'full/seed0/result.json' in capsys.readouterr().err
+        file.write_text('{}')
+        assert run_table(*args) == 0
+    assert len(starts(tmp_path / 'out')) == 1
+
+
 def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
