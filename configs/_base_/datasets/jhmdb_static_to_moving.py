@@ -1,4 +1,4 @@
-# Clips of a static camera -> clips of a moving one, by the labels in JHMDB's file names. 13 classes.
+# Static camera -> moving camera, by the labels in the file names of JHMDB. 13 classes.
 _base_ = './jhmdb_pair_112px.py'
 
 pair = dict(ann_file='static_to_moving.json', data_root='data/jhmdb/')

@@ -1,0 +1,16 @@
+# What the rows share: the narrow detector, source and target in every batch.
+_base_ = [
+    '../_base_/models/i3d_rpn_r50_narrow.py',
+    '../_base_/datasets/synthetic_b.py',
+    '../_base_/schedules/adamw_800_bf16_narrow.py',
+    '../_base_/adaptation/modules.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    # an actor covers few cells of a map of 6 x 8; TF2's cost goes with cells and proposals
+    roi_head=dict(
+        bbox_roi_extractor=dict(roi_layer=dict(output_size=4)),
+        bbox_head=dict(roi_feat_size=4, num_classes=3),
+    ),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=24))),
+)

@@ -1,0 +1,9 @@
+# Oracle: trained on the labelled target, an upper bound.
+_base_ = './_base.py'
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='SeededDraws',
+        dataset=dict(_base_.target_train, labelled=True),
+    )
+)
