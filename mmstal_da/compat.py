@@ -182,6 +182,7 @@ def accept_bfloat16_scores() -> None:
         method = vars(head)[name]
         if not hasattr(method, '__wrapped__'):
             setattr(head, name, _with_float_scores(method))
+    pool_bfloat16_maps()
 
 
 def _with_float_scores(method: Callable) -> Callable:
@@ -190,6 +191,33 @@ def _with_float_scores(method: Callable) -> Callable:
     @functools.wraps(method)
     def wrapper(self, cls_scores: torch.Tensor, *args, **kwargs) -> dict:
         return method(self, cls_scores.float(), *args, **kwargs)
+
+    return wrapper
+
+
+def pool_bfloat16_maps() -> None:
+    """Let MMAction2's 3D RoI extractor pool feature maps in bfloat16, as float32.
+
+    MMCV's RoIAlign has no bfloat16 kernel for CPUs: "ROIAlign_forward" not implemented for
+    'BFloat16' (seen in MMCV 2.1.0, no upstream issue known). Applied with
+    :func:`accept_bfloat16_scores`.
+
+    Can go when: ``mmcv.ops.roi_align`` takes bfloat16 on a CPU.
+    """
+    from mmaction.models.roi_heads import SingleRoIExtractor3D
+
+    forward = SingleRoIExtractor3D.forward
+    if not hasattr(forward, '__wrapped__'):
+        SingleRoIExtractor3D.forward = _with_float_maps(forward)
+
+
+def _with_float_maps(forward: Callable) -> Callable:
+    """A RoI extractor's ``forward(feat, rois)``, called with both as float32."""
+
+    @functools.wraps(forward)
+    def wrapper(self, feat: torch.Tensor | tuple, rois: torch.Tensor) -> tuple:
+        maps = tuple(level.float() for level in (feat if isinstance(feat, tuple) else (feat,)))
+        return forward(self, maps, rois.float())
 
     return wrapper
 

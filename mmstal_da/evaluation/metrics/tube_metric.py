@@ -230,4 +230,7 @@ class TubeMetric(BaseMetric):
 
 
 def _to_numpy(value: torch.Tensor | np.ndarray) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    return (value.float() if value.is_floating_point() else value).numpy()  # NumPy: no bfloat16
