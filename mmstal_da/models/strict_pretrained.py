@@ -9,6 +9,9 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+# a counter that older checkpoints lack, and what per-domain batch norm starts from the source's
+OPTIONAL = ('num_batches_tracked', 'target_running_mean', 'target_running_var')
+
 
 @WEIGHT_INITIALIZERS.register_module()
 class StrictPretrained:
@@ -82,17 +85,12 @@ def compare_state(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[s
 
     Args:
         given: The checkpoint's.
-        wanted: The module's. ``num_batches_tracked`` may be missing from ``given``: it is a
-            counter that older checkpoints lack.
+        wanted: The module's. What is in ``OPTIONAL`` may be missing from ``given``.
 
     Returns:
         A line per missing, unexpected or misshapen key; empty if they fit.
     """
-    lines = [
-        f'missing: {key}'
-        for key in wanted
-        if key not in given and not key.endswith('num_batches_tracked')
-    ]
+    lines = [f'missing: {key}' for key in wanted if key not in given and not key.endswith(OPTIONAL)]
     lines += [f'unexpected: {key}' for key in given if key not in wanted]
     lines += [
         f'shape of {key}: {tuple(given[key].shape)} in the checkpoint, '

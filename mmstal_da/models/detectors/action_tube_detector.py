@@ -1,9 +1,13 @@
 """The detector of the paper: key-frame proposals, clip features, optional domain adaptation."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from mmdet.models.detectors import TwoStageDetector
 from torch import Tensor
 
+from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert
 from mmstal_da.registry import MODELS
 
 ADAPTATION_MODULES = ('spatial', 'temporal_image', 'temporal_instance')
@@ -30,6 +34,10 @@ class ActionTubeDetector(TwoStageDetector):
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
         test_cfg: mmdet's ``rpn`` and ``rcnn``.
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
+        domain_norm: Batch-norm statistics per domain in SF, TF1 and TF2; the value is the domain
+            whose statistics serve at inference, ``'target'`` or ``'source'``. ``None``, the
+            default, is ordinary batch norm on joint statistics. Works without ``adaptation``
+            too: then the target only moves its statistics.
         init_cfg: MMEngine initialisation.
     """
 
@@ -43,6 +51,7 @@ class ActionTubeDetector(TwoStageDetector):
         test_cfg: dict,
         adaptation: dict | None = None,
         data_preprocessor: dict | None = None,
+        domain_norm: str | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(
@@ -58,6 +67,17 @@ class ActionTubeDetector(TwoStageDetector):
         self.adaptation = None
         if any((adaptation or {}).get(name) is not None for name in ADAPTATION_MODULES):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
+        self.domain_norm = None
+        if domain_norm is not None:
+            self.domain_norm = DomainNorm(domain_norm)
+            for part in (self.backbone, self.clip_backbone, self.roi_head.shared_head):
+                convert(part, self.domain_norm)
+
+    def _joint(self, num_source: int) -> AbstractContextManager:
+        """Within, batch norm knows the first rows of a batch for the source's."""
+        if self.domain_norm is None:
+            return nullcontext()
+        return self.domain_norm.joint(num_source)
 
     def _adaptation_config(self, adaptation: dict) -> dict:
         """The adaptation's config with every discriminator's ``in_channels`` filled in."""
@@ -111,25 +131,33 @@ class ActionTubeDetector(TwoStageDetector):
         n_source = domains.count(0)
         if domains != sorted(domains) or n_source == 0:
             raise ValueError(f'a batch holds source samples first, then target; got {domains}')
-        if self.adaptation is None:
+        if self.adaptation is None and self.domain_norm is None:
             batch_inputs = {key: value[:n_source] for key, value in batch_inputs.items()}
             batch_data_samples = batch_data_samples[:n_source]
         elif n_source == len(domains):
             raise ValueError(
                 'adaptation is on but the batch has no target samples; train on a '
-                'DualDomainDataset, or set model.adaptation=None'
+                'DualDomainDataset, or set model.adaptation=None and model.domain_norm=None'
             )
-        spatial, temporal = self.extract_feat(batch_inputs)
+        with self._joint(n_source):
+            spatial, temporal = self.extract_feat(batch_inputs)
 
         losses, proposals = self._rpn_loss(spatial, batch_data_samples, n_source)
         boxes = [result.bboxes for result in proposals]  # before the RoI head renames them
-        losses.update(
-            self.roi_head.loss(
-                (temporal[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
+        with self._joint(sys.maxsize):  # every RoI is the source's
+            losses.update(
+                self.roi_head.loss(
+                    (temporal[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
+                )
             )
-        )
         if self.adaptation is not None:
             losses.update(self._adaptation_loss(spatial, temporal, batch_data_samples, boxes))
+        if self.domain_norm is not None and (
+            self.adaptation is None or not self.adaptation.needs_instances
+        ):
+            with torch.no_grad(), self._joint(0):  # TF2's statistics of the target
+                best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
+                self.roi_head.instance_features((temporal[n_source:],), best[n_source:])
         return losses
 
     def _rpn_loss(self, spatial: Tensor, samples: list, n_source: int) -> tuple[dict, list]:
@@ -162,7 +190,9 @@ class ActionTubeDetector(TwoStageDetector):
         if self.adaptation.needs_instances:
             # the RPN returns its proposals by descending objectness
             best = [proposals[: self.adaptation.num_proposals] for proposals in boxes]
-            instances, image_index = self.roi_head.instance_features((temporal,), best)
+            source = [b for b, s in zip(best, samples, strict=True) if s.metainfo['domain'] == 0]
+            with self._joint(sum(map(len, source))):
+                instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
         with torch.autocast(spatial.device.type, enabled=False):
             return self.adaptation(

@@ -1,0 +1,5 @@
+"""Layers of more than one network."""
+
+from .domain_batch_norm import DomainBatchNorm2d, DomainBatchNorm3d, DomainNorm
+
+__all__ = ['DomainBatchNorm2d', 'DomainBatchNorm3d', 'DomainNorm']
