@@ -70,6 +70,17 @@ class Attempts:
             'starts': len(of_stage),
         }
 
+    def git(self) -> dict:
+        """The commit that training was last started under, and any others it had before.
+
+        Not that of the end: a checkout may move on meanwhile. ``dirty`` if files differed from the
+        commit at any start.
+        """
+        trained = [attempt for attempt in self.attempts if attempt['stage'] == 'train']
+        commits = list(dict.fromkeys(attempt['commit'] for attempt in reversed(trained)))
+        dirty = any(attempt['dirty'] for attempt in trained)
+        return {'commit': commits[0], 'dirty': dirty, 'earlier_commits': commits[1:]}
+
     def seconds_per_iteration(self) -> float | None:
         """Wall seconds per iteration, start-up included where the last attempt was a whole one."""
         last = self.cell.max_iters

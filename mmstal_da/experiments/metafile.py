@@ -41,7 +41,7 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
                 'Config': f'{folder}/{row}.py',
                 'In Collection': pair.name,
                 'Metadata': {
-                    'Architecture': ARCHITECTURE,
+                    'Architecture': list(ARCHITECTURE),  # a list of its own: YAML would refer to it
                     'Batch Size': of_row[0]['batch_size'],
                     'Iterations': of_row[0]['iterations'],
                     'Seeds': entry['seeds'],

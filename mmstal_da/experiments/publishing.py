@@ -95,7 +95,7 @@ def without_machine(value):
     Paths below the current folder are relative to it; of others the file's name is left.
     """
     if isinstance(value, dict):
-        return {key: without_machine(item) for key, item in value.items()}
+        return {without_machine(key): without_machine(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_machine(item) for item in value]
     if not isinstance(value, str):

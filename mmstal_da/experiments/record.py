@@ -21,7 +21,13 @@ VIDEO_IOUS = ('0.2', '0.5', '0.75', '0.5:0.95')
 
 
 def make_record(
-    cell: Cell, settings: Settings, cfg: Config, checkpoint: str, metrics: dict, times: dict
+    cell: Cell,
+    settings: Settings,
+    cfg: Config,
+    checkpoint: str,
+    metrics: dict,
+    times: dict,
+    git: dict,
 ) -> dict:
     """What is kept of a run.
 
@@ -32,6 +38,7 @@ def make_record(
         checkpoint: Name of the checkpoint that was scored, the last one.
         metrics: Of :func:`read_metrics`, in percent.
         times: ``train`` and ``test`` -> ``wall_s``, ``cpu_s`` in seconds over all ``starts``.
+        git: Of :func:`~.attempts.Attempts.git`.
     """
     evaluator = cfg.get('test_evaluator')
     background = evaluator.get('background_frames', True) if isinstance(evaluator, dict) else None
@@ -51,7 +58,7 @@ def make_record(
         'checkpoint': checkpoint,
         'metrics': {**metrics, 'background_frames': background},
         **times,
-        **describe_git(),
+        **git,
         'environment': describe_environment(),
     }
 
@@ -114,7 +121,7 @@ def describe_environment() -> dict:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return {
-        'platform': platform.platform(),
+        'platform': f'{platform.system()} {platform.machine()}',
         'cpu': _cpu_model(),
         'cores': len(os.sched_getaffinity(0)),
         'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,

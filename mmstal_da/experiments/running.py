@@ -67,7 +67,7 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
     checkpoint = last_checkpoint(cell.folder)
     times = {stage: attempts.total(stage) for stage in ('train', 'test')}
     times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
-    record = make_record(cell, settings, cfg, checkpoint.name, metrics, times)
+    record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, attempts.git())
     record['environment'] |= {'launcher': machine.launcher, 'threads': machine.threads}
     record['environment'] |= {'jobs': machine.jobs}
     if machine.launcher == 'slurm':  # this process runs on another machine than the run did

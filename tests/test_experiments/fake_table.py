@@ -107,7 +107,7 @@ def make_record(row: str, seed: int, frame: float, video: float, **changes) -> d
         'seed': seed,
         'config': f'configs/p/{row}.py',
         'config_sha256': '0',
-        'data': {'data/x/s.json': '1'},
+        'data': {'/data/x/s.json': '1'},
         **{'cfg_options': [], 'amp': False, 'processes': 1},
         'iterations': ITERS,
         'batch_size': 2,

@@ -20,13 +20,10 @@ from .fake_table import files_of, make_pair, make_record
 
 def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    value = {
-        'a': [f'x.y={tmp_path}/data/t.json', 'b=/root/data/t.json', 'https://x.org/a/b'],
-        'n': 1,
-    }
-    assert without_machine(value) == {
-        'a': ['x.y=data/t.json', 'b=.../t.json', 'https://x.org/a/b'],
-        'n': 1,
+    values = [f'x.y={tmp_path}/data/t.json', 'b=/root/data/t.json', 'https://x.org/a/b', 1]
+    assert without_machine({'a': values, f'{tmp_path}/data/t.json': 'digest'}) == {
+        'a': ['x.y=data/t.json', 'b=.../t.json', 'https://x.org/a/b', 1],
+        'data/t.json': 'digest',
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmstal_da.experiments import commands, estimate
+from mmstal_da.experiments import attempts, commands, estimate
 from mmstal_da.experiments.cells import Settings, choose_rows, make_cells
 from mmstal_da.experiments.commands import Machine
 from mmstal_da.experiments.locking import CellLock, holder
@@ -67,6 +67,16 @@ def test_training_is_not_repeated_where_only_the_score_is_missing(run_table, pai
     assert run_table(*args) == 0
     assert len(starts(out)) == 1
     assert json.loads((out / 'full/seed0/result.json').read_text())['train']['starts'] == 1
+
+
+def test_the_commit_is_that_of_the_start_of_training(run_table, pair, tmp_path, monkeypatch):
+    commits = iter(['start', 'scoring'])  # the checkout moves on during the training
+    state = {'dirty': False}
+    monkeypatch.setattr(attempts, 'describe_git', lambda: {'commit': next(commits), **state})
+    out = tmp_path / 'out'
+    assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
+    record = json.loads((out / 'full/seed0/result.json').read_text())
+    assert (record['commit'], record['dirty'], record['earlier_commits']) == ('start', False, [])
 
 
 def test_a_failing_row_is_reported_and_the_others_finish(
@@ -155,10 +165,9 @@ def test_dry_run_writes_nothing_and_estimates(run_table, pair, tmp_path, capsys)
     path.write_text(json.dumps(record))
     (out / 'full/seed1/result.json').unlink()
     (out / 'oracle/seed0').mkdir(parents=True)
-    attempts = json.loads((out / 'full/seed1/attempts.json').read_text())
     (oracle,) = make_cells(pair, choose_rows(pair, ['oracle']), [0], out, Settings())
-    attempts = {'config_sha256': oracle.digest, 'attempts': []}
-    (out / 'oracle/seed0/attempts.json').write_text(json.dumps(attempts))
+    begun = {'config_sha256': oracle.digest, 'attempts': []}
+    (out / 'oracle/seed0/attempts.json').write_text(json.dumps(begun))
     (out / 'oracle/seed0/iter_3.pth').touch()
     (out / 'oracle/seed0/last_checkpoint').write_text('iter_3.pth')
     before = files_of(tmp_path)
