@@ -16,6 +16,7 @@ from mmstal_da.utils.launch import UsageError
 from .cells import Cell, Settings, State
 from .commands import TOOLS
 from .progress import read_progress
+from .record import machine_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def rates_of(records: Iterable[dict], source: str) -> Rates | None:
     for record in records:
         seconds = record['train'].get('seconds_per_iteration')
         if seconds is not None:
-            environment = record['environment']
-            machines.add((environment['gpu'] or environment['cpu'], environment['jobs']))
+            machines.add((machine_of(record), record['environment']['jobs']))
             iteration.setdefault(record['row'], []).append(seconds)
             test.setdefault(record['row'], []).append(record['test']['wall_s'])
     if not iteration:

@@ -8,6 +8,7 @@ import yaml
 from mmstal_da.utils.io import atomic_write
 
 from .cells import read_config
+from .record import machine_of
 from .table import make_table
 
 PAPER = 'Unsupervised Domain Adaptation for Spatio-Temporal Action Localization'
@@ -33,7 +34,7 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
             if entry[metric]['std'] is not None:
                 metrics[f'{name} std'] = round(entry[metric]['std'], 2)
         hours = sum(record['train']['wall_s'] for record in of_row) / len(of_row) / 3600
-        machines = {r['environment']['gpu'] or r['environment']['cpu'] for r in of_row}
+        machines = sorted({machine_of(record) for record in of_row})
         processes = of_row[0]['processes']
         models.append(
             {
@@ -46,7 +47,7 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
                     'Iterations': of_row[0]['iterations'],
                     'Seeds': entry['seeds'],
                     'Training Data': _training_data(pair / f'{row}.py'),
-                    'Training Resources': f'{processes} x {" or ".join(map(str, machines))}',
+                    'Training Resources': f'{processes} x {" or ".join(machines)}',
                     'Training Time (hours per seed)': round(hours, 3),
                 },
                 'Modality': 'RGB',

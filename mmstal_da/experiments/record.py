@@ -129,6 +129,12 @@ def describe_environment() -> dict:
     }
 
 
+def machine_of(record: dict) -> str:
+    """GPU, or processor, that a recorded run was made on."""
+    environment = record['environment']
+    return environment['gpu'] or environment['cpu'] or 'unknown machine'
+
+
 def _cpu_model() -> str:
     """The processor's name."""
     info = Path('/proc/cpuinfo')

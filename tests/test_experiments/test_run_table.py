@@ -267,6 +267,27 @@ def test_commands_of_torchrun_and_slurm(pair, tmp_path):
     assert argv[8] == str(ROOT / 'tools/train.py') and argv[-2:] == ['--launcher', 'slurm']
 
 
+def test_slurm_queues_all_runs(run_table, pair, tmp_path, monkeypatch):
+    """With a stand-in for srun that notes its flags and runs the rest."""
+    srun = tmp_path / 'bin/srun'
+    srun.parent.mkdir()
+    srun.write_text(
+        '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do echo "flag $1"; shift; done\n'
+        'echo "port $MASTER_PORT"\nexec "$@"\n'
+    )
+    srun.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{srun.parent}:{os.environ["PATH"]}')
+    out = tmp_path / 'out'
+    slurm = ('--launcher', 'slurm', '--srun-args', '--gres=gpu:2 --partition=x')
+    assert run_table(pair, '--seeds', 0, '--out', out, *slurm, '--gpus-per-run', 2) == 0
+    logs = [(out / row / 'seed0/train.log').read_text().splitlines() for row in ROWS]
+    for log in logs:
+        assert {'flag --ntasks=2', 'flag --gres=gpu:2', 'flag --partition=x'} < set(log)
+    assert len({line for log in logs for line in log if line.startswith('port ')}) == len(ROWS)
+    environment = json.loads((out / 'full/seed0/result.json').read_text())['environment']
+    assert environment['launcher'] == 'slurm' and environment['cpu'] is None
+
+
 def wait_for(condition, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
