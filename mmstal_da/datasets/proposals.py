@@ -101,6 +101,8 @@ class ProposalFile:
         if not os.path.isfile(self.path):
             raise ProposalError(f'{self.path}: no such file of proposals; {how_to_make(path)}')
         try:
+            if not zipfile.is_zipfile(self.path):
+                raise zipfile.BadZipFile('not a .npz file')
             with np.load(self.path, allow_pickle=False) as archive:
                 parts = sorted({key.split('/')[0] for key in archive.files if '/' in key})
                 if part not in parts:

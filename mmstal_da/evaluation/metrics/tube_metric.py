@@ -138,8 +138,7 @@ class TubeMetric(BaseMetric):
         boxes, scores = (_to_numpy(instances[key]) for key in ('bboxes', 'scores'))
         if scores.ndim != 2:
             return boxes.reshape(-1, 4), scores, _to_numpy(instances['labels'])
-        # `ActionDataSample.to_dict` keeps the underscore of its property `proposals`
-        weights = (sample.get('_proposals') or {}).get('scores')
+        weights = sample.get('proposals', {}).get('scores')
         try:
             return expand_score_matrix(
                 boxes,
