@@ -1,0 +1,177 @@
+"""dump_proposals.py: the RPN's proposals of every key frame, or a clear complaint."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+
+from mmstal_da.datasets import ActionTubeDataset
+from mmstal_da.datasets.proposals import ProposalError, ProposalFile
+from mmstal_da.registry import MODELS, TRANSFORMS
+from mmstal_da.utils.setup_env import register_all_modules
+from tests.model_builders import build_detector
+from tests.test_datasets.clips import write_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('dump', ROOT / 'tools/data/dump_proposals.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def case(tmp_path_factory):
+    """A tiny detector with random weights, its config on two videos, and its checkpoint."""
+    folder = tmp_path_factory.mktemp('case')
+    ann_file = write_dataset(folder, ['a', 'b'], ['pull', 'push', 'squat'], num_frames=6)
+    detector = build_detector().eval()
+    torch.save(dict(state_dict=detector.state_dict()), folder / 'detector.pth')
+    config = Config.fromfile(ROOT / 'configs/synthetic/source_only.py')
+    small = Config.fromfile(ROOT / 'configs/_base_/models/i3d_rpn_r50_narrow.py')
+    assert config.model == small.model  # build_detector changes the same model
+    widths = {
+        'backbone.base_channels': 8,
+        'backbone.stem_channels': 8,
+        'clip_backbone.width': 0.1,
+        'rpn_head.in_channels': 128,
+        'rpn_head.feat_channels': 16,
+        'rpn_head.anchor_generator.scales': [1, 2, 4],
+        'roi_head.bbox_roi_extractor.out_channels': 84,
+        'roi_head.shared_head.width': 0.1,
+        'roi_head.bbox_head.in_channels': 102,
+        'roi_head.bbox_head.num_classes': 3,
+    }
+    config.merge_from_dict({f'model.{key}': value for key, value in widths.items()})
+    # frames of another size than the annotation's
+    resize = dict(type='mmaction.Resize', scale=(96, 64), keep_ratio=False)
+    first, decode, *_, pack = config.test_pipeline
+    data = dict(data_root='', ann_file=str(ann_file), data_prefix=str(folder), split='train')
+    data['classes'] = ['pull', 'push', 'squat']
+    config.train_dataloader.dataset.dataset.update(data)
+    config.test_dataloader.dataset.update(data, pipeline=[first, decode, resize, pack])
+    config.dump(folder / 'config.py')
+    return folder, detector, config
+
+
+def arguments(case, out, *more):
+    folder, _, _ = case
+    return [str(folder / 'config.py'), str(folder / 'detector.pth'), '--out', str(out),
+            '--workers', '0', *more]  # fmt: skip
+
+
+def test_proposals_are_those_of_the_detector_on_whole_clips(tool, case, tmp_path, capsys):
+    _, detector, config = case
+    out = tmp_path / 'made' / 'p.npz'
+    tool.main(arguments(case, out, '--batch-size', '3'))
+    assert 'train: 8 key frames of 2 videos' in capsys.readouterr().out  # frames 3 to 6
+    for part, expected in (('train', [3, 4, 5, 6]), ('test', [1, 2, 3, 4, 5, 6])):
+        file = ProposalFile(out, part)
+        assert file.meta['checkpoint'].endswith('detector.pth')
+        source = config[f'{part}_dataloader'].dataset
+        source = dict(
+            source.get('dataset', source), pipeline=config.test_dataloader.dataset.pipeline
+        )
+        source.pop('type')
+        dataset = ActionTubeDataset(**source)
+        seen = []
+        for index in range(len(dataset)):
+            item = dataset[index]
+            sample = item['data_samples']
+            data = detector.data_preprocessor(dict(inputs=[item['inputs']], data_samples=[sample]))
+            with torch.no_grad():
+                spatial, _ = detector.extract_feat(data['inputs'])
+                (result,) = detector.rpn_head.predict((spatial,), [sample], rescale=False)
+            boxes, scores = file.of_frame(sample.video_name, sample.key_frame, 6)
+            # 96 x 64 pixels seen, 64 x 48 annotated
+            by_hand = result.bboxes.numpy() * np.array([64 / 96, 48 / 64, 64 / 96, 48 / 64])
+            assert len(boxes) == len(by_hand) == 30
+            # a batch of three may differ in the last bit from one, and so swap equal scores
+            np.testing.assert_allclose(scores, result.scores.numpy(), atol=1e-5)
+            near = np.abs(boxes[:, None] - by_hand).max(2).min(1)
+            assert near.max() < 1e-2
+            seen.append((sample.video_name, sample.key_frame))
+        assert seen == [(video, frame) for video in 'ab' for frame in expected]
+    with pytest.raises(ProposalError, match="no frame 2 of video 'a'"):
+        ProposalFile(out, 'train').of_frame('a', 2, 6)
+
+
+def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_path):
+    out = tmp_path / 'p.npz'
+    tool.main(arguments(case, out, '--max-per-frame', '5'))
+    register_all_modules()
+    row = Config.fromfile(ROOT / 'configs/synthetic/slowonly.py')
+    row.merge_from_dict(
+        {
+            'model.backbone.base_channels': 8,
+            'model.roi_head.bbox_head.in_channels': 256,
+            'model.roi_head.bbox_head.num_classes': 3,
+        }
+    )
+    model = MODELS.build(row.model)
+    _, _, config = case
+    for part in ('train', 'test'):
+        loader = row[f'{part}_dataloader'].dataset
+        stages = loader.get('dataset', loader).pipeline
+        for stage in stages:
+            if stage['type'] == 'LoadProposals':
+                stage['proposals'] = str(out)
+            if stage['type'] == 'PackAVAInputs':
+                stage['num_classes'] = 3
+        source = config[f'{part}_dataloader'].dataset
+        source = dict(source.get('dataset', source), pipeline=())
+        source.pop('type')
+        dataset = ActionTubeDataset(**source)
+        pipeline = Compose([TRANSFORMS.build(stage) for stage in stages])
+        items = [pipeline(dataset.get_data_info(i)) for i in range(2 if part == 'train' else 1)]
+        batch = {key: [item[key] for item in items] for key in items[0]}
+        assert [len(sample.proposals) for sample in batch['data_samples']] == [5] * len(items)
+        training = part == 'train'
+        data = model.train(training).data_preprocessor(batch, training)
+        result = model(**data, mode='loss' if training else 'predict')
+        if training:
+            assert result['loss_action_cls'].isfinite()
+        else:
+            assert result[0].pred_instances.scores.shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (['model.rpn_head.feat_channels=8'], 'is of another model than the config'),
+        (['train_dataloader.dataset.dataset.labelled=False'], 'no labelled ActionTubeDataset'),
+        (['test_dataloader.dataset.pipeline.0.type=FilterBoxes'], 'has 0 SampleKeyFrameClip'),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_written(
+    tool, case, tmp_path, capsys, changes, message
+):
+    out = tmp_path / 'p.npz'
+    with pytest.raises(SystemExit) as exit_:
+        tool.main(arguments(case, out, '--cfg-options', *changes))
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_detector_without_rpn_is_refused(tool, case):
+    with pytest.raises(tool.UsageError, match='FastRCNN has no RPN on the key frame'):
+        tool.load_detector(Config.fromfile(ROOT / 'configs/synthetic/slowonly.py'), 'any.pth')
+
+
+def test_usage(tool, case, tmp_path, capsys):
+    for argv, message in (
+        (arguments(case, tmp_path / 'p.pkl'), '.npz'),
+        (arguments(case, tmp_path / 'p.npz', '--max-per-frame', '0'), 'at least 1'),
+        (['none.py', *arguments(case, tmp_path / 'p.npz')[1:]], 'none.py does not exist'),
+    ):
+        with pytest.raises(SystemExit):
+            tool.main(argv)
+        assert message in capsys.readouterr().err
