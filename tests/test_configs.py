@@ -1,10 +1,14 @@
 """Every config: read, its model built, its data and evaluator classes found, its rows right."""
 
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from mmstal_da.datasets.annotation import load_annotation
+from mmstal_da.datasets.config_checks import check_config
 from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
 from mmstal_da.utils.setup_env import register_all_modules
 
@@ -135,6 +139,38 @@ def test_the_scenarios_of_the_paper(pair, row):
     for part in evaluated:
         assert part.split == 'test' and part.background_frames is background
         assert part.ann_file.endswith('ucf101_24.json')
+
+
+@pytest.fixture(scope='module')
+def real_annotations(test_data, tmp_path_factory) -> Iterator[None]:
+    """The three datasets' real annotations where the configs look, and empty files as videos."""
+    folder = tmp_path_factory.mktemp('data')
+    path = CONFIGS.parent / 'tools/data/prepare.py'
+    spec = importlib.util.spec_from_file_location('prepare', path)
+    prepare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    for name, annotations, splits in (
+        ('jhmdb', 'jhmdb_annot.mat', 'jhmdb_split1'),
+        ('ucf101_24', 'pyannot.pkl', 'ucf101_24_split1'),
+        ('ucf_sports', 'ucf_sports_annotations.tar.gz', 'ucfsports'),
+    ):
+        source, out = test_data / name, folder / 'data' / name
+        lists = [str(source / f'{splits}_{part}.txt') for part in ('train', 'test')]
+        arguments = [name, '--annotations', str(source / annotations), '--out', str(out)]
+        assert prepare.main([*arguments, '--splits', *lists]) == 0
+        for video in load_annotation(out / f'{name}.json', with_tubes=False).videos.values():
+            file = out / 'videos' / video.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
+
+
+@pytest.mark.parametrize('pair', SCENARIOS)
+def test_the_scenarios_fit_the_real_annotations(pair, real_annotations):
+    for row in ('full', 'oracle'):  # reading UCF101-24's 4458 tubes takes seconds
+        check_config(Config.fromfile(CONFIGS / f'{pair}/{row}.py'))
 
 
 def test_what_the_check_lets_pass_is_said_where_it_is_needed_only():
