@@ -143,6 +143,18 @@ def test_what_is_wrong_is_noted_and_the_rest_converted(tmp_path):
         from_xgtf(tmp_path)  # without a list of problems the first one is an error
 
 
+def test_actors_without_a_box_or_described_twice(tmp_path):
+    first, again = actor([('1:2', 1, 1, 10, 10)]), actor([('3:4', 5, 5, 10, 10)])
+    write(tmp_path, first, again, actor([], None, 1))
+    annotation, problems = read(tmp_path)
+    (tube,) = annotation.tubes['Diving/v_Diving_g01_c01']
+    assert tube.frames.tolist() == [1, 2]
+    assert [str(problem).split(': ')[1] for problem in problems] == [
+        'actor 0 is described twice; the first description kept',
+        'actor 1 has no box; left out',
+    ]
+
+
 def test_a_video_of_unknown_length_is_marked(tmp_path):
     write(tmp_path, actor([('2:7', 1, 1, 10, 10)]), info='')
     conversion = read_source('ucf101_24', tmp_path)

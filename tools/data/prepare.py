@@ -127,7 +127,10 @@ def convert(args: argparse.Namespace) -> int:
     out = args.out if args.out.suffix == '.json' else args.out / f'{args.command}.json'
     sizes = {}
     if args.frame_sizes:
-        raw = json.loads(args.frame_sizes.read_text(encoding='utf-8'))
+        try:
+            raw = json.loads(args.frame_sizes.read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise AnnotationError(f'{args.frame_sizes} is not JSON ({error})') from error
         sizes = parse_frame_sizes(raw, str(args.frame_sizes))
     frames = args.frames
     if args.command == 'ava':

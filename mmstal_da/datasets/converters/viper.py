@@ -106,9 +106,9 @@ def _read(
             number = actor.get('id', str(len(actors)))
             boxes = _boxes(actor)
             if number in actors or not boxes:
-                if not boxes:
-                    problem = Problem(name, f'actor {number} has no box', 'left out', label)
-                    note(problems, problem)
+                text = 'has no box' if not boxes else 'is described twice'
+                done = 'left out' if not boxes else 'the first description kept'
+                note(problems, Problem(name, f'actor {number} {text}', done, label))
                 continue
             frames = np.array(sorted(boxes))
             actors[number] = (frames, np.array([boxes[f] for f in frames]), _acting(actor, frames))
