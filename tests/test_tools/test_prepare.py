@@ -103,6 +103,43 @@ def test_images_of_ucf_sports_are_linked_and_read(tmp_path, prepare):
     assert load_annotation(tmp_path / 'x.json').videos == annotation.videos
 
 
+def test_annotations_alone_need_no_pixels(tmp_path, prepare, monkeypatch):
+    def opened(*args, **kwargs):
+        raise AssertionError('pixels were opened')
+
+    source = sports(tmp_path / 'in')
+    monkeypatch.setattr('av.open', opened)
+    monkeypatch.setattr('PIL.Image.open', opened)
+    monkeypatch.setattr('cv2.imread', opened)
+    code, _, err = prepare('ucf_sports', '--annotations', source, '--out', tmp_path)
+    assert code == 0, err
+
+
+def test_interrupted_writing_leaves_what_was_there(tmp_path, prepare, monkeypatch):
+    toy(tmp_path)
+    source, out = tmp_path / 'toy.json', tmp_path / 'out'
+    commands = [
+        ('export', 'act', source, '--out', out / 'GT.pkl'),
+        ('export', 'ava', source, '--out', out),
+        ('check', source, '--report', out / 'report.json'),
+        ('ucf_sports', '--annotations', sports(tmp_path / 'in'), '--out', out / 'x.json',
+         '--stats', out / 'stats.json'),
+    ]  # fmt: skip
+    for command in commands:
+        assert prepare(*command)[0] == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('os.fsync', full)
+    for command in commands:
+        code, _, err = prepare(*command)
+        assert code == 1
+        assert 'No space left' in err
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_frame_sizes_fill_in_what_is_not_known(tmp_path, prepare):
     source = sports(tmp_path / 'in')
     (tmp_path / 'sizes.json').write_text('{"Lifting/001": [720, 404]}')
@@ -114,6 +151,13 @@ def test_frame_sizes_fill_in_what_is_not_known(tmp_path, prepare):
     assert '1 videos without a size' in out
     videos = load_annotation(tmp_path / 'x.json').videos
     assert (videos['Lifting/001'].width, videos['Lifting/001'].height) == (720, 404)
+    (tmp_path / 'sizes.json').write_text('Lifting: 720x404')
+    code, _, err = prepare(
+        'ucf_sports', '--annotations', source, '--out', tmp_path / 'y.json',
+        '--frame-sizes', tmp_path / 'sizes.json',
+    )  # fmt: skip
+    assert (code, (tmp_path / 'y.json').exists()) == (1, False)
+    assert 'sizes.json is not JSON' in err
 
 
 def test_classes_take_their_problems_along(tmp_path, prepare):

@@ -32,7 +32,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmstal_da.datasets.annotation import AnnotationError, load_annotation, save_annotation
+from mmstal_da.datasets.annotation import (
+    Annotation,
+    AnnotationError,
+    load_annotation,
+    save_annotation,
+)
 from mmstal_da.datasets.converters.act import save_act
 from mmstal_da.datasets.converters.ava import from_ava, save_ava
 from mmstal_da.datasets.converters.frames import (
@@ -176,7 +181,7 @@ def convert(args: argparse.Namespace) -> int:
     return 0
 
 
-def narrow(conversion: Conversion, annotation) -> None:
+def narrow(conversion: Conversion, annotation: Annotation) -> None:
     """Forget problems of videos and classes that were left out on request."""
     read, conversion.annotation = conversion.annotation, annotation
     gone = set(read.videos) - set(annotation.videos)
