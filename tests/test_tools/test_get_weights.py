@@ -1,7 +1,6 @@
 """get_weights.py says what is wrong and leaves nothing behind."""
 
-import subprocess
-import sys
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,18 @@ from mmstal_da.pretrained import reference_state
 TOOL = Path(__file__).parents[2] / 'tools' / 'get_weights.py'
 
 
-def get_weights(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True
-    )
+@pytest.fixture()
+def get_weights(capsys):
+    """The tool's exit code, output and complaints for some arguments."""
+    spec = importlib.util.spec_from_file_location('get_weights', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*arguments):
+        code = tool.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture()
@@ -25,26 +32,26 @@ def port_file(tmp_path):
     return path
 
 
-def test_a_file_that_is_not_the_published_one_is_refused(port_file, tmp_path):
+def test_a_file_that_is_not_the_published_one_is_refused(get_weights, port_file, tmp_path):
     out = tmp_path / 'weights'
-    done = get_weights('i3d_kinetics400', '--file', port_file, '--out', out)
-    assert done.returncode == 1
-    assert 'rgb_imagenet.pt: its git checksum is' in done.stderr
+    code, said, complaint = get_weights('i3d_kinetics400', '--file', port_file, '--out', out)
+    assert code == 1
+    assert 'rgb_imagenet.pt: its git checksum is' in complaint
     assert not out.exists()
 
 
-def test_a_checkpoint_that_is_there_is_checked(port_file, tmp_path):
+def test_a_checkpoint_that_is_there_is_checked(get_weights, port_file, tmp_path):
     out = tmp_path / 'weights'
     out.mkdir()
     state = torch.load(port_file, weights_only=True)
     checkpoint = dict(state_dict=state, meta=dict(source='somewhere'))
     torch.save(checkpoint, out / 'i3d_kinetics400.pth')
-    done = get_weights('i3d_kinetics400', '--out', out)
-    assert done.returncode == 0
-    assert 'is there already, from somewhere' in done.stdout
+    code, said, complaint = get_weights('i3d_kinetics400', '--out', out)
+    assert code == 0
+    assert 'is there already, from somewhere' in said
     del state['Mixed_3b.b0.conv3d.weight']
     torch.save(checkpoint, out / 'i3d_kinetics400.pth')
-    done = get_weights('i3d_kinetics400', '--out', out)
-    assert done.returncode == 1
-    assert 'missing: Mixed_3b.b0.conv3d.weight' in done.stderr
-    assert '--overwrite' in done.stderr
+    code, said, complaint = get_weights('i3d_kinetics400', '--out', out)
+    assert code == 1
+    assert 'missing: Mixed_3b.b0.conv3d.weight' in complaint
+    assert '--overwrite' in complaint
