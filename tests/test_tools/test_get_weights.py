@@ -34,7 +34,7 @@ def port_file(tmp_path):
 
 def test_a_file_that_is_not_the_published_one_is_refused(get_weights, port_file, tmp_path):
     out = tmp_path / 'weights'
-    code, said, complaint = get_weights('i3d_kinetics400', '--file', port_file, '--out', out)
+    code, _, complaint = get_weights('i3d_kinetics400', '--file', port_file, '--out', out)
     assert code == 1
     assert 'rgb_imagenet.pt: its git checksum is' in complaint
     assert not out.exists()
