@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .annotation import Annotation, AnnotationError, load_annotation
+from .proposals import ProposalError, require_part
 from .selection import class_labels, select_videos
 
 SOURCE, TARGET = 'labelled training', 'unlabelled target'
@@ -102,6 +103,8 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
         _check_source([data for role, data in training if role == SOURCE])
     parts = [data for _, data in training]
     _check_classes(cfg, parts + [data for part in evaluations.values() for data in part])
+    for stage in ('train', 'val') if mode == 'train' else ('test',):
+        _check_proposals(cfg, stage, parts[0].classes if parts else None)
     for evaluated in evaluations.values():
         _check_truth(cfg, evaluated)
         _check_metric(evaluated)
@@ -277,6 +280,25 @@ def _check_classes(cfg: Config, parts: Sequence[Data]) -> None:
             f'model.roi_head.bbox_head.num_classes is {head.get("num_classes")}, but'
             f' {first.where} has {len(first.classes)} classes {list(first.classes)}'
         )
+
+
+def _check_proposals(cfg: Config, stage: str, classes: Sequence[str] | None) -> None:
+    """The file of proposals of an AVA-style detector is there, and its labels fit the classes."""
+    loader = cfg.get(f'{stage}_dataloader') or {}
+    for where, config, _ in _datasets(loader.get('dataset'), f'{stage}_dataloader.dataset', ''):
+        for transform in config.get('pipeline') or ():
+            kind = _kind(transform)
+            if kind == 'LoadProposals' and transform.get('proposals') != 'ground_truth':
+                try:
+                    require_part(transform.get('proposals', ''), transform.get('part', ''))
+                except ProposalError as error:
+                    raise ConfigError(f'{where}: {error}') from error
+            elif kind == 'PackAVAInputs' and classes is not None:
+                if transform.get('num_classes') != len(classes):
+                    raise ConfigError(
+                        f'{where}: PackAVAInputs has num_classes={transform.get("num_classes")},'
+                        f' but there are {len(classes)} classes {list(classes)}'
+                    )
 
 
 def _check_truth(cfg: Config, evaluated: Sequence[Data]) -> None:

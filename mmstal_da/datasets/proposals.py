@@ -82,6 +82,29 @@ def save_proposals(
         np.savez_compressed(file, meta=np.array(json.dumps(dict(meta or {}))), **arrays)
 
 
+def require_part(path: str | os.PathLike, part: str) -> None:
+    """See that a file of proposals is there and has a part, without reading it.
+
+    Raises:
+        ProposalError: No such file or part, or not such a file; says how to make it.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise ProposalError(f'{path}: no such file of proposals; {how_to_make(path)}')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = sorted({name.split('/')[0] for name in archive.namelist() if '/' in name})
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ProposalError(
+            f'{path}: not a readable file of proposals ({error}); {how_to_make(path)}'
+        ) from error
+    if part not in parts:
+        raise ProposalError(
+            f'{path}: no part {part!r}, only {parts}; {how_to_make(path)}'
+            f' --part {" ".join(sorted({part, *parts}))}'
+        )
+
+
 class ProposalFile:
     """One part of a file of proposals, in memory.
 
@@ -98,18 +121,9 @@ class ProposalFile:
 
     def __init__(self, path: str | os.PathLike, part: str) -> None:
         self.path, self.part = os.fspath(path), part
-        if not os.path.isfile(self.path):
-            raise ProposalError(f'{self.path}: no such file of proposals; {how_to_make(path)}')
+        require_part(path, part)
         try:
-            if not zipfile.is_zipfile(self.path):
-                raise zipfile.BadZipFile('not a .npz file')
             with np.load(self.path, allow_pickle=False) as archive:
-                parts = sorted({key.split('/')[0] for key in archive.files if '/' in key})
-                if part not in parts:
-                    raise ProposalError(
-                        f'{self.path}: no part {part!r}, only {parts}; {how_to_make(path)}'
-                        f' --part {" ".join(sorted({part, *parts}))}'
-                    )
                 self.meta = json.loads(str(archive['meta']))
                 columns = {name: archive[f'{part}/{name}'] for name in _COLUMNS}
         except (KeyError, OSError, zipfile.BadZipFile) as error:

@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
 from mmstal_da.datasets.config_checks import ConfigError, check_config
+from mmstal_da.datasets.proposals import save_proposals
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('Golf', 'Walk')
@@ -261,3 +262,28 @@ def test_the_tools_say_it_before_they_write_anything(name, cfg, tmp_path, monkey
     assert end.value.code == 2
     assert "renames ['gofl']" in capsys.readouterr().err
     assert not (tmp_path / 'work').exists()
+
+
+def test_proposals_that_are_not_there_are_found_before_training(cfg, tmp_path):
+    file = tmp_path / 'proposals.npz'
+    load = dict(type='LoadProposals', proposals=str(file), part='train')
+    cfg.train_dataloader.dataset.source.pipeline = [load]
+    with pytest.raises(ConfigError, match='dataset.source: .*no such file.*dump_proposals.py'):
+        check_config(cfg, 'train')
+    save_proposals(file, {'test': ({}, {})})
+    with pytest.raises(ConfigError, match=r"no part 'train', only \['test'\]"):
+        check_config(cfg, 'train')
+    file.write_text('text')
+    with pytest.raises(ConfigError, match='not a readable file of proposals'):
+        check_config(cfg, 'train')
+    save_proposals(file, {'train': ({}, {})})
+    check_config(cfg, 'train')
+    load['proposals'] = 'ground_truth'
+    cfg.train_dataloader.dataset.source.pipeline = [load]
+    check_config(cfg, 'train')
+
+
+def test_packed_labels_have_the_classes_of_the_data(cfg):
+    cfg.test_dataloader.dataset.pipeline = [dict(type='PackAVAInputs', num_classes=3)]
+    with pytest.raises(ConfigError, match='PackAVAInputs has num_classes=3, but there are 2'):
+        check_config(cfg, 'test')

@@ -223,8 +223,10 @@ class TubeMetric(BaseMetric):
             for label, ap in zip(result['labels'], result[f'{kind}_ap50'], strict=True):
                 if ap is not None:
                     metrics[f'{kind}_AP@{iou}/{label}'] = ap
-        for key in ('protocol', 'dataset', 'split', 'n_frames', 'n_videos', 'n_tubes'):
+        for key in ('protocol', 'dataset', 'split'):
             metrics[key] = result[key]
+        for key in ('n_frames', 'n_videos', 'n_tubes'):
+            metrics[key] = int(result[key])  # MMEngine writes NumPy's integers as null
         return metrics
 
 
