@@ -29,9 +29,17 @@ ROWS = {
     'full': {'temporal_image', 'temporal_instance', 'spatial'},
     'oracle': set(),
 }
+EXTRA_ROWS = {'norm': set()}
 
-
-PAIRS = ('synthetic', 'jhmdb_to_ucf101', 'ucfsports_to_ucf101')
+PAIRS = (
+    'synthetic',
+    'synthetic_a',
+    'synthetic_b',
+    'jhmdb_to_ucf101',
+    'ucfsports_to_ucf101',
+    'jhmdb_to_foggy',
+    'jhmdb_static_to_moving',
+)
 PARTS = ('dataloader', 'evaluator')
 
 
@@ -57,7 +65,8 @@ def test_config_builds(name):
     without_weights(cfg.model)
     model = MODELS.build(cfg.model)
     adapts = cfg.train_dataloader.dataset.type == 'DualDomainDataset'
-    row = ROWS.get(Path(name).stem, ROWS['full'] if adapts else set())
+    default = ROWS['full'] if adapts else set()
+    row = (ROWS | EXTRA_ROWS).get(Path(name).stem, default)
     adaptation = getattr(model, 'adaptation', None)  # MMAction2's detectors have none
     on = {m for m in ROWS['full'] if adaptation is not None and getattr(adaptation, m) is not None}
     assert on == row
@@ -70,7 +79,7 @@ def test_config_builds(name):
                 assert TRANSFORMS.build(transform) is not None
             dataset = dict(dataset, lazy_init=True)
             kind(**{k: v for k, v in dataset.items() if k != 'type'})
-            if Path(name).parent.name in PAIRS or 'classes' in dataset:
+            if 'classes' in dataset:
                 assert len(dataset['classes']) == model.roi_head.bbox_head.num_classes
     for evaluator in ('val_evaluator', 'test_evaluator'):
         assert METRICS.get(cfg[evaluator].type) is not None
