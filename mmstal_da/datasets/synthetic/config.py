@@ -81,7 +81,7 @@ PRESETS = {
         source_test=40,
         target_train=120,
         target_test=60,
-        shift=Shift(appearance=0.6, background=0.6, camera=0.5, tempo=0.4, semantic=1.0),
+        shift=Shift(appearance=0.5, background=0.5, camera=0.4, tempo=0.3, semantic=1.0),
     ),
 }
 """Named parameter sets, by what they are for."""
