@@ -113,3 +113,20 @@ def test_no_target_in_the_batch_is_refused():
         losses_of(build_detector(domain_norm='target'), plain_batch())
     with pytest.raises(ValueError, match="not 'both'"):
         build_detector(domain_norm='both')
+
+
+def test_every_proposal_is_normalised_as_its_image_s_domain():
+    model = build_detector(module_configs(), domain_norm='target')
+    seen = []
+
+    def note(_, inputs):
+        images, rois = len(inputs[0][0]), inputs[1]
+        seen.append((images, int((rois[:, 0] < 2).sum()), len(rois), model.domain_norm.num_source))
+
+    model.roi_head.bbox_roi_extractor.register_forward_pre_hook(note)
+    losses_of(model, dual_batch(n=2))
+    (images, source, total, split), (joint_images, joint_source, joint_total, joint_split) = seen
+    assert images == 2  # the detection losses see the source alone
+    assert source == total <= split
+    assert joint_images == 4
+    assert 0 < joint_source == joint_split < joint_total
