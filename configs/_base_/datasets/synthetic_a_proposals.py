@@ -1,4 +1,4 @@
-# Synthetic benchmark A for detectors on given proposals: labelled source alone, proposals of our RPN,
+# Benchmark A for detectors on given proposals: labelled source alone, proposals of our RPN,
 #     python tools/data/dump_proposals.py configs/synthetic_a/source_only.py CHECKPOINT \
 #         --out data/proposals/synthetic_a.npz
 _base_ = './synthetic_a.py'

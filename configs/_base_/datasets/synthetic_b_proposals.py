@@ -1,4 +1,4 @@
-# Synthetic benchmark B for detectors on given proposals: labelled source alone, proposals of our RPN,
+# Benchmark B for detectors on given proposals: labelled source alone, proposals of our RPN,
 #     python tools/data/dump_proposals.py configs/synthetic_b/source_only.py CHECKPOINT \
 #         --out data/proposals/synthetic_b.npz
 _base_ = './synthetic_b.py'
