@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    clip_backbone=dict(frozen_end_point='Conv3d_2c_3x3'),  # half of I3D's cost, edges and blobs
+    clip_backbone=dict(frozen_end_point='Conv3d_2c_3x3'),  # saves time
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
         bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)), bbox_head=dict(num_classes=21)

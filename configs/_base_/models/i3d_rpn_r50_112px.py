@@ -3,7 +3,7 @@ _base_ = './i3d_rpn_r50.py'
 
 model = dict(
     backbone=dict(frozen_stages=2),
-    # edges and blobs, and half of I3D's cost
+    # the largest maps: saves time
     clip_backbone=dict(frozen_end_point='Mixed_3c'),
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
