@@ -1,15 +1,20 @@
 """The published weights, in the project's networks, recognise what real videos show."""
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
 from mmdet.models import ResNet
+from mmengine.config import Config
 
 from mmstal_da.datasets.video_reader import count_frames, read_frames
 from mmstal_da.models.backbones import InceptionI3D
+from mmstal_da.registry import MODELS
+from mmstal_da.utils.setup_env import register_all_modules
 
 WEIGHTS = Path(__file__).parents[2] / 'data' / 'weights'
 
@@ -77,3 +82,35 @@ def test_resnet_names_the_object(test_data):
             scores = (pooled @ state['fc.weight'].T + state['fc.bias'])[0]
         best = scores.topk(3).indices.tolist()
         assert classes & set(best), (video, best)
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'slowfast'])
+def test_ava_style_detectors_of_112_px_start_from_imagenet_inflated(name, monkeypatch):
+    """On a video that stands still, kernels over time act as their sum, the 2D kernel."""
+    weights = state_of('resnet50_imagenet')
+    monkeypatch.chdir(WEIGHTS.parents[1])  # configs name data/weights
+    register_all_modules()
+    config = Config.fromfile(f'configs/jhmdb_to_foggy/{name}.py').model
+    model = MODELS.build(config)
+    model.init_weights()
+    slow = model.backbone if name == 'slowonly' else model.backbone.slow_path
+    loaded = slow.state_dict()
+    flat = ResNet(depth=50, style='caffe').state_dict()
+    for key in flat:
+        if 'num_batches_tracked' in key:
+            continue
+        # MMAction2 nests convolution and norm in a ConvModule
+        nested = re.sub(r'\bbn(\d)\.', r'conv\1.bn.', key)
+        nested = re.sub(r'\bconv(\d)\.weight', r'conv\1.conv.weight', nested)
+        nested = nested.replace('downsample.0.', 'downsample.conv.')
+        found = loaded[nested.replace('downsample.1.', 'downsample.bn.')]
+        if found.ndim == 5:
+            found = found.sum(2)[:, : weights[key].shape[1]]  # beyond: the fast pathway's channels
+        torch.testing.assert_close(found, weights[key], rtol=1e-5, atol=1e-6)
+    # red, as this project's transforms decode it, arrives where the weights expect it
+    red = torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+    red[0] = 255
+    sample = ActionDataSample(metainfo=dict(img_shape=(16, 16)))
+    seen = model.data_preprocessor(dict(inputs=[red], data_samples=[sample]))['inputs'][0]
+    expected = torch.tensor([-103.939, -116.779, 255 - 123.68])
+    torch.testing.assert_close(seen.mean((1, 2, 3)), expected)

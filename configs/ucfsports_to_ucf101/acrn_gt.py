@@ -1,0 +1,7 @@
+# MMAction2's ACRN on SlowFast-R50; source only, labelled boxes as proposals (upper bound).
+_base_ = [
+    '../_base_/models/acrn_r50.py',
+    '../_base_/datasets/ucfsports_to_ucf101_proposals_gt.py',
+    '../_base_/schedules/sgd_20k.py',
+    '../_base_/default_runtime.py',
+]
