@@ -1,4 +1,4 @@
-# Oracle of a detector that sees the key frame alone: push and pull look the same to it.
+# Oracle of a detector that sees the key frame alone: climb and descend look alike to it.
 _base_ = './oracle.py'
 still = dict(type='SampleKeyFrameClip', clip_len=1)
 train_dataloader = dict(

@@ -3,7 +3,7 @@
 _base_ = './synthetic.py'
 
 data_root = 'data/synthetic_b/'
-classes = ('pull', 'push', 'wave')
+classes = ('climb', 'descend', 'wave')  # the first two share every pose
 pair = dict(data_root=data_root, classes=classes)
 source_train = dict(_base_.source_train, **pair)
 target_train = dict(_base_.target_train, **pair)

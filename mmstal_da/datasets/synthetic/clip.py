@@ -16,6 +16,7 @@ from .skeleton import Body, Pose, joint_positions, sample_body
 FPS = 25
 COVERED = 0.5
 """A pixel belongs to an actor when this share of it is covered."""
+_CLIMB = 0.28  # frame heights that an actor who climbs has room for
 _BLEND = 4  # frames over which an actor passes between idling and its action
 
 
@@ -70,6 +71,7 @@ class Actor:
         present: First and one past the last 0-based frame in which the actor is in the scene.
         active: The same of the frames in which the actor performs the action.
         stride: Scene pixels the actor advances per cycle run forwards.
+        rise: Scene pixels the actor goes up per cycle run forwards.
     """
 
     ground: tuple[float, float]
@@ -84,6 +86,7 @@ class Actor:
     present: tuple[int, int]
     active: tuple[int, int]
     stride: float
+    rise: float
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def sample_clip(
         active = (before, before + action_frames)
         body_height = settings.height * scene.uniform(0.56, 0.72)
         ground = _place(scene, settings, index, count)
+        if action.rise:  # the middle of the way is above the floor
+            ground = (ground[0], ground[1] - 0.45 * _CLIMB * settings.height)
         tempo = draw(motion, (0.85, 1.15), (1.3, 1.8), shift.tempo)
         cycles = action.rate * tempo * action_frames / FPS
         room = settings.width / count - 0.5 * body_height
@@ -162,6 +167,7 @@ def sample_clip(
                 present=_presence(motion, active, num_frames),
                 active=active,
                 stride=min(action.stride * body_height, max(0.0, room) / cycles),
+                rise=min(action.rise * body_height, _CLIMB * settings.height / cycles),
             )
         )
     actors.sort(key=lambda actor: actor.ground[1])  # the nearer one is lower, and in front
@@ -293,7 +299,8 @@ def _ground(actor: Actor, index: int) -> tuple[float, float]:
     middle = (actor.active[0] + actor.active[1] - 1) / 2
     inside = min(max(index, actor.active[0]), actor.active[1] - 1)
     cycles = actor.action.direction * actor.action.rate * actor.tempo * (inside - middle) / FPS
-    return actor.ground[0] + actor.facing * actor.stride * cycles, actor.ground[1]
+    x = actor.ground[0] + actor.facing * actor.stride * cycles
+    return x, actor.ground[1] - actor.rise * cycles
 
 
 def _zoom(camera: np.ndarray) -> float:

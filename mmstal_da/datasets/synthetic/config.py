@@ -68,6 +68,7 @@ PRESETS = {
     ),
     # mirrors UCF-Sports -> UCF-101: untrimmed target, background frames count
     'untrimmed': SyntheticConfig(
+        classes=('climb', 'descend', 'squat', 'wave'),
         source_train=120,
         source_test=40,
         target_train=120,
@@ -76,7 +77,7 @@ PRESETS = {
     ),
     # mirrors JHMDB -> UCF-101: trimmed target, one class performed differently
     'semantic': SyntheticConfig(
-        classes=('pull', 'push', 'wave'),
+        classes=('climb', 'descend', 'wave'),
         source_train=120,
         source_test=40,
         target_train=120,

@@ -1,10 +1,12 @@
 """Actions: closed cycles in pose space, traversed in one direction or the other.
 
-A cycle maps a phase in radians to a :class:`~.skeleton.Pose`. Where a cycle is a loop rather than
-a back-and-forth path, running it forwards and backwards gives two actions that share every pose
-and differ in motion alone: :data:`CONFUSABLE` lists such pairs. Clips start at a uniformly drawn
-phase and run at a constant rate, so the poses of both have one and the same distribution, and no
-single frame can tell them apart.
+A cycle maps a phase in radians to a :class:`~.skeleton.Pose`. Where a cycle is a loop, or moves the
+actor, running it forwards and backwards gives two actions that share every pose and differ in
+motion alone: :data:`CONFUSABLE` lists such pairs. Clips start at a uniformly drawn phase and run at
+a constant rate, so the poses of both have one and the same distribution, and no single frame can
+tell them apart. For push and pull, walk and walk_backward a detector must see the motion and which
+way the actor faces; climb and descend differ in up and down alone, which takes far fewer clips to
+learn.
 """
 
 from collections.abc import Callable
@@ -23,12 +25,14 @@ class Action:
         direction: +1 runs the cycle forwards, -1 backwards.
         rate: Cycles per second at the source domain's middle tempo.
         stride: Body heights the actor advances per cycle run forwards.
+        rise: Body heights the actor goes up per cycle run forwards.
     """
 
     cycle: Callable[[float], Pose]
     direction: int = 1
     rate: float = 1.25
     stride: float = 0.0
+    rise: float = 0.0
 
 
 def reach_cycle(phase: float) -> Pose:
@@ -46,6 +50,23 @@ def reach_cycle(phase: float) -> Pose:
         knee_near=8 + 22 * reach,
         hip_far=-24 + 8 * (1 - reach),
         knee_far=6 + 22 * (1 - reach),
+        lift=0,
+    )
+
+
+def climb_cycle(phase: float) -> Pose:
+    """Hand over hand, the legs in turn."""
+    swing = sin(phase)
+    return Pose(
+        lean=6,
+        shoulder_near=135 + 35 * swing,
+        elbow_near=30 - 25 * swing,
+        shoulder_far=135 - 35 * swing,
+        elbow_far=30 + 25 * swing,
+        hip_near=45 - 35 * swing,
+        knee_near=60 - 45 * swing,
+        hip_far=45 + 35 * swing,
+        knee_far=60 + 45 * swing,
         lift=0,
     )
 
@@ -168,6 +189,8 @@ def _standing(**changes: float) -> Pose:
 ACTIONS = {
     'push': Action(reach_cycle, direction=1),
     'pull': Action(reach_cycle, direction=-1),
+    'climb': Action(climb_cycle, direction=1, rate=1.25, rise=0.4),
+    'descend': Action(climb_cycle, direction=-1, rate=1.25, rise=0.4),
     'wave': Action(wave_cycle, rate=1.6),
     'squat': Action(squat_cycle, rate=1.0),
     'jumping_jack': Action(jumping_jack_cycle, rate=1.25),
@@ -184,7 +207,7 @@ VARIANTS = {
 }
 """The same class performed otherwise: what a semantic shift replaces the action with."""
 
-CONFUSABLE = (('push', 'pull'), ('walk', 'walk_backward'))
+CONFUSABLE = (('push', 'pull'), ('walk', 'walk_backward'), ('climb', 'descend'))
 """Pairs of actions that share every pose and differ in motion only."""
 
 IDLE = Action(idle_cycle, rate=0.5)
