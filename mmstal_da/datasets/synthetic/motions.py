@@ -5,8 +5,7 @@ actor, running it forwards and backwards gives two actions that share every pose
 motion alone: :data:`CONFUSABLE` lists such pairs. Clips start at a uniformly drawn phase and run at
 a constant rate, so the poses of both have one and the same distribution, and no single frame can
 tell them apart. For push and pull, walk and walk_backward a detector must see the motion and which
-way the actor faces; climb and descend differ in up and down alone, which takes far fewer clips to
-learn.
+way the actor faces; climb and descend differ in up and down alone.
 """
 
 from collections.abc import Callable
