@@ -10,7 +10,7 @@ target_train = dict(_base_.target_train, **pair)
 target_test = dict(_base_.target_test, **pair)
 
 train_dataloader = dict(num_workers=1, dataset=dict(source=source_train, target=target_train))
-val_dataloader = dict(num_workers=1, dataset=target_test)
+val_dataloader = dict(batch_size=16, num_workers=1, dataset=target_test)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'target.json', classes=classes)
 test_evaluator = val_evaluator
