@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/i3d_rpn_r50_112px.py',
     '../_base_/datasets/jhmdb_to_foggy.py',
-    '../_base_/schedules/adamw_1500_bf16.py',
+    '../_base_/schedules/adamw_800_bf16.py',
     '../_base_/adaptation/modules.py',
     '../_base_/default_runtime.py',
 ]

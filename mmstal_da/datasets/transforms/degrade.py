@@ -52,20 +52,24 @@ class DegradeFrames(BaseTransform):
         field = rng.standard_normal((1 << 16) + 4096, dtype=np.float32)
 
         gamma = 1 + self.low_light * (0.8 + 0.8 * dark)
-        table = 255 * (np.arange(256) / 255) ** gamma
+        table = (255 * (np.arange(256) / 255) ** gamma).astype(np.float32)
         height, width = results['imgs'][0].shape[:2]
-        transmission = np.exp(-self.fog * (1.2 + 1.2 * dense) * depth(height, width, lumps))
+        thickness = self.fog * (1.2 + 1.2 * dense)
+        transmission = np.exp(-thickness * depth(height, width, lumps)).repeat(3, axis=2)
+        transmission = transmission.astype(np.float32)
         air_light = 255 * ((0.75 + 0.2 * air) * tint) ** gamma
-        veil = (1 - transmission) * air_light.astype(np.float32)
+        veil = ((1 - transmission) * air_light).astype(np.float32)
         sigma = 255 * self.noise * (0.08 + 0.08 * grain)
 
+        grains = np.resize(np.float32(sigma) * field, 3 * height * width + 4096)
         imgs = []
         for index, img in zip(results['frame_inds'].tolist(), results['imgs'], strict=True):
-            out = cv2.LUT(img, table.astype(np.float32)) * transmission + veil
-            if sigma > 0:
-                offset = np.random.default_rng([self.seed, index]).integers(4096)
-                out += sigma * np.resize(field[offset:], out.shape)
-            imgs.append(np.clip(np.rint(out), 0, 255).astype(np.uint8))
+            out = cv2.LUT(img, table)
+            cv2.multiply(out, transmission, dst=out)
+            cv2.add(out, veil, dst=out)
+            offset = np.random.default_rng([self.seed, index]).integers(4096)
+            grain = grains[offset:][: out.size].reshape(out.shape)
+            imgs.append(cv2.add(out, grain, dtype=cv2.CV_8U))  # rounds and clips
         results['imgs'] = imgs
         return results
 

@@ -96,7 +96,9 @@ class Unit3D(nn.Module):
 class MaxPool3dSame(nn.Module):
     """Max pooling with "SAME" padding.
 
-    Its input follows a ReLU, so padding with zeros and with -inf give the same.
+    Nothing is padded: the operation's own padding and a last window that reaches over the end
+    (``ceil_mode``) leave out what is not there. The input follows a ReLU, for which that is the
+    same as padding with zeros.
 
     Args:
         kernel_size: Kernel over (t, h, w).
@@ -112,9 +114,10 @@ class MaxPool3dSame(nn.Module):
         """``(N, C, T, H, W)`` or ``(N, C, H, W)`` to the same with ``ceil(size / stride)``."""
         axes = slice(5 - x.ndim, None)
         kernel, stride = self.kernel_size[axes], self.stride[axes]
-        x, padding = pad_same(x, kernel, stride)
+        sizes = zip(x.shape[2:], kernel, stride, strict=True)
+        padding = [same_padding(size, k, s)[0] for size, k, s in sizes]
         pool = F.max_pool2d if x.ndim == 4 else F.max_pool3d
-        return pool(x, kernel, stride, padding)
+        return pool(x, kernel, stride, padding, ceil_mode=True)
 
 
 class InceptionModule(nn.Module):

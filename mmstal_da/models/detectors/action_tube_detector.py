@@ -160,10 +160,15 @@ class ActionTubeDetector(TwoStageDetector):
                 self.roi_head.instance_features((temporal[n_source:],), best[n_source:])
         return losses
 
+    def _propose(self, spatial: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The RPN's scores and deltas per level, float32 whatever autocast convolves in."""
+        scores, deltas = self.rpn_head((spatial,))
+        return [level.float() for level in scores], [level.float() for level in deltas]
+
     def _rpn_loss(self, spatial: Tensor, samples: list, n_source: int) -> tuple[dict, list]:
         """RPN losses on the source, proposals (without gradient) on every image."""
+        scores, deltas = self._propose(spatial)
         with torch.autocast(spatial.device.type, enabled=False):
-            scores, deltas = self.rpn_head((spatial.float(),))
             actors = []
             for sample in samples[:n_source]:
                 instances = sample.gt_instances.clone()
@@ -194,15 +199,8 @@ class ActionTubeDetector(TwoStageDetector):
             with self._joint(sum(map(len, source))):
                 instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
-        with torch.autocast(spatial.device.type, enabled=False):
-            return self.adaptation(
-                spatial.float(),
-                temporal.float(),
-                domains,
-                instances,
-                image_index,
-                valid_cells(samples, temporal),
-            )
+        valid = valid_cells(samples, temporal)
+        return self.adaptation(spatial, temporal, domains, instances, image_index, valid)
 
     def predict(
         self, batch_inputs: dict[str, Tensor], batch_data_samples: list, rescale: bool = True
@@ -219,8 +217,10 @@ class ActionTubeDetector(TwoStageDetector):
             ``(n,)``, ``labels`` ``(n,)``.
         """
         spatial, temporal = self.extract_feat(batch_inputs)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        scores, deltas = self._propose(spatial)
         with torch.autocast(spatial.device.type, enabled=False):
-            proposals = self.rpn_head.predict((spatial.float(),), batch_data_samples, rescale=False)
+            proposals = self.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
         results = self.roi_head.predict((temporal,), proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
