@@ -1,4 +1,4 @@
-# What the pairs made of JHMDB share: 8 frames in steps of 2, of short side 112; all frames have a box.
+# What the pairs made of JHMDB share: 8 frames in steps of 2, short side 112; all frames have a box.
 _base_ = './pair_256px.py'
 
 clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)
