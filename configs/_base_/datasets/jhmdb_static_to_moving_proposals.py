@@ -3,23 +3,22 @@
 #         --out data/proposals/jhmdb_static_to_moving.npz
 _base_ = './jhmdb_static_to_moving.py'
 
-proposals = dict(type='LoadProposals', proposals='data/proposals/jhmdb_static_to_moving.npz')
+load = dict(type='LoadProposals', proposals='data/proposals/jhmdb_static_to_moving.npz')
 pack = dict(type='PackAVAInputs', num_classes=13)
-augment = [*_base_.augment[:-1], pack]
-decode_test = [*_base_.decode]
+train_steps = _base_.source_train.pipeline
+test_steps = _base_.target_test.pipeline
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='SeededDraws',
         dataset=dict(
-            _base_.source_train, pipeline=[*_base_.decode, dict(proposals, part='train'), *augment]
+            _base_.source_train,
+            pipeline=[*train_steps[:2], dict(load, part='train'), *train_steps[2:-1], pack],
         ),
     )
 )
 val_dataloader = dict(
     batch_size=1,  # MMAction2's AVARoIHead takes no more at test
-    dataset=dict(
-        pipeline=[*decode_test, dict(proposals, part='test'), _base_.resize, pack],
-    ),
+    dataset=dict(pipeline=[*test_steps[:2], dict(load, part='test'), *test_steps[2:-1], pack]),
 )
 test_dataloader = val_dataloader

@@ -3,23 +3,22 @@
 #         --out data/proposals/jhmdb_to_foggy.npz
 _base_ = './jhmdb_to_foggy.py'
 
-proposals = dict(type='LoadProposals', proposals='data/proposals/jhmdb_to_foggy.npz')
+load = dict(type='LoadProposals', proposals='data/proposals/jhmdb_to_foggy.npz')
 pack = dict(type='PackAVAInputs', num_classes=21)
-augment = [*_base_.augment[:-1], pack]
-decode_test = [*_base_.decode, _base_.fog]
+train_steps = _base_.source_train.pipeline
+test_steps = _base_.target_test.pipeline
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='SeededDraws',
         dataset=dict(
-            _base_.source_train, pipeline=[*_base_.decode, dict(proposals, part='train'), *augment]
+            _base_.source_train,
+            pipeline=[*train_steps[:2], dict(load, part='train'), *train_steps[2:-1], pack],
         ),
     )
 )
 val_dataloader = dict(
     batch_size=1,  # MMAction2's AVARoIHead takes no more at test
-    dataset=dict(
-        pipeline=[*decode_test, dict(proposals, part='test'), _base_.resize, pack],
-    ),
+    dataset=dict(pipeline=[*test_steps[:2], dict(load, part='test'), *test_steps[2:-1], pack]),
 )
 test_dataloader = val_dataloader

@@ -6,35 +6,22 @@ _base_ = './jhmdb_to_ucf101.py'
 # SlowFast's slow pathway takes every fourth frame: of 24, the key frame (index 12) among them, and
 # the nearest to the 20 of our detector
 clip = dict(type='SampleKeyFrameClip', clip_len=24, frame_interval=1)
-proposals = dict(type='LoadProposals', proposals='data/proposals/jhmdb_to_ucf101.npz')
+load = dict(type='LoadProposals', proposals='data/proposals/jhmdb_to_ucf101.npz')
 pack = dict(type='PackAVAInputs', num_classes=len(_base_.classes))
+train_steps = [clip, *_base_.source_train.pipeline[1:]]
+test_steps = [clip, *_base_.target_test.pipeline[1:]]
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='SeededDraws',
         dataset=dict(
             _base_.source_train,
-            pipeline=[
-                clip,
-                dict(type='DecodeFrames'),
-                dict(proposals, part='train'),
-                _base_.resize,
-                dict(type='mmaction.Flip', flip_ratio=0.5),
-                pack,
-            ],
+            pipeline=[*train_steps[:2], dict(load, part='train'), *train_steps[2:-1], pack],
         ),
     )
 )
 val_dataloader = dict(
     batch_size=1,  # MMAction2's AVARoIHead takes no more at test
-    dataset=dict(
-        pipeline=[
-            clip,
-            dict(type='DecodeFrames'),
-            dict(proposals, part='test'),
-            _base_.resize,
-            pack,
-        ]
-    ),
+    dataset=dict(pipeline=[*test_steps[:2], dict(load, part='test'), *test_steps[2:-1], pack]),
 )
 test_dataloader = val_dataloader

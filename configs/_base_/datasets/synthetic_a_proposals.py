@@ -3,28 +3,22 @@
 #         --out data/proposals/synthetic_a.npz
 _base_ = './synthetic_a.py'
 
-proposals = dict(type='LoadProposals', proposals='data/proposals/synthetic_a.npz')
+load = dict(type='LoadProposals', proposals='data/proposals/synthetic_a.npz')
 pack = dict(type='PackAVAInputs', num_classes=len(_base_.classes))
+train_steps = _base_.source_train.pipeline
+test_steps = _base_.target_test.pipeline
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='SeededDraws',
         dataset=dict(
             _base_.source_train,
-            pipeline=[
-                _base_.clip,
-                dict(type='DecodeFrames'),
-                dict(proposals, part='train'),
-                dict(type='mmaction.Flip', flip_ratio=0.5),
-                pack,
-            ],
+            pipeline=[*train_steps[:2], dict(load, part='train'), *train_steps[2:-1], pack],
         ),
     )
 )
 val_dataloader = dict(
     batch_size=1,  # MMAction2's AVARoIHead takes no more at test
-    dataset=dict(
-        pipeline=[_base_.clip, dict(type='DecodeFrames'), dict(proposals, part='test'), pack]
-    ),
+    dataset=dict(pipeline=[*test_steps[:2], dict(load, part='test'), *test_steps[2:-1], pack]),
 )
 test_dataloader = val_dataloader
