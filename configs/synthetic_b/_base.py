@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/i3d_rpn_r50_narrow.py',
     '../_base_/datasets/synthetic_b.py',
-    '../_base_/schedules/adamw_800_bf16_narrow.py',
+    '../_base_/schedules/adamw_700_bf16_narrow.py',
     '../_base_/adaptation/modules.py',
     '../_base_/default_runtime.py',
 ]

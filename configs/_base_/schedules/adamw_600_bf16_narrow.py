@@ -1,6 +1,0 @@
-# Narrow networks from random weights on a CPU: bfloat16.
-_base_ = './adamw_600.py'
-
-optim_wrapper = dict(type='BFloat16OptimWrapper')
-val_cfg = dict(fp16=True)
-test_cfg = dict(fp16=True)
