@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/adaptation/modules.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=21)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=10)))

@@ -5,4 +5,4 @@ _base_ = [
     '../_base_/schedules/adamw_800_bf16.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=21)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=10)))

@@ -4,7 +4,7 @@
 _base_ = './jhmdb_to_foggy.py'
 
 load = dict(type='LoadProposals', proposals='data/proposals/jhmdb_to_foggy.npz')
-pack = dict(type='PackAVAInputs', num_classes=21)
+pack = dict(type='PackAVAInputs', num_classes=len(_base_.classes))
 train_steps = _base_.source_train.pipeline
 test_steps = _base_.target_test.pipeline
 train_dataloader = dict(
