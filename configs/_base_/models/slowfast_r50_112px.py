@@ -11,6 +11,8 @@ model = dict(
         to_rgb=True,  # swaps: RGB -> BGR
     ),
     backbone=dict(
+        resample_rate=2,  # the slow pathway sees 4 of the 8 frames
+        speed_ratio=2,
         slow_pathway=dict(
             pretrained='data/weights/resnet50_imagenet.pth',
             pretrained2d=True,

@@ -15,6 +15,7 @@ model = dict(
         pretrained2d=True,
         style='caffe',
         frozen_stages=1,
+        conv1_stride_t=2,  # half of the 8 frames
     ),
     roi_head=dict(bbox_roi_extractor=dict(output_size=4)),
 )
