@@ -80,7 +80,7 @@ PRESETS = {
         classes=('climb', 'descend', 'wave'),
         source_train=120,
         source_test=40,
-        target_train=120,
+        target_train=40,
         target_test=60,
         shift=Shift(appearance=0.5, background=0.5, camera=0.4, tempo=0.3, semantic=1.0),
     ),
