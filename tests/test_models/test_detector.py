@@ -42,6 +42,26 @@ def test_adaptation_with_fixed_statistics_leaves_the_detection_losses_alone():
         assert as_number(joint[key]) == pytest.approx(as_number(plain[key]), rel=1e-4), key
 
 
+def test_in_bfloat16_losses_are_float32_and_near_those_of_float32():
+    """Convolutions run as autocast says; losses and what the RPN ranks by do not."""
+    modules = module_configs()
+    for module in modules.values():
+        if 'dropout' in module:
+            module['dropout'] = 0.0  # drawn differently for another type
+    detector = build_detector(modules)
+    expected = losses_of(detector, dual_batch())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = losses_of(build_detector(modules), dual_batch())
+        spatial, _ = detector.extract_feat(detector.data_preprocessor(dual_batch(), True)['inputs'])
+        ranked = detector._propose(spatial)
+    assert spatial.dtype == torch.bfloat16
+    assert {level.dtype for part in ranked for level in part} == {torch.float32}
+    for key in (*DA_LOSSES, 'loss_rpn_cls', 'loss_rpn_bbox'):
+        for value in losses[key] if isinstance(losses[key], list) else [losses[key]]:
+            assert value.dtype == torch.float32, key
+        assert as_number(losses[key]) == pytest.approx(as_number(expected[key]), rel=0.05), key
+
+
 @pytest.mark.parametrize('names', [[0], [1], [2], [0, 1], [0, 2], [0, 1, 2]])
 def test_each_module_by_itself(names):
     keys = ['spatial', 'temporal_image', 'temporal_instance']
