@@ -93,15 +93,26 @@ def test_same_padding_is_tensorflows(size, kernel, stride):
     assert same_padding(size, kernel, stride) == (total // 2, total - total // 2)
 
 
-def test_convolution_and_pooling_equal_explicit_padding():
+def test_convolution_equals_explicit_padding():
     torch.manual_seed(0)
     x = torch.rand(2, 3, 5, 9, 8)
     pads = [p for size in (8, 9, 5) for p in same_padding(size, 3, 2)]
     unit = Unit3D(3, 4, (3, 3, 3), (2, 2, 2)).eval()
     by_hand = F.relu(unit.bn(F.conv3d(F.pad(x, pads), unit.conv3d.weight, stride=2)))
     torch.testing.assert_close(unit(x), by_hand)
-    pool = MaxPool3dSame((3, 3, 3), (2, 2, 2))
-    torch.testing.assert_close(pool(x), F.max_pool3d(F.pad(x, pads), 3, 2))
+
+
+@pytest.mark.parametrize('size', range(1, 10))
+@pytest.mark.parametrize(('kernel', 'stride'), [(3, 2), (3, 1), (2, 2)])
+def test_pooling_equals_explicit_padding(size, kernel, stride):
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, size, 9, 8)
+    pads = [p for length in (8, 9, size) for p in same_padding(length, kernel, stride)]
+    pool = MaxPool3dSame((kernel,) * 3, (stride,) * 3)
+    torch.testing.assert_close(pool(x), F.max_pool3d(F.pad(x, pads), kernel, stride))
+    torch.testing.assert_close(
+        pool(x[:, :, 0]), F.max_pool2d(F.pad(x[:, :, 0], pads[:4]), kernel, stride)
+    )
 
 
 def test_one_time_step_in_two_dimensions_is_the_clip_of_length_one():

@@ -7,13 +7,6 @@ optim_wrapper = dict(type='BFloat16OptimWrapper')
 val_cfg = dict(fp16=True)
 test_cfg = dict(fp16=True)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=max_iters - 50,
-        eta_min_ratio=0.01,
-        by_epoch=False,
-        begin=50,
-        end=max_iters,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], T_max=max_iters - 50, end=max_iters),
 ]

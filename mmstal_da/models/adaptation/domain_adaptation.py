@@ -98,7 +98,7 @@ class DomainAdaptation(BaseModule):
         image_index: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The adversarial losses of a joint batch; float32 whatever autocast computes logits in.
+        """The adversarial losses of a joint batch, in float32.
 
         Args:
             spatial: SF(K), ``(N, 1024, h, w)``.
@@ -124,16 +124,16 @@ class DomainAdaptation(BaseModule):
                 out[f'acc_da_{name}_{domain}'] = accuracy
 
         if self.spatial is not None:
-            logits = self.spatial(grad_reverse(spatial, coeff)).float()
+            logits = self.spatial(grad_reverse(spatial, coeff))
             add('spatial', logits, self.spatial_loss(logits, domains))
         if self.temporal_image is not None:
-            logits = self.temporal_image(grad_reverse(temporal, coeff)).float()
+            logits = self.temporal_image(grad_reverse(temporal, coeff))
             loss = self.temporal_image_loss(
                 logits, domains, map_reduction=self.spatial_reduction, mask=valid
             )
             add('timg', logits, loss)
         if self.temporal_instance is not None:
-            logits = self.temporal_instance(grad_reverse(instances, coeff)).float()
+            logits = self.temporal_instance(grad_reverse(instances, coeff))
             loss = self.temporal_instance_loss(
                 logits,
                 domains,
