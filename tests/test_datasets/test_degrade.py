@@ -65,6 +65,17 @@ def test_fog_is_denser_above_and_pulls_to_one_colour():
     assert low.mean() > 30
 
 
+def test_fog_is_the_scene_through_a_transmission_plus_one_air_light():
+    """``x t + A (1 - t)``: t from two greys far from clipping, then A is one colour."""
+    dark, grey = (np.full((120, 160, 3), value, np.uint8) for value in (0, 40))
+    (low,), (high,) = degrade([dark], fog=1.0), degrade([grey], fog=1.0)
+    seen = (high.astype(float) - low) / 40
+    assert seen.min() > np.exp(-2.4) - 0.03 and seen.max() < np.exp(-1.2 * 0.12) + 0.03
+    thick = seen < 0.6  # where A is not lost in rounding
+    air = low[thick] / (1 - seen[thick])
+    assert thick.any() and np.ptp(air) < 45 and 180 < air.mean() < 250
+
+
 def test_a_negative_strength_is_refused():
     with pytest.raises(ValueError, match='`fog` is not negative'):
         DegradeFrames(fog=-1)
