@@ -155,10 +155,21 @@ class ActionTubeDetector(TwoStageDetector):
         if self.domain_norm is not None and (
             self.adaptation is None or not self.adaptation.needs_instances
         ):
-            with torch.no_grad(), self._joint(0):  # TF2's statistics of the target
-                best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
-                self.roi_head.instance_features((temporal[n_source:],), best[n_source:])
+            self._norm_instances(temporal, samples=batch_data_samples, boxes=boxes)
         return losses
+
+    @torch.no_grad()
+    def _norm_instances(self, temporal: Tensor, samples: list, boxes: list[Tensor]) -> None:
+        """Show TF2's batch norm the best proposals, from which it has the target's statistics."""
+        best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
+        domains = [sample.metainfo['domain'] for sample in samples]
+        first = 0
+        if not self.roi_head.shared_head.norm_eval:
+            # the source's statistics are those of its training RoIs already
+            first = domains.count(0)
+        num_source = sum(map(len, best[first : domains.count(0)]))
+        with self._joint(num_source):
+            self.roi_head.instance_features((temporal[first:],), best[first:])
 
     def _propose(self, spatial: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The RPN's scores and deltas per level, float32 whatever autocast convolves in."""

@@ -12,6 +12,17 @@ import torch
 from torch import Tensor, nn
 
 DOMAINS = ('source', 'target')
+# of frozen layers: one clip per domain says little about the domain; some 50 batches do
+FROZEN_MOMENTUM = 0.02
+ADDED = (
+    *('target_running_mean', 'target_running_var'),
+    *('source_seen_mean', 'source_seen_var', 'target_seen_mean', 'target_seen_var'),
+)
+
+
+def of_the_source(name: str) -> str:
+    """The statistics of batch norm that an added one starts from."""
+    return f'running_{name.rsplit("_", 1)[1]}'
 
 
 class DomainNorm:
@@ -47,14 +58,23 @@ class DomainNorm:
 class _DomainBatchNorm:
     """The part that 2D and 3D share; a mix-in before a batch norm of torch.
 
-    Training normalises each domain by its own batch statistics. In eval mode (frozen stages,
-    ``norm_eval``) the running statistics are used, and within :meth:`DomainNorm.joint` the
-    target's still follow its batches, while the source's stay as they are: what is frozen still
-    gets to know the target.
+    Training normalises each domain by its own batch statistics.
+
+    In eval mode (frozen stages, ``norm_eval``) the source is normalised by the running statistics
+    as they are. They need not be those of the source: a pretrained network's are of what it was
+    pretrained on. The target's are theirs, moved as the target is from the source,
+
+        mean_t' = mean_t - (mean_s - mean) sqrt(var_t / var_s),   var_t' = var var_t / var_s,
+
+    with ``mean_s``, ``var_s``, ``mean_t``, ``var_t`` followed over the joint batches: a target
+    feature with the target's mean is treated as a source feature with the source's mean. Batches
+    of one domain (RoIs sampled with labels, inference) move nothing: what is compared has to be
+    chosen in one way on both.
 
     State: batch norm's own, whose running statistics are the source's, and
-    ``target_running_mean``, ``target_running_var``. Weights without the latter, such as
-    pretrained ones, start the target from the source's.
+    ``target_running_mean``, ``target_running_var``; ``source_seen_mean`` and so on are what a
+    frozen layer follows. Weights without them, such as pretrained ones, start both domains from
+    the running statistics.
     """
 
     norm: DomainNorm
@@ -62,8 +82,8 @@ class _DomainBatchNorm:
     def set_domain_norm(self, norm: DomainNorm) -> None:
         """Add the target's statistics."""
         self.norm = norm
-        self.register_buffer('target_running_mean', self.running_mean.clone())
-        self.register_buffer('target_running_var', self.running_var.clone())
+        for name in ADDED:
+            self.register_buffer(name, getattr(self, of_the_source(name)).clone())
 
     def _statistics(self, domain: str) -> tuple[Tensor, Tensor]:
         if domain == 'source':
@@ -72,31 +92,44 @@ class _DomainBatchNorm:
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, …)``, every row by its domain's statistics."""
-        parts = [self._normalise(part, domain) for domain, part in self.norm.rows(x)]
-        if not parts:
+        rows = self.norm.rows(x)
+        if not rows:
             return x
+        if not self.training and len(rows) == 2:
+            self._follow(*(part for _, part in rows))
+        parts = [self._normalise(part, domain) for domain, part in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _normalise(self, x: Tensor, domain: str) -> Tensor:
         mean, var = self._statistics(domain)
-        if not self.training and domain == 'target' and self.norm.num_source is not None:
-            self._follow(x)
+        if not self.training:  # the next batch may move them before backward reads them
+            mean, var = mean.clone(), var.clone()
         return nn.functional.batch_norm(
             x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
     @torch.no_grad()
-    def _follow(self, x: Tensor) -> None:
-        """Move the target's running statistics towards a batch."""
-        axes = [axis for axis in range(x.ndim) if axis != 1]
-        var, mean = torch.var_mean(x.float(), dim=axes, correction=0)
-        self.target_running_mean.lerp_(mean, self.momentum)
-        self.target_running_var.lerp_(var, self.momentum)
+    def _follow(self, source: Tensor, target: Tensor) -> None:
+        """Move a frozen layer's statistics of the target by a batch of both domains."""
+        axes = [axis for axis in range(source.ndim) if axis != 1]
+        for x, seen_mean, seen_var in (
+            (source, self.source_seen_mean, self.source_seen_var),
+            (target, self.target_seen_mean, self.target_seen_var),
+        ):
+            var, mean = torch.var_mean(x.float(), dim=axes, correction=0)
+            seen_mean.lerp_(mean, FROZEN_MOMENTUM)
+            seen_var.lerp_(var, FROZEN_MOMENTUM)
+        ratio = (self.target_seen_var + self.eps) / (self.source_seen_var + self.eps)
+        offset = self.source_seen_mean - self.running_mean
+        self.target_running_mean.copy_(self.target_seen_mean - offset * ratio.sqrt())
+        self.target_running_var.copy_(ratio * (self.running_var + self.eps) - self.eps)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        for name in ('running_mean', 'running_var'):
-            if f'{prefix}{name}' in state_dict:
-                state_dict.setdefault(f'{prefix}target_{name}', state_dict[f'{prefix}{name}'])
+        for name in ADDED:
+            if f'{prefix}{of_the_source(name)}' in state_dict:
+                state_dict.setdefault(
+                    f'{prefix}{name}', state_dict[f'{prefix}{of_the_source(name)}']
+                )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
