@@ -9,8 +9,10 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from .layers.domain_batch_norm import ADDED
+
 # a counter that older checkpoints lack, and what per-domain batch norm starts from the source's
-OPTIONAL = ('num_batches_tracked', 'target_running_mean', 'target_running_var')
+OPTIONAL = ('num_batches_tracked', *ADDED)
 
 
 @WEIGHT_INITIALIZERS.register_module()

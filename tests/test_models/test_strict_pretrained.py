@@ -2,12 +2,14 @@
 
 import functools
 import http.server
+import re
 import threading
 
 import pytest
 import torch
 
 from mmstal_da.models.backbones import InceptionI3D
+from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert
 from mmstal_da.models.roi_heads import InceptionRoIStage
 
 
@@ -35,6 +37,15 @@ def test_one_file_fills_backbone_and_roi_stage(whole):
     for module in (backbone, stage):
         for key, value in module.state_dict().items():
             assert torch.equal(value, state[key]), key
+
+
+def test_pretrained_weights_fill_a_network_of_statistics_per_domain(whole):
+    path, state = whole
+    net = InceptionI3D(width=0.1, init_cfg=init_cfg(path, 'Mixed_5', 'logits.'))
+    convert(net, DomainNorm('target'))
+    net.init_weights()
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, state[re.sub('(target|source)_(running|seen)', 'running', key)])
 
 
 @pytest.mark.parametrize(
