@@ -2,8 +2,12 @@
 _base_ = [
     '../_base_/models/i3d_rpn_r50_112px.py',
     '../_base_/datasets/jhmdb_to_foggy.py',
-    '../_base_/schedules/adamw_800_bf16.py',
+    '../_base_/schedules/adamw_1500_bf16.py',
     '../_base_/adaptation/modules.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=10)))
+model = dict(
+    domain_norm='target',  # the pretrained statistics fit the clean frames; not the paper's [derived]
+    roi_head=dict(bbox_head=dict(num_classes=10)),
+)
+optim_wrapper = dict(optimizer=dict(fused=True))  # on a CPU a quarter of the step's time or less

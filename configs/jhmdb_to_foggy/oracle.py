@@ -1,5 +1,6 @@
 # Oracle: trained on the labelled target, an upper bound.
 _base_ = './_base.py'
+model = dict(domain_norm=None)  # one domain
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/slowfast_r50_112px.py',
     '../_base_/datasets/jhmdb_to_foggy_proposals_gt.py',
-    '../_base_/schedules/adamw_800_bf16.py',
+    '../_base_/schedules/adamw_1500_bf16.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(roi_head=dict(bbox_head=dict(num_classes=10)))
