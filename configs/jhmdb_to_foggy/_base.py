@@ -7,7 +7,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    domain_norm='target',  # the pretrained statistics fit the clean frames; not the paper's [derived]
+    # the pretrained statistics fit the clean frames; not the paper's [derived]
+    domain_norm='target',
     roi_head=dict(bbox_head=dict(num_classes=10)),
 )
 optim_wrapper = dict(optimizer=dict(fused=True))  # on a CPU a quarter of the step's time or less
