@@ -3,6 +3,7 @@ r"""Makes the table of a pair: trains and scores every row with every seed.
     python tools/run_table.py configs/synthetic --seeds 0 1 2 --out work_dirs/table --dry-run
     python tools/run_table.py configs/synthetic --seeds 0 1 2 --out work_dirs/table
     python tools/run_table.py configs/synthetic --out work_dirs/table --collect --publish
+    python tools/run_table.py configs/synthetic --out work_dirs/other --restore
 
 A run lives in OUT/<row>/seed<k>: it is trained to its last iteration, its last checkpoint is scored
 on the target's test split, and result.json records it. The same command again goes on where the
@@ -37,7 +38,7 @@ from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
 from mmstal_da.experiments.locking import holder
 from mmstal_da.experiments.machine import find_machine, make_start
 from mmstal_da.experiments.progress import format_seconds
-from mmstal_da.experiments.publishing import publish, published_results, write_tables
+from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
 from mmstal_da.experiments.results import (
     check_alike,
     check_settings,
@@ -107,6 +108,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='K',
         help='with --dry-run: if nothing was measured yet, train K iterations to estimate from',
     )
+    instead.add_argument(
+        '--restore',
+        action='store_true',
+        help='put the results beside the configs back into OUT, to go on there (a new machine)',
+    )
     instead.add_argument('--collect', action='store_true', help='only rebuild the tables in OUT')
     instead.add_argument(
         '--publish',
@@ -116,8 +122,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.publish and not args.collect:
         parser.error('--publish goes with --collect')
-    if args.dry_run and args.collect:
-        parser.error('choose --dry-run or --collect')
+    if args.dry_run + args.collect + args.restore > 1:
+        parser.error('choose one of --dry-run, --collect and --restore')
     if args.time_iterations is not None and not (args.dry_run and args.time_iterations > 1):
         parser.error('--time-iterations takes at least 2 and goes with --dry-run')
     for name in ('jobs', 'threads', 'gpus_per_run'):
@@ -165,6 +171,15 @@ def collect(args: argparse.Namespace) -> int:
         files += publish(args.pair.resolve(), table, records)
     print((args.out / 'table.md').read_text(), *files, sep='\n')
     return 0
+
+
+def restore_published(args: argparse.Namespace) -> int:
+    """Put published results back into OUT; returns the exit status."""
+    written, changed = restore(args.pair, args.out, args.rows, args.seeds)
+    for path in changed:
+        print(f'run_table: left out, its config or data has changed: {path}', file=sys.stderr)
+    print(f'{len(written)} results restored', *written, sep='\n')
+    return 0 if written else 1
 
 
 def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
@@ -243,6 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.collect:
             return collect(args)
+        if args.restore:
+            return restore_published(args)
         rows = choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
         cells = make_cells(args.pair, rows, seeds, args.out, settings_of(args))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmstal_da.utils.io import atomic_write
@@ -10,7 +10,8 @@ from mmstal_da.utils.launch import UsageError
 from mmstal_da.visualization.curves import save_figure
 
 from .bar_plot import plot_table
-from .cells import row_order
+from .cells import find_rows, row_order
+from .changes import find_changed
 from .markdown import format_table
 from .metafile import write_metafiles
 from .record import write_json
@@ -53,12 +54,11 @@ def publish(pair: Path, table: dict, records: Sequence[dict]) -> list[Path]:
     readme = pair / 'README.md'
     text = insert_table(readme, format_table(table))  # refuses before anything is written
     clean = [without_machine(record) for record in records]
-    folder = pair / 'results'
     files = []
     for record in clean:
-        files.append(folder / f'{record["row"]}_seed{record["seed"]}.json')
+        files.append(_published_file(pair, record))
         write_json(files[-1], record)
-    files += write_tables(folder, without_machine(table), clean)
+    files += write_tables(pair / 'results', without_machine(table), clean)
     with atomic_write(readme) as file:
         file.write(text)
     return [*files, readme, *write_metafiles(clean, pair)]
@@ -87,6 +87,45 @@ def published_results(pair: Path) -> list[dict]:
         if (match := re.fullmatch(r'(.+)_seed(\d+)', path.stem))
     ]
     return [read_result(path) for *_, path in sorted(files)]
+
+
+def restore(
+    pair: Path,
+    out: Path,
+    rows: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+) -> tuple[list[Path], list[Path]]:
+    """Put the results beside the configs back into a folder of runs, so that a table goes on there.
+
+    Args:
+        pair: Folder of the pair's configs.
+        out: Folder of the runs. Cells that it has already stay as they are.
+        rows: Only these rows.
+        seeds: Only these seeds.
+
+    Returns:
+        The ``result.json`` files that were written, and the published files that were left out
+        because their config or annotation files are others now.
+    """
+    published = {
+        _published_file(pair, record): record
+        for record in published_results(pair)
+        if (rows is None or record['row'] in rows) and (seeds is None or record['seed'] in seeds)
+    }
+    changed = find_changed(published, find_rows(pair))
+    written = []
+    for path, record in published.items():
+        folder = out / record['row'] / f'seed{record["seed"]}'
+        if path in changed or folder.exists():
+            continue
+        folder.mkdir(parents=True)
+        write_json(folder / 'result.json', record)
+        written.append(folder / 'result.json')
+    return written, changed
+
+
+def _published_file(pair: Path, record: dict) -> Path:
+    return pair / 'results' / f'{record["row"]}_seed{record["seed"]}.json'
 
 
 def without_machine(value):

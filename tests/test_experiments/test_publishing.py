@@ -15,7 +15,7 @@ from mmstal_da.experiments.publishing import (
 from mmstal_da.experiments.table import make_table
 from mmstal_da.utils.launch import UsageError
 
-from .fake_table import files_of, make_pair, make_record
+from .fake_table import files_of, make_pair, make_record, starts
 
 
 def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):
@@ -104,3 +104,34 @@ def test_results_of_other_protocols_are_not_put_into_one_table(run_table, tmp_pa
     path.write_text(path.read_text().replace('"act"', '"voc"'))
     assert run_table(pair, '--out', out, '--collect') == 2
     assert "has protocol = 'voc'" in capsys.readouterr().err
+
+
+def test_a_published_table_goes_on_elsewhere(run_table, tmp_path, capsys):
+    pair = make_pair(tmp_path / 'configs/q', 'source_only', 'full', 'oracle')
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    assert run_table(pair, '--seeds', 0, '--out', here) == 0
+    assert run_table(pair, '--out', here, '--collect', '--publish') == 0
+    config = pair / 'oracle.py'
+    config.write_text(config.read_text() + "model = dict(type='Another')\n")
+    capsys.readouterr()
+    assert run_table(pair, '--out', there, '--restore') == 0
+    said = capsys.readouterr()
+    assert said.out.startswith('2 results restored')
+    assert 'changed' in said.err and 'oracle_seed0.json' in said.err
+    assert run_table(pair, '--seeds', 0, 1, '--out', there) == 0
+    trained = starts(there)
+    assert sorted(line.split(' threads')[0] for line in trained) == [
+        'train full 1',
+        'train oracle 0',
+        'train oracle 1',
+        'train source_only 1',
+    ]
+    table = json.loads((there / 'table.json').read_text())
+    assert {row: entry['n'] for row, entry in table['rows'].items()} == {
+        'source_only': 2,
+        'full': 2,
+        'oracle': 2,
+    }
+    before = files_of(there)
+    assert run_table(pair, '--out', there, '--restore') == 1  # what is there stays
+    assert files_of(there) == before
