@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert
+from mmstal_da.models.layers.domain_batch_norm import DomainNorm, channel_statistics, convert
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 
@@ -41,6 +41,21 @@ def test_training_is_a_batch_norm_per_domain(kind, shape):
     assert torch.equal(net(x), twins['target'](x))  # inference
     norm.test_domain = 'source'
     assert torch.equal(net(x), twins['source'](x))
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_channel_statistics(layout, dtype):
+    torch.manual_seed(0)
+    x = 3 * torch.randn(2, 5, 3, 4, 7) + 20 * torch.arange(5).view(5, 1, 1, 1)
+    x[:, 0] = 7  # a channel that never varies
+    x = x.to(dtype).contiguous(memory_format=layout)
+    mean, var = channel_statistics(x)
+    exact = x.double().numpy()
+    assert mean.dtype == var.dtype == torch.float32
+    np.testing.assert_allclose(mean, exact.mean((0, 2, 3, 4)), rtol=1e-6)
+    np.testing.assert_allclose(var, exact.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+    assert var.min() >= 0
 
 
 def test_a_frozen_layer_takes_the_target_for_the_source():

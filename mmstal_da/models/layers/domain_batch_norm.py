@@ -55,6 +55,20 @@ class DomainNorm:
         return [(domain, part) for domain, part in parts if part.shape[0]]
 
 
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every channel, ``(C,)`` in float32.
+
+    ``E[x^2] - E[x]^2`` over rows of channels: on a channels-last map some ten times as fast as
+    ``torch.var_mean``, which made up a sixth of a step.
+
+    Args:
+        x: ``(N, C, …)``; N may be of any size but 0.
+    """
+    rows = x.movedim(1, -1).reshape(-1, x.shape[1]).float()
+    mean = rows.mean(0)
+    return mean, ((rows * rows).mean(0) - mean * mean).clamp_(min=0)
+
+
 class _DomainBatchNorm:
     """The part that 2D and 3D share; a mix-in before a batch norm of torch.
 
@@ -111,12 +125,11 @@ class _DomainBatchNorm:
     @torch.no_grad()
     def _follow(self, source: Tensor, target: Tensor) -> None:
         """Move a frozen layer's statistics of the target by a batch of both domains."""
-        axes = [axis for axis in range(source.ndim) if axis != 1]
         for x, seen_mean, seen_var in (
             (source, self.source_seen_mean, self.source_seen_var),
             (target, self.target_seen_mean, self.target_seen_var),
         ):
-            var, mean = torch.var_mean(x.float(), dim=axes, correction=0)
+            mean, var = channel_statistics(x)
             seen_mean.lerp_(mean, FROZEN_MOMENTUM)
             seen_var.lerp_(var, FROZEN_MOMENTUM)
         ratio = (self.target_seen_var + self.eps) / (self.source_seen_var + self.eps)
