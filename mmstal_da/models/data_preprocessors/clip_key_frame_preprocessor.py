@@ -103,8 +103,12 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             -(-max(clip.shape[axis] for clip in clips) // divisor) * divisor for axis in (2, 3)
         )
         n, length = len(clips), clips[0].shape[1]
-        batch_clip = self.clip_mean.new_zeros((n, 3, length, height, width))
-        batch_clip = batch_clip.contiguous(memory_format=torch.channels_last_3d)
+        batch_clip = torch.empty(
+            (n, 3, length, height, width),
+            dtype=self.clip_mean.dtype,
+            device=self.clip_mean.device,
+            memory_format=torch.channels_last_3d,
+        ).zero_()
         batch_key = self.key_mean.new_zeros((n, 3, height, width))
         for i, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
             h, w = clip.shape[2:]
