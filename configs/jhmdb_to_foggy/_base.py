@@ -11,4 +11,3 @@ model = dict(
     domain_norm='target',
     roi_head=dict(bbox_head=dict(num_classes=10)),
 )
-optim_wrapper = dict(optimizer=dict(fused=True))  # on a CPU a quarter of the step's time or less

@@ -3,7 +3,8 @@ _base_ = './adamw_600.py'
 max_iters = 1500
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(lr=1e-4))
+# fused: on a CPU the step of AdamW takes a quarter of the time or less
+optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(lr=1e-4, fused=True))
 val_cfg = dict(fp16=True)
 test_cfg = dict(fp16=True)
 param_scheduler = [
