@@ -168,7 +168,8 @@ def accept_bfloat16_scores() -> None:
     Their losses hand the scores to NumPy for the accuracy in the log, and NumPy has no bfloat16:
     "Got unsupported ScalarType BFloat16" (seen in MMAction2 1.2.0, no upstream issue known). They
     get the scores as float32, which is what their losses compute in under autocast anyway.
-    Applied by the tools for ``--amp`` on a CPU, since it imports all of MMAction2's models.
+    Applied by the tools where a config computes in bfloat16, since it imports all of MMAction2's
+    models.
 
     Can go when: ``mmaction.models.heads`` has no more ``cls_scores.detach().cpu().numpy()``.
     """

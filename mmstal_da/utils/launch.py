@@ -130,7 +130,6 @@ def set_amp(cfg: Config) -> None:
         )
     if get_device() == 'cpu':
         print_log('--amp: no GPU, so bfloat16 (BFloat16OptimWrapper) takes the place of float16')
-        compat.accept_bfloat16_scores()
         wrapper.type = 'mmstal_da.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's own
             wrapper.pop(key, None)
@@ -159,8 +158,20 @@ def set_launcher(cfg: Config, launcher: str, local_rank: int = 0) -> None:
     cfg.model_wrapper_cfg = wrapper
 
 
+def computes_in_bfloat16(cfg: Config) -> bool:
+    """Whether a config trains or tests under autocast here, on a machine without a GPU."""
+    wrapper = (cfg.get('optim_wrapper') or {}).get('type', '')
+    wrapper = wrapper if isinstance(wrapper, str) else wrapper.__name__
+    loops = [cfg.get(name) or {} for name in ('val_cfg', 'test_cfg')]
+    return get_device() == 'cpu' and (
+        wrapper.endswith('BFloat16OptimWrapper') or any(loop.get('fp16') for loop in loops)
+    )
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config and write the environment into its log."""
+    if computes_in_bfloat16(cfg):
+        compat.accept_bfloat16_scores()
     if 'runner_type' in cfg:
         from mmaction.registry import RUNNERS
 

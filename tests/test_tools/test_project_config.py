@@ -32,15 +32,19 @@ def run(*command: str | Path) -> str:
 
 
 @pytest.fixture(scope='module')
-def options(tmp_path_factory) -> list[str]:
-    """``--cfg-options`` for 2 iterations on the smallest synthetic pair."""
-    data = tmp_path_factory.mktemp('synthetic') / 'tiny'
-    run(sys.executable, ROOT / 'tools/data/make_synthetic.py', '--preset', 'tiny', '--out', data)
-    root = f'{data}/'
+def data(tmp_path_factory) -> str:
+    """The smallest synthetic pair."""
+    folder = tmp_path_factory.mktemp('synthetic') / 'tiny'
+    run(sys.executable, ROOT / 'tools/data/make_synthetic.py', '--preset', 'tiny', '--out', folder)
+    return f'{folder}/'
+
+
+def options(root: str, *train_parts: str) -> list[str]:
+    """``--cfg-options`` for 2 iterations on it."""
     return [
         'train_cfg.max_iters=2',
         'train_dataloader.batch_size=1',
-        *(f'train_dataloader.dataset.{domain}.data_root={root}' for domain in ('source', 'target')),
+        *(f'train_dataloader.dataset.{part}.data_root={root}' for part in train_parts),
         f'test_dataloader.dataset.data_root={root}',
         f'test_evaluator.ann_file={root}target.json',
         *(f'{name}_dataloader.num_workers=0' for name in ('train', 'test')),
@@ -48,20 +52,36 @@ def options(tmp_path_factory) -> list[str]:
     ]
 
 
-def test_both_tools_run_it(tmp_path, options):
-    arguments = [CONFIG, '--work-dir', tmp_path, '--no-validate', '--cfg-options', *options]
+def test_both_tools_run_it(tmp_path, data):
+    changes = options(data, 'source', 'target')
+    arguments = [CONFIG, '--work-dir', tmp_path, '--no-validate', '--cfg-options', *changes]
     run(sys.executable, MMACTION_TOOLS / 'train.py', *arguments)
     assert torch.load(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
 
     output = run(
         *(sys.executable, ROOT / 'tools/train.py', CONFIG, '--resume', '--amp', '--no-validate'),
-        *('--work-dir', tmp_path, '--cfg-options', *options, 'train_cfg.max_iters=3'),
+        *('--work-dir', tmp_path, '--cfg-options', *changes, 'train_cfg.max_iters=3'),
     )
     assert 'resumed epoch: 0, iter: 2' in output
     assert torch.load(tmp_path / 'iter_3.pth')['meta']['iter'] == 3
 
     output = run(
         *(sys.executable, ROOT / 'tools/test.py', CONFIG, tmp_path / 'iter_3.pth'),
-        *('--work-dir', tmp_path / 'test', '--cfg-options', *options),
+        *('--work-dir', tmp_path / 'test', '--cfg-options', *changes),
+    )
+    assert 'frame_mAP@0.5' in output
+
+
+def test_ava_style_rows_train_and_test_in_bfloat16(tmp_path, data):
+    """As their schedules in ``synthetic_a`` and ``synthetic_b`` ask for, without a flag."""
+    config = ROOT / 'configs/synthetic/slowonly_gt.py'
+    changes = [*options(data, 'dataset'), 'optim_wrapper.type=BFloat16OptimWrapper']
+    run(
+        *(sys.executable, ROOT / 'tools/train.py', config, '--work-dir', tmp_path),
+        *('--no-validate', '--cfg-options', *changes),
+    )
+    output = run(
+        *(sys.executable, ROOT / 'tools/test.py', config, tmp_path / 'iter_2.pth'),
+        *('--work-dir', tmp_path / 'test', '--cfg-options', *changes, 'test_cfg.fp16=True'),
     )
     assert 'frame_mAP@0.5' in output
