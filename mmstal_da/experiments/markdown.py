@@ -12,6 +12,19 @@ LABELS = {
 }
 """How the paper calls the rows."""
 
+OTHER_LABELS = {
+    'norm': '`norm`: statistics per domain, no discriminator',
+    'full_joint_norm': '`full_joint_norm`: all three, joint statistics',
+    'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
+    'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
+    'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',
+    'slowfast': "`slowfast`: SlowFast-R50, our RPN's proposals",
+    'slowfast_gt': '`slowfast_gt`: SlowFast-R50, labelled boxes',
+    'acrn': "`acrn`: ACRN, our RPN's proposals",
+    'acrn_gt': '`acrn_gt`: ACRN, labelled boxes',
+}
+"""What rows are that the paper does not have."""
+
 
 def format_cell(entry: dict | None, n: int, signed: bool = False) -> str:
     """``12.3 ± 0.4``, or ``12.3 (n=1)`` without standard deviation; - for None."""
@@ -40,7 +53,7 @@ def format_table(table: dict) -> str:
     lines = [f'| | {" | ".join(columns)} |', f'| --- |{" ---: |" * len(columns)}']
     names = [*LABELS, *sorted({*rows, *missing} - set(LABELS))]
     for name in (name for name in names if name in rows or name in missing):
-        label = LABELS.get(name, f'`{name}`')
+        label = LABELS.get(name) or OTHER_LABELS.get(name, f'`{name}`')
         if name not in rows:
             lines.append(f'| {label} (missing) |{" - |" * len(columns)}')
             continue

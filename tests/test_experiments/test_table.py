@@ -91,6 +91,15 @@ def test_markdown_has_the_papers_rows_and_what_is_missing():
     assert '**Missing**: t_img (seed 0); s_img (seed 1).' in lines
 
 
+def test_markdown_says_what_the_other_rows_are():
+    records = [*RECORDS, make_record('norm', 0, 40.0, 20.0), make_record('mine', 0, 1.0, 1.0)]
+    lines = format_table(make_table(records)).splitlines()
+    assert [line.split(' |')[0] for line in lines[6:8]] == [
+        '| `mine`',
+        '| `norm`: statistics per domain, no discriminator',
+    ]
+
+
 def test_bars_are_the_means_with_every_seed_as_a_point():
     figure = plot_table(make_table(RECORDS), RECORDS)
     frame, video = figure.axes
