@@ -97,9 +97,9 @@ def deal(
 def foggy(annotation: Annotation, seed: int = 0) -> dict[str, list[str]]:
     """Splits of the pair clean -> foggy: films dealt at random, all classes.
 
-    Half of the clips are the source; of the target, four fifths are for training.
+    Two fifths of the clips are the source, half are the target's for training.
     """
-    shares = {SOURCE_TRAIN: 0.5, TARGET_TRAIN: 0.4, TARGET_TEST: 0.1}
+    shares = {SOURCE_TRAIN: 0.4, TARGET_TRAIN: 0.5, TARGET_TEST: 0.1}
     return deal(list(annotation.videos), shares, np.random.default_rng(seed))
 
 
