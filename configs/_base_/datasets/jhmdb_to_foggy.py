@@ -16,7 +16,7 @@ classes = (
 )
 
 # a fixed look per video; most of all noise, which hides least from a network trained on it
-fog = dict(type='DegradeFrames', fog=0.3, low_light=0.5, noise=2.5, seed=0)
+fog = dict(type='DegradeFrames', fog=0.3, low_light=0.5, noise=2.0, seed=0)
 foggy_train_pipeline = [*_base_.decode, fog, *_base_.augment]
 foggy_test_pipeline = [*_base_.decode, fog, _base_.resize, dict(type='PackTubeInputs')]
 
