@@ -4,6 +4,7 @@ import pytest
 from mmstal_da.datasets.annotation import Tube
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
+    get_protocol,
     parse_detections,
     parse_ground_truth,
 )
@@ -85,8 +86,11 @@ def test_linking_agrees_with_the_evaluation(tmp_path):
     truth = parse_ground_truth(
         {'labels': CLASSES, 'videos': ['v'], 'nframes': {'v': 30}, 'gttubes': {}}
     )
-    result = evaluate_detections(parse_detections(dets=dets, gt=truth, videos=['v']), truth)
-    assert len(link_tubes(dets)) == result['n_tubes'] > 2
+    parsed = parse_detections(dets=dets, gt=truth, videos=['v'])
+    for changes in ({}, {'nms': 'hard'}, {'trim_penalty': 3.0, 'min_length': 2}):
+        protocol = get_protocol('act', **changes)
+        result = evaluate_detections(parsed, truth, protocol)
+        assert len(link_tubes(dets, protocol)) == result['n_tubes'] > 2
 
 
 def test_detections_file_brings_or_borrows_names(tmp_path):
