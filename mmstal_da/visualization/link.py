@@ -5,6 +5,7 @@ import numpy as np
 from mmstal_da.evaluation.functional import Detections, Protocol, TubeSet, get_protocol
 from mmstal_da.evaluation.functional.evaluate import link_detections
 from mmstal_da.evaluation.functional.frame_ap import suppress_frames
+from mmstal_da.evaluation.functional.segments import group_starts, stable_argsort
 
 
 def link_tubes(dets: np.ndarray, protocol: Protocol | None = None) -> TubeSet:
@@ -19,9 +20,10 @@ def link_tubes(dets: np.ndarray, protocol: Protocol | None = None) -> TubeSet:
     """
     protocol = protocol or get_protocol('act')
     rows = np.asarray(dets)
-    rows = rows[np.lexsort((rows[:, 1], rows[:, 0], rows[:, 2]))]  # by label, video, frame
-    new = np.flatnonzero((rows[1:, :3] != rows[:-1, :3]).any(1)) + 1
-    offsets = np.concatenate(([0], new, [len(rows)])) if len(rows) else np.zeros(1, np.int64)
+    groups = rows[:, [2, 0, 1]]  # label, video, frame
+    key = np.unique(groups, axis=0, return_inverse=True)[1].ravel()
+    order = stable_argsort(key)
+    rows, offsets = rows[order], group_starts(key[order])
     video, frame, label = rows[:, :3].T.astype(np.int32)
     found = Detections(
         video, frame, label, rows[:, 3].astype(np.float32), rows[:, 4:].astype(np.float32)
