@@ -7,6 +7,7 @@ import torch
 from mmdet.models.detectors import TwoStageDetector
 from torch import Tensor
 
+from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert
 from mmstal_da.registry import MODELS
 
@@ -31,6 +32,10 @@ class ActionTubeDetector(TwoStageDetector):
         roi_head: :class:`ActionRoIHead`.
         adaptation: :class:`DomainAdaptation`'s config; a discriminator without ``in_channels``
             gets them from the model. ``None``, or no module on, is the plain detector.
+            ``spatial`` and ``temporal_image`` may have a key ``tap``, the name of a layer of SF
+            or TF1 whose output the discriminator sees in place of the last one's, and then need
+            ``in_channels``, e.g. ``tap='layer2', in_channels=512`` (of a clip: averaged over
+            time).
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
         test_cfg: mmdet's ``rpn`` and ``rcnn``.
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
@@ -65,6 +70,7 @@ class ActionTubeDetector(TwoStageDetector):
         )
         self.clip_backbone = MODELS.build(clip_backbone)
         self.adaptation = None
+        self.taps: dict[str, FeatureTap] = {}
         if any((adaptation or {}).get(name) is not None for name in ADAPTATION_MODULES):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
         self.domain_norm = None
@@ -89,7 +95,22 @@ class ActionTubeDetector(TwoStageDetector):
         config = dict(type='DomainAdaptation', **adaptation)
         for name, width in zip(ADAPTATION_MODULES, channels, strict=True):
             if config.get(name) is not None:
-                config[name] = dict(in_channels=width, **config[name])
+                config[name] = {'in_channels': width, **self._tapped(name, config[name])}
+        return config
+
+    def _tapped(self, name: str, config: dict) -> dict:
+        """A discriminator's config without its key ``tap``, which is put into effect."""
+        config = dict(config)
+        layer = config.pop('tap', None)
+        if layer is not None:
+            networks = dict(spatial=self.backbone, temporal_image=self.clip_backbone)
+            if name not in networks:
+                raise ValueError(f'adaptation.{name} takes no key tap: it sees vectors of TF2')
+            if 'in_channels' not in config:
+                raise ValueError(
+                    f'adaptation.{name}: beside tap={layer!r} give in_channels, its width'
+                )
+            self.taps[name] = FeatureTap(networks[name], layer, f'adaptation.{name}.tap')
         return config
 
     def extract_feat(self, batch_inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -210,6 +231,10 @@ class ActionTubeDetector(TwoStageDetector):
             with self._joint(sum(map(len, source))):
                 instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
+        if 'spatial' in self.taps:
+            spatial = self.taps['spatial'].take()
+        if 'temporal_image' in self.taps:
+            temporal = self.taps['temporal_image'].take()
         valid = valid_cells(samples, temporal)
         return self.adaptation(spatial, temporal, domains, instances, image_index, valid)
 
