@@ -1,6 +1,5 @@
 """Every config: read, its model built, its data and evaluator classes found, its rows right."""
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from mmstal_da.datasets.annotation import load_annotation
 from mmstal_da.datasets.config_checks import check_config
 from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
 from mmstal_da.utils.setup_env import register_all_modules
+from tests.load_tool import load_tool
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RUNNABLE = sorted(
@@ -154,10 +154,7 @@ def test_the_scenarios_of_the_paper(pair, row):
 def real_annotations(test_data, tmp_path_factory) -> Iterator[None]:
     """The three datasets' real annotations where the configs look, and empty files as videos."""
     folder = tmp_path_factory.mktemp('data')
-    path = CONFIGS.parent / 'tools/data/prepare.py'
-    spec = importlib.util.spec_from_file_location('prepare', path)
-    prepare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
+    prepare = load_tool('data/prepare')
     for name, annotations, splits in (
         ('jhmdb', 'jhmdb_annot.mat', 'jhmdb_split1'),
         ('ucf101_24', 'pyannot.pkl', 'ucf101_24_split1'),

@@ -1,7 +1,6 @@
 """Every data error of a config is found before anything is built."""
 
 import copy
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
 from mmstal_da.datasets.config_checks import ConfigError, check_config
 from mmstal_da.datasets.proposals import save_proposals
+from tests.load_tool import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('Golf', 'Walk')
@@ -248,9 +248,7 @@ def test_other_configs_pass_unchanged(cfg):
 
 @pytest.mark.parametrize('name', ['train', 'test'])
 def test_the_tools_say_it_before_they_write_anything(name, cfg, tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/{name}.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool(name)
     change(cfg, source__class_map=dict(gofl='Golf', walk='Walk'))
     cfg.test_evaluator.class_map = dict(gofl='Golf')
     cfg.dump(tmp_path / 'pair.py')

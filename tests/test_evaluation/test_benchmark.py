@@ -1,21 +1,16 @@
 """The benchmark: both evaluators on one input, in one run."""
 
-import importlib.util
 import json
 import pickle
-from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'benchmark_evaluation.py'
+from tests.load_tool import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark_evaluation', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/benchmark_evaluation')
 
 
 def test_both_agree_and_ours_is_faster(tool, tmp_path, capsys):

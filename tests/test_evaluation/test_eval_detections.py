@@ -1,6 +1,5 @@
 """The command-line tool, in a process of its own and in this one."""
 
-import importlib.util
 import json
 import pickle
 import subprocess
@@ -19,15 +18,9 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from tests.load_tool import TOOLS, load_tool
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'eval_detections.py'
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location('eval_detections', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = 'analysis_tools/eval_detections'
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ def test_as_a_process_without_torch(case):
     )
     command = ['gt.pkl', 'dets.npz', '--protocol', 'act', '--out', 'result.json']
     done = subprocess.run(
-        [sys.executable, '-c', code, str(TOOL), *command],
+        [sys.executable, '-c', code, str(TOOLS / f'{TOOL}.py'), *command],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -88,7 +81,7 @@ def test_pickled_detections_and_options(case, content, capsys):
     (folder / 'dets.pkl').write_bytes(pickle.dumps(dets if content == 'array' else {'dets': dets}))
     flags = '--protocol voc --set max_gap=3 ties=numpy --no-background-frames --errors'.split()
     flags += ['--plot', str(folder / 'errors.png'), '--out', str(folder / 'out.json')]
-    assert load_tool().main([str(folder / 'gt.pkl'), str(folder / 'dets.pkl'), *flags]) == 0
+    assert load_tool(TOOL).main([str(folder / 'gt.pkl'), str(folder / 'dets.pkl'), *flags]) == 0
     protocol = get_protocol('voc', max_gap=3, ties='numpy')
     assert tool_result(folder / 'out.json') == evaluate(gt, dets, protocol, False)
     errors = json.loads((folder / 'out.json').read_text())['errors']
@@ -108,7 +101,7 @@ def test_splits_and_names_in_the_detections(case):
     named = {'dets': dets, 'videos': videos, 'labels': gt['labels']}
     (folder / 'dets.pkl').write_bytes(pickle.dumps(named))
     arguments = [str(folder / 'gt.pkl'), str(folder / 'dets.pkl'), '--split', '2', '--out']
-    assert load_tool().main([*arguments, str(out)]) == 0
+    assert load_tool(TOOL).main([*arguments, str(out)]) == 0
     expected = evaluate({**gt, 'videos': videos}, dets, split=2)
     assert tool_result(out) == expected
     # unnamed: the index counts in the split
@@ -116,7 +109,7 @@ def test_splits_and_names_in_the_detections(case):
     inside[:, 0] = 1 - inside[:, 0] // 2
     np.savez(folder / 'dets.pkl', dets=inside)
     arguments[1] += '.npz'
-    assert load_tool().main([*arguments, str(out)]) == 0
+    assert load_tool(TOOL).main([*arguments, str(out)]) == 0
     assert tool_result(out) == expected
 
 
@@ -124,7 +117,7 @@ def test_class_subset(case):
     gt, dets, folder = case
     out = folder / 'out.json'
     arguments = [str(folder / 'gt.pkl'), str(folder / 'dets.npz'), '--classes', 'class 1']
-    assert load_tool().main([*arguments, '--out', str(out)]) == 0
+    assert load_tool(TOOL).main([*arguments, '--out', str(out)]) == 0
     assert tool_result(out) == evaluate(gt, dets, classes=['class 1'])
     assert tool_result(out)['labels'] == ['class 1']
 
@@ -134,7 +127,7 @@ def test_annotation_file_with_renamed_classes(case):
     save_annotation(annotation_of(gt), folder / 'toy.json')
     out = folder / 'out.json'
     arguments = [str(folder / 'toy.json'), str(folder / 'dets.npz'), '--split', 'test']
-    assert load_tool().main([*arguments, '--out', str(out)]) == 0
+    assert load_tool(TOOL).main([*arguments, '--out', str(out)]) == 0
     result = json.loads(out.read_text())
     assert (result['dataset'], result['split']) == ('toy', 'test')
     # unlike an ACT split, videos without a tube are no part of it
@@ -148,7 +141,7 @@ def test_annotation_file_with_renamed_classes(case):
     one_label[:, 2] = 0
     np.savez(folder / 'run.npz', dets=one_label)
     arguments[1] = str(folder / 'run.npz')
-    assert load_tool().main([*arguments, *flags, '--out', str(out)]) == 0
+    assert load_tool(TOOL).main([*arguments, *flags, '--out', str(out)]) == 0
     assert tool_result(out)['labels'] == ['run']
 
 
@@ -172,7 +165,7 @@ def test_errors_are_one_line_and_leave_no_file(case, change, flags, message, cap
     np.savez(folder / 'dets.npz', dets=dets)
     out = folder / 'out.json'
     arguments = [str(folder / 'gt.pkl'), str(folder / 'dets.npz'), '--out', str(out), *flags]
-    assert load_tool().main(arguments) == 2
+    assert load_tool(TOOL).main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith('eval_detections: ')
     assert message in error
@@ -181,7 +174,7 @@ def test_errors_are_one_line_and_leave_no_file(case, change, flags, message, cap
 
 def test_missing_and_foreign_files(case, capsys):
     _, dets, folder = case
-    tool = load_tool()
+    tool = load_tool(TOOL)
     gt_path = str(folder / 'gt.pkl')
     assert tool.main([gt_path, str(folder / 'none.npz')]) == 2
     assert 'none.npz' in capsys.readouterr().err

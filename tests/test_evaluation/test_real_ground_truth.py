@@ -1,8 +1,5 @@
 """UCF101-24's test set, from its annotation to numbers: exact, and fast."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,16 +8,12 @@ from mmstal_da.datasets.converters import common, ucf101_24
 from mmstal_da.datasets.ground_truth import load_ground_truth
 from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import get_protocol
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'benchmark_evaluation.py'
+from tests.load_tool import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark_evaluation', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/benchmark_evaluation')
 
 
 @pytest.fixture(scope='module')

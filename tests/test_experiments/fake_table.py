@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mmstal_da.experiments.record import FORMAT, VERSION
+from tests.load_tool import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 ITERS = 4
@@ -72,10 +73,8 @@ def make_pair(folder: Path, *rows: str) -> Path:
 
 def load_main():
     """``main`` of tools/run_table.py."""
-    scope: dict = {'__name__': 'run_table'}
-    path = ROOT / 'tools/run_table.py'
-    exec(compile(path.read_text(), str(path), 'exec'), scope)
-    return lambda *args: scope['main']([str(arg) for arg in args])
+    main = load_tool('run_table').main
+    return lambda *args: main([str(arg) for arg in args])
 
 
 def starts(out: Path) -> list[str]:

@@ -1,7 +1,5 @@
 """What browse.py shows is what the model gets: pixels, flips and boxes; no boxes on the target."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from PIL import Image
 
 from mmstal_da.datasets.video_reader import count_frames
 from mmstal_da.utils.setup_env import register_all_modules
+from tests.load_tool import load_tool
 from tests.test_datasets.clips import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,10 +39,7 @@ TRAIN = {
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('browse', ROOT / 'tools/data/browse.py')
-    module = sys.modules['browse'] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('data/browse')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """dump_proposals.py: the RPN's proposals of every key frame, or a clear complaint."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.datasets.proposals import ProposalError, ProposalFile
 from mmstal_da.registry import MODELS, TRANSFORMS
 from mmstal_da.utils.setup_env import register_all_modules
+from tests.load_tool import load_tool
 from tests.model_builders import build_detector
 from tests.test_datasets.clips import write_dataset
 
@@ -21,10 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('dump', ROOT / 'tools/data/dump_proposals.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('data/dump_proposals')
 
 
 @pytest.fixture(scope='module')

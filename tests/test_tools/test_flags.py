@@ -1,23 +1,12 @@
 """What each flag of tools/train.py and tools/test.py does to a config."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from mmengine.config import Config
 
 from mmstal_da.utils import launch
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-
-
-def load_tool(name: str) -> ModuleType:
-    """The module of ``tools/<name>.py``."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.load_tool import load_tool
 
 
 @pytest.fixture

@@ -1,22 +1,16 @@
 """get_weights.py says what is wrong and leaves nothing behind."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 from mmstal_da.pretrained import reference_state
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'get_weights.py'
+from tests.load_tool import load_tool
 
 
 @pytest.fixture()
 def get_weights(capsys):
     """The tool's exit code, output and complaints for some arguments."""
-    spec = importlib.util.spec_from_file_location('get_weights', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('get_weights')
 
     def run(*arguments):
         code = tool.main([str(argument) for argument in arguments])

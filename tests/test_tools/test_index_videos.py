@@ -1,7 +1,5 @@
 """A folder of videos without labels becomes an annotation file, or a clear complaint."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import cv2
@@ -10,18 +8,13 @@ import pytest
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.datasets.annotation import load_annotation
 from mmstal_da.datasets.selection import class_labels
+from tests.load_tool import load_tool
 from tests.test_datasets.clips import number_shown, numbered_frames, write_video
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
 def tool():
-    name = 'index_videos'
-    spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/data/{name}.py')
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # for its processes
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('data/index_videos')
 
 
 def write_images(folder: Path, pattern: str, numbers) -> None:

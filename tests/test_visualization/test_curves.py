@@ -1,6 +1,4 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +6,7 @@ from PIL import Image
 
 from mmstal_da.visualization.curves import plot_curves, smooth
 from mmstal_da.visualization.scalars import read_run
-
-
-def load_tool():
-    path = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'plot_curves.py'
-    spec = importlib.util.spec_from_file_location('plot_curves', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.load_tool import load_tool
 
 
 def write(folder, stamp, records):
@@ -120,7 +111,7 @@ def test_panels_show_what_the_runs_have(tmp_path):
 
 
 def test_command_line_writes_a_picture(tmp_path, capsys):
-    tool = load_tool()
+    tool = load_tool('analysis_tools/plot_curves')
     out = tmp_path / 'plots' / 'curves.png'
     paths = [str(path) for path in two_runs(tmp_path)]
     assert tool.main([*paths, '--names', 'source only', 'adapted', '--out', str(out)]) == 0

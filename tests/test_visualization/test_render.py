@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 
 import av
@@ -11,16 +10,9 @@ from mmstal_da.datasets.video_writer import write_video
 from mmstal_da.visualization import write_gif, write_mp4
 from mmstal_da.visualization.domain_figure import domain_figure
 from mmstal_da.visualization.drawing import CLASS_COLOURS, GROUND_TRUTH
+from tests.load_tool import load_tool
 
 FRAMES = 18
-
-
-def load_tool(name):
-    path = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def moving_square(height, width, size):
@@ -69,7 +61,7 @@ def decode(path):
 
 @pytest.mark.parametrize('tubes', [False, True], ids=['frames', 'tubes'])
 def test_boxes_land_on_the_actor_at_any_resolution(data, tmp_path, capsys, tubes):
-    tool = load_tool('render_videos')
+    tool = load_tool('analysis_tools/render_videos')
     args = [str(data / 'ann.json'), '--data-prefix', str(data), '--dets', str(data / 'dets.npz')]
     args += ['--out', str(tmp_path), '--num', '0', '--min-height', '192', '--no-gt']
     assert tool.main(args + ['--tubes'] * tubes) == 0
@@ -96,7 +88,7 @@ def test_boxes_land_on_the_actor_at_any_resolution(data, tmp_path, capsys, tubes
 
 
 def test_videos_are_chosen_class_by_class(data, tmp_path, capsys):
-    tool = load_tool('render_videos')
+    tool = load_tool('analysis_tools/render_videos')
     base = [str(data / 'ann.json'), '--data-prefix', str(data), '--out', str(tmp_path)]
     options = ['--min-height', '96', '--formats', 'gif', 'png', '--sheet-frames', '2']
     assert tool.main([*base, *options, '--num', '2']) == 0
@@ -115,7 +107,7 @@ def test_videos_are_chosen_class_by_class(data, tmp_path, capsys):
 
 
 def test_wrong_arguments_say_what_is_wrong(data, tmp_path, capsys):
-    tool = load_tool('render_videos')
+    tool = load_tool('analysis_tools/render_videos')
     base = [str(data / 'ann.json'), '--data-prefix', str(data), '--out', str(tmp_path)]
     assert tool.main([*base, '--videos', 'golf/*']) == 2
     assert 'golf/*' in capsys.readouterr().err
@@ -152,7 +144,7 @@ def test_domain_figure_shows_every_class_of_both_domains(data, tmp_path):
     assert wide.shape[1] > 1.9 * figure.shape[1]
     with pytest.raises(ValueError, match="no clip of 'dance'"):
         domain_figure(files, prefixes, ['s', 't'], classes=['dance'])
-    tool = load_tool('plot_domains')
+    tool = load_tool('analysis_tools/plot_domains')
     out = tmp_path / 'figure.png'
     args = [*map(str, files), '--data-prefix', str(data), '--out', str(out), '--height', '96']
     assert tool.main(args) == 0

@@ -1,7 +1,6 @@
 """The folder that make_synthetic.py writes."""
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from mmstal_da.datasets.synthetic import (
     sample_clip,
 )
 from mmstal_da.datasets.video_writer import write_video
+from tests.load_tool import load_tool
 
 FEW = SyntheticConfig(
     source_train=2, source_test=1, target_train=2, target_test=1, clip=SMALL, shift=FULL_SHIFT
@@ -35,14 +35,6 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob('*'))
         if path.is_file()
     }
-
-
-def load_tool():
-    path = Path(__file__).parents[3] / 'tools' / 'data' / 'make_synthetic.py'
-    spec = importlib.util.spec_from_file_location('make_synthetic', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_video_decodes_frame_exact(tmp_path):
@@ -164,7 +156,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
-    tool = load_tool()
+    tool = load_tool('data/make_synthetic')
     out = tmp_path / 'pair'
     args = ['--out', str(out), '--preset', 'tiny', '--classes', 'walk', 'walk_backward']
     args += ['--source-train', '1', '--source-test', '0', '--target-train', '1']
