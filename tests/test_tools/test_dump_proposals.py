@@ -68,7 +68,9 @@ def test_proposals_are_those_of_the_detector_on_whole_clips(tool, case, tmp_path
     _, detector, config = case
     out = tmp_path / 'made' / 'p.npz'
     tool.main(arguments(case, out, '--batch-size', '3'))
-    assert 'train: 8 key frames of 2 videos' in capsys.readouterr().out  # frames 3 to 6
+    printed = capsys.readouterr().out
+    assert 'train: 8 key frames of 2 videos' in printed  # frames 3 to 6
+    assert printed.count('% of the labelled boxes') == 2
     for part, expected in (('train', [3, 4, 5, 6]), ('test', [1, 2, 3, 4, 5, 6])):
         file = ProposalFile(out, part)
         assert file.meta['checkpoint'].endswith('detector.pth')
@@ -98,6 +100,30 @@ def test_proposals_are_those_of_the_detector_on_whole_clips(tool, case, tmp_path
         assert seen == [(video, frame) for video in 'ab' for frame in expected]
     with pytest.raises(ProposalError, match="no frame 2 of video 'a'"):
         ProposalFile(out, 'train').of_frame('a', 2, 6)
+
+
+def test_quality_by_hand(tool):
+    # the labelled boxes, ends inclusive, are the edges 0 0 10 10 and 20 0 30 10
+    actors = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32)
+    half = [0, 0, 10, 5]  # IoU 0.5 exactly with the first
+    less = [20, 0, 30, 4.9]
+    proposals = {
+        ('a', 1): (np.array([half, less], np.float32), np.array([0.2, 0.9], np.float32)),
+        ('a', 2): (np.array([half, less], np.float32), np.array([0.9, 0.2], np.float32)),
+        ('b', 1): (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)),
+        ('b', 2): (np.array([half], np.float32), np.ones(1, np.float32)),
+    }
+    labelled = {('a', 1): actors, ('a', 2): actors, ('b', 1): actors[:1], ('b', 2): actors[:0]}
+    found, best = tool.quality(proposals, labelled)
+    assert found == pytest.approx(2 / 5)
+    assert best == pytest.approx(1 / 3)
+    line = 'test: 4 key frames of 2 videos, 1.2 proposals each'
+    assert tool.describe('test', proposals, (found, best)) == (
+        f'{line}; at IoU 0.5 they hold 40.0% of the labelled boxes, the best of a frame is one in'
+        ' 33.3%'
+    )
+    for unlabelled in ({}, {('b', 2): actors[:0]}):
+        assert tool.describe('test', proposals, tool.quality(proposals, unlabelled)) == line
 
 
 def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_path):

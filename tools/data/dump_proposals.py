@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.datasets.proposals import PARTS, FrameProposals, save_proposals
+from mmstal_da.evaluation.functional.iou import box_iou
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import DATASETS, MODELS
 from mmstal_da.utils.launch import UsageError, check_checkpoint, load_config
@@ -133,13 +134,43 @@ def propose(
     return proposals
 
 
-def describe(part: str, proposals: FrameProposals) -> str:
-    """One line about a part."""
+def quality(
+    proposals: FrameProposals, actors: dict[tuple[str, int], np.ndarray]
+) -> tuple[float, float]:
+    """How much of what is to be found a detector on these proposals is shown.
+
+    Args:
+        proposals: (video name, key frame) -> boxes (n, 4) as edges, and scores (n,).
+        actors: The same keys -> labelled boxes (m, 4), ends inclusive.
+
+    Returns:
+        Share of the labelled boxes that a proposal meets at IoU 0.5, and, of the frames with one,
+        the share whose proposal of highest score does. NaN without labelled boxes.
+    """
+    found, best = [], []
+    for key, labelled in actors.items():
+        boxes, scores = proposals[key]
+        if len(labelled) == 0:
+            continue
+        hits = box_iou(boxes, labelled + np.array([0, 0, 1, 1]), pixel=0) >= 0.5
+        found.extend(hits.any(0))
+        best.append(len(scores) > 0 and hits[scores.argmax()].any())
+    return (np.mean(found), np.mean(best)) if found else (np.nan, np.nan)
+
+
+def describe(part: str, proposals: FrameProposals, shares: tuple[float, float]) -> str:
+    """One line about a part; ``shares`` are of :func:`quality`."""
     count = sum(len(scores) for _, scores in proposals.values())
     videos = len({video for video, _ in proposals})
-    return (
+    line = (
         f'{part}: {len(proposals)} key frames of {videos} videos,'
         f' {count / max(len(proposals), 1):.1f} proposals each'
+    )
+    if np.isnan(shares).any():
+        return line
+    return (
+        f'{line}; at IoU 0.5 they hold {shares[0]:.1%} of the labelled boxes,'
+        f' the best of a frame is one in {shares[1]:.1%}'
     )
 
 
@@ -156,9 +187,14 @@ def dump(args: argparse.Namespace) -> None:
         )
         shown = track(loader, part, console=Console(stderr=True), transient=True)
         proposals = propose(detector, shown, args.max_per_frame)
-        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         parts[part] = proposals, {info['video_name']: info['total_frames'] for info in infos}
-        print(describe(part, proposals))
+        actors = {
+            (info['video_name'], info['key_frame']): info['gt_bboxes']
+            for info in infos
+            if 'gt_bboxes' in info
+        }
+        print(describe(part, proposals, quality(proposals, actors)))
     save_proposals(args.out, parts, dict(config=args.config, checkpoint=args.checkpoint))
     print(f'written to {args.out}')
 
