@@ -12,7 +12,17 @@ from .record import machine_of
 from .table import make_table
 
 PAPER = 'Unsupervised Domain Adaptation for Spatio-Temporal Action Localization'
-ARCHITECTURE = ['ResNet', 'Inception-v1 I3D', 'RPN', 'RoIAlign']
+NETWORKS = (
+    'backbone',
+    'clip_backbone',
+    'rpn_head',
+    'roi_head',
+    'roi_head.shared_head',
+    'roi_head.bbox_head',
+    'adaptation.spatial',
+    'adaptation.temporal_image',
+    'adaptation.temporal_instance',
+)
 TASK = 'Spatio-Temporal Action Localization'
 
 
@@ -42,7 +52,7 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
                 'Config': f'{folder}/{row}.py',
                 'In Collection': pair.name,
                 'Metadata': {
-                    'Architecture': list(ARCHITECTURE),  # a list of its own: YAML would refer to it
+                    'Architecture': architecture_of(pair / f'{row}.py'),
                     'Batch Size': of_row[0]['batch_size'],
                     'Iterations': of_row[0]['iterations'],
                     'Seeds': entry['seeds'],
@@ -62,6 +72,19 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
         )
     collection = {'Name': pair.name, 'README': f'{folder}/README.md', 'Paper': {'Title': PAPER}}
     return {'Collections': [collection], 'Models': models}
+
+
+def architecture_of(config: Path) -> list[str]:
+    """The classes of a config's detector and of its networks (``NETWORKS``), without scopes."""
+    model = read_config(config).model
+    found = [model]
+    for name in NETWORKS:
+        part = model
+        for key in name.split('.'):
+            part = (part or {}).get(key)
+        if part:
+            found.append(part)
+    return [part['type'].rpartition('.')[2] for part in found]
 
 
 def _training_data(config: Path) -> list[str]:

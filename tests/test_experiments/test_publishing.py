@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from mmstal_da.experiments.metafile import architecture_of
 from mmstal_da.experiments.publishing import (
     insert_table,
     publish,
@@ -15,7 +16,7 @@ from mmstal_da.experiments.publishing import (
 from mmstal_da.experiments.table import make_table
 from mmstal_da.utils.launch import UsageError
 
-from .fake_table import files_of, make_pair, make_record, starts
+from .fake_table import ROOT, files_of, make_pair, make_record, starts
 
 
 def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):
@@ -73,6 +74,20 @@ def test_publish(tmp_path):
     for path, (_, content) in files_of(pair).items():
         if path.suffix in ('.json', '.yml', '.md'):
             assert not re.search(rb'[\s"=](/\w+)+/', content), path
+
+
+def test_the_metafile_names_the_networks_of_each_row():
+    pair = ROOT / 'configs/jhmdb_to_foggy'
+    ours = ['ActionTubeDetector', 'ResNet', 'InceptionI3D', 'RPNHead', 'ActionRoIHead']
+    ours += ['InceptionRoIStage', 'BBoxHead']
+    theirs = ['FastRCNN', 'ResNet3dSlowFast', 'AVARoIHead']
+    assert architecture_of(pair / 'source_only.py') == ours
+    assert architecture_of(pair / 's_img.py') == [*ours, 'SpatialDiscriminator']
+    assert architecture_of(pair / 'slowfast.py') == [*theirs, 'BBoxHeadAVA']
+    assert architecture_of(pair / 'acrn.py') == [*theirs, 'ACRNHead', 'BBoxHeadAVA']
+    published = yaml.safe_load((pair / 'metafile.yml').read_text())['Models']
+    for model in published:
+        assert model['Metadata']['Architecture'] == architecture_of(ROOT / model['Config'])
 
 
 def test_nothing_is_published_without_marks(tmp_path):
