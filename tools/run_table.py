@@ -11,6 +11,10 @@ last one was stopped: finished runs are kept, begun ones resume from their check
 commands may work on the same OUT. After every finished run OUT/table.{json,md,png} are rewritten;
 they hold all finished runs in OUT and name what is missing.
 
+Rows that read proposals (MMAction2's AVA-style detectors, chosen by --rows) get those of
+source_only with the same seed, which is trained first where OUT lacks it; see
+mmstal_da/experiments/proposals.py.
+
 On Slurm, inside or outside of an allocation:
 
     python tools/run_table.py configs/PAIR --out OUT --launcher slurm --gpus-per-run 4 \
@@ -38,6 +42,7 @@ from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
 from mmstal_da.experiments.locking import holder
 from mmstal_da.experiments.machine import find_machine, make_start
 from mmstal_da.experiments.progress import format_seconds
+from mmstal_da.experiments.proposals import deal_proposals
 from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
 from mmstal_da.experiments.results import (
     check_alike,
@@ -211,10 +216,6 @@ def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
 
 def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """Run what is not finished; returns the exit status."""
-    for cell, state in states.items():
-        if state.kind == 'changed' and args.rerun_changed:
-            print(f'run_table: {cell.name} had another config; kept as {set_aside(cell)}')
-            states[cell] = state_of(cell)
     refuse_changed(states)
     configs = find_rows(args.pair)
 
@@ -263,6 +264,12 @@ def main(argv: list[str] | None = None) -> int:
         rows = choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
         cells = make_cells(args.pair, rows, seeds, args.out, settings_of(args))
+        if args.rerun_changed and not args.dry_run:
+            for cell in cells:
+                if state_of(cell).kind == 'changed':
+                    kept = set_aside(cell)
+                    print(f'run_table: {cell.name} had another config or data; kept as {kept}')
+        cells = deal_proposals(cells, args.pair, args.out, settings_of(args))
         states = {cell: state_of(cell) for cell in cells}
         return (dry_run if args.dry_run else run)(args, states)
     except UsageError as error:

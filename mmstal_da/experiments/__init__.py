@@ -4,8 +4,9 @@
 ``cells``         row x seed, digest of its config, how far it is
 ``changes``       runs whose config has changed since
 ``data``          digests of the annotation files
+``proposals``     which proposals the rows read that need a file of them
 ``locking``       one process per cell
-``commands``      tools/train.py and tools/test.py, alone, by torchrun or srun
+``commands``      the tools that train, score and propose, alone, by torchrun or srun
 ``attempts``      when a cell ran and for how long
 ``running``       one cell from training to its record
 ``scheduling``    several cells at a time

@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from .cells import Cell, Settings, iteration_of, last_checkpoint, read_json
@@ -14,8 +14,9 @@ from .record import describe_git, write_json
 class Attempts:
     """When a cell ran and under what, in ``attempts.json``; survives ``kill -9``."""
 
-    def __init__(self, cell: Cell, settings: Settings) -> None:
+    def __init__(self, cell: Cell, settings: Settings, data: Mapping[str, str]) -> None:
         self.cell = cell
+        self.data = dict(data)
         found = read_json(cell.attempts_file) if cell.attempts_file.is_file() else {}
         same = found.get('config_sha256') == cell.digest
         self.attempts = found['attempts'] if same else []
@@ -25,7 +26,7 @@ class Attempts:
                 began = datetime.datetime.fromisoformat(attempt['began']).timestamp()
                 lived = log.stat().st_mtime - began if log.is_file() else 0.0
                 attempt.update(wall_s=max(0.0, lived), ended='killed')
-        self.head = {'config_sha256': cell.digest, 'data': cell.data, **settings.to_dict()}
+        self.head = {'config_sha256': cell.digest, 'data': self.data, **settings.to_dict()}
 
     @contextmanager
     def noting(self, stage: str) -> Iterator:

@@ -89,6 +89,8 @@ class Cell:
         digest: Of config and settings, see :func:`digest_config`.
         max_iters: Length of the training; None for a config that counts epochs.
         data: Annotation file -> digest, see :func:`~.data.digest_data`.
+        reads: File of proposals that the row reads instead of those that its config names.
+        dumps: Whether it is to leave its RPN's proposals in :attr:`proposals_file`.
     """
 
     pair: str
@@ -99,6 +101,8 @@ class Cell:
     digest: str
     max_iters: int | None
     data: dict[str, str] = field(default_factory=dict, hash=False)
+    reads: Path | None = None
+    dumps: bool = False
 
     @property
     def name(self) -> str:
@@ -115,6 +119,11 @@ class Cell:
         """With which config the cell was begun, and when it ran."""
         return self.folder / 'attempts.json'
 
+    @property
+    def proposals_file(self) -> Path:
+        """What a cell that ``dumps`` leaves, see :mod:`.proposals`."""
+        return self.folder / 'proposals.npz'
+
 
 @dataclass(frozen=True)
 class State:
@@ -122,7 +131,8 @@ class State:
 
     Attributes:
         kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other
-            annotations), ``'resume'`` or ``'todo'``.
+            annotations or proposals), ``'resume'``, ``'todo'`` or ``'propose'`` (finished but for
+            the proposals that others need of it).
         iteration: Iterations that the last checkpoint has behind it.
         file: The file that says so.
     """
@@ -272,9 +282,11 @@ def state_of(cell: Cell) -> State:
         if file.is_file():
             found = read_json(file)
             same = found.get('config_sha256') == cell.digest
-            same = same and not data_changed(found.get('data') or {})
+            same = same and not data_changed(found.get('data') or {}, cell.folder.parents[1])
             if not same and (kind == 'done' or checkpoint):
                 return State('changed', iteration, file)
+            if kind == 'done' and cell.dumps and not cell.proposals_file.is_file():
+                return State('propose', iteration, file)
             if kind == 'done' or checkpoint:
                 return State(kind, iteration, file)
     if checkpoint:  # trained by other means: nobody knows with which config

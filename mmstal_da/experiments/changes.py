@@ -28,9 +28,9 @@ def refuse_changed(states: dict[Cell, State]) -> None:
     if changed:
         files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
         raise UsageError(
-            'the config, --cfg-options, --amp, --gpus-per-run or the annotation files are not '
-            f'those that these were run with:\n{files}\n--rerun-changed sets them aside and runs '
-            'them anew; another --out keeps both'
+            'the config, --cfg-options, --amp, --gpus-per-run, the annotation files or the '
+            f'proposals are not those that these were run with:\n{files}\n'
+            '--rerun-changed sets them aside and runs them anew; another --out keeps both'
         )
 
 
@@ -52,6 +52,6 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
         if key not in digests:
             cfg = read_config(configs[record['row']], settings.cfg_options)
             digests[key] = digest_config(cfg, settings)
-        if record['config_sha256'] != digests[key] or data_changed(record['data']):
+        if record['config_sha256'] != digests[key] or data_changed(record['data'], path.parents[2]):
             changed.append(path)
     return changed

@@ -1,4 +1,4 @@
-"""The commands that a run consists of: tools/train.py and tools/test.py, however launched."""
+"""The commands that a run consists of: training, scoring and proposing, however launched."""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from .cells import Cell, Settings, last_checkpoint
+from .proposals import proposal_options
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -33,7 +34,7 @@ class Command:
     """A process to run.
 
     Attributes:
-        stage: ``'train'`` or ``'test'``.
+        stage: ``'train'``, ``'test'`` or ``'propose'``.
         argv: Program and arguments.
         log: File for its output, appended to.
         env: Variables to add to the environment.
@@ -82,11 +83,15 @@ def train_command(
         flags += ['--resume', str(checkpoint)]
     if settings.amp:
         flags.append('--amp')
-    options = [*settings.cfg_options, *_saving(cell, cfg)]
+    options = [*settings.cfg_options, *_proposals(cell, cfg), *_saving(cell, cfg)]
     if options:
         flags += ['--cfg-options', *options]
     argv = tool_command('train', [str(cell.config)], flags, settings, machine)
     return Command('train', argv, cell.folder / 'train.log', env)
+
+
+def _proposals(cell: Cell, cfg: Config) -> list[str]:
+    return proposal_options(cfg, cell.reads) if cell.reads else []
 
 
 def _saving(cell: Cell, cfg: Config) -> list[str]:
@@ -103,7 +108,7 @@ def test_command(
 ) -> Command:
     """Score the last checkpoint of a cell on the target's test split."""
     flags = ['--work-dir', str(cell.folder / 'test')]
-    options = list(settings.cfg_options)
+    options = [*settings.cfg_options, *_proposals(cell, cfg)]
     evaluator = cfg.get('test_evaluator')
     if isinstance(evaluator, dict) and evaluator.get('type', '').endswith('TubeMetric'):
         options.append(f'test_evaluator.dump={cell.folder / "detections.npz"}')
@@ -112,3 +117,15 @@ def test_command(
     positional = [str(cell.config), str(last_checkpoint(cell.folder))]
     argv = tool_command('test', positional, flags, settings, machine)
     return Command('test', argv, cell.folder / 'test.log', env)
+
+
+def propose_command(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Command:
+    """Write the proposals of a cell's last checkpoint; one process, whatever it was trained by."""
+    tool = str(TOOLS / 'data' / 'dump_proposals.py')
+    argv = [sys.executable, '-u', tool, str(cell.config), str(last_checkpoint(cell.folder))]
+    argv += ['--out', str(cell.proposals_file)]
+    if settings.cfg_options:
+        argv += ['--cfg-options', *settings.cfg_options]
+    if machine.launcher == 'slurm':
+        argv = ['srun', '--ntasks=1', '--kill-on-bad-exit=1', *machine.srun_args, *argv]
+    return Command('propose', argv, cell.folder / 'propose.log', env)

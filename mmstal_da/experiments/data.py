@@ -1,4 +1,4 @@
-"""Which data a run saw: digests of the annotation files that its config names."""
+"""Which data a run saw: digests of its annotation files and proposals."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -22,13 +22,18 @@ def digest_data(cfg: Config) -> dict[str, str]:
     parts = (cfg.get(key) for key in ('train_dataloader', 'test_dataloader', 'test_evaluator'))
     named = sorted({path for part in parts for path in _annotation_files(part)})
     files = dict.fromkeys(path for name in named for path in (name, name.parent / MANIFEST))
-    return {path.as_posix(): _digest(path) for path in files if path.is_file()}
+    return {path.as_posix(): digest_file(path) for path in files if path.is_file()}
 
 
-def data_changed(recorded: Mapping[str, str]) -> list[str]:
-    """Of recorded files those that are another one now; files that are not here do not count."""
-    paths = ((name, Path(name)) for name in recorded)
-    return [name for name, p in paths if p.is_file() and _digest(p) != recorded[name]]
+def data_changed(recorded: Mapping[str, str], out: Path) -> list[str]:
+    """Of recorded files those that are another one now; files that are not here do not count.
+
+    Args:
+        recorded: File -> digest; files are named from the current folder or from ``out`` on.
+        out: Folder of the runs.
+    """
+    places = ((name, path) for name in recorded for path in (Path(name), out / name))
+    return [name for name, p in places if p.is_file() and digest_file(p) != recorded[name]]
 
 
 def _annotation_files(value) -> Iterator[Path]:
@@ -43,12 +48,12 @@ def _annotation_files(value) -> Iterator[Path]:
             yield from _annotation_files(item)
 
 
-def _digest(path: Path) -> str:
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file; it is read once as long as it is not touched."""
     stat = path.stat()
     return _digest_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache
 def _digest_of(path: Path, mtime_ns: int, size: int) -> str:
-    """Digest of a file; read once as long as it is not touched."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -56,7 +56,9 @@ class Display(Events):
 
     def started(self, cell: Cell, command: Command) -> None:
         """A command of a cell runs."""
-        what = {'train': 'trains', 'test': 'is scored'}[command.stage]
+        what = {'train': 'trains', 'test': 'is scored', 'propose': 'dumps its proposals'}[
+            command.stage
+        ]
         if '--resume' in command.argv:
             checkpoint = Path(command.argv[command.argv.index('--resume') + 1])
             what = f'goes on from {checkpoint.name}'
@@ -123,4 +125,5 @@ def describe_state(state: State, rerun_changed: bool) -> str:
         plan = 'to set aside and run anew' if rerun_changed else 'to refuse'
         return f'changed config: {plan}'
     resume = f'to resume from iteration {state.iteration}'
-    return {'done': 'done', 'todo': 'to do', 'resume': resume}[state.kind]
+    proposals = f'only its proposals are missing, {resume}'
+    return {'done': 'done', 'todo': 'to do', 'resume': resume, 'propose': proposals}[state.kind]

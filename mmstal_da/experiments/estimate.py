@@ -39,7 +39,7 @@ class Rates:
             return 0.0
         if cell.max_iters is None or not self.iteration:
             return None
-        done = state.iteration if state.kind == 'resume' else 0
+        done = state.iteration if state.kind in ('resume', 'propose') else 0
         rate = self.iteration.get(cell.row, float(np.mean(list(self.iteration.values()))))
         test = self.test.get(cell.row, float(np.mean(list(self.test.values()) or [0.0])))
         return rate * (cell.max_iters - done) + test

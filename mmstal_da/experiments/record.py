@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def make_record(
     cell: Cell,
     settings: Settings,
     cfg: Config,
+    data: Mapping[str, str],
     checkpoint: str,
     metrics: dict,
     times: dict,
@@ -35,6 +37,7 @@ def make_record(
         cell: The cell.
         settings: What the result hangs on beside the config.
         cfg: The config with the options.
+        data: File -> digest, of annotations and proposals.
         checkpoint: Name of the checkpoint that was scored, the last one.
         metrics: Of :func:`read_metrics`, in percent.
         times: ``train`` and ``test`` -> ``wall_s``, ``cpu_s`` in seconds over all ``starts``.
@@ -51,7 +54,7 @@ def make_record(
         'seed': cell.seed,
         'config': shown_path(cell.config),
         'config_sha256': cell.digest,
-        'data': cell.data,
+        'data': dict(data),
         **settings.to_dict(),
         'iterations': cell.max_iters,
         'batch_size': loader.get('batch_size'),

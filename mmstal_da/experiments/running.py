@@ -9,8 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from .attempts import Attempts
-from .cells import Cell, Settings, last_checkpoint, read_config
-from .commands import Command, Machine, Outcome, test_command, train_command
+from .cells import Cell, Settings, last_checkpoint, read_config, read_json
+from .commands import Command, Machine, Outcome, propose_command, test_command, train_command
+from .proposals import PROPOSER, digest_proposals
 from .record import make_record, read_metrics, write_json
 
 Steps = Generator[Command, Outcome, dict]
@@ -21,7 +22,7 @@ class RunFailed(Exception):
 
 
 def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Steps:
-    """Train, score and record a cell.
+    """Train, score and record a cell; then dump its proposals, if others need them.
 
     A generator: it yields each command, and is sent how the command ended. Closing it at a yield
     notes the interruption in ``attempts.json``.
@@ -45,7 +46,12 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
     if machine.threads is not None:
         env['OMP_NUM_THREADS'] = str(machine.threads)
     cfg = read_config(cell.config, settings.cfg_options)
-    attempts = Attempts(cell, settings)
+    if cell.reads and not cell.reads.is_file():
+        raise RunFailed(
+            f'{cell.name}: no proposals in {cell.reads}, as {PROPOSER} has not ended well'
+        )
+    data = cell.data | digest_proposals(cell, cfg)
+    attempts = Attempts(cell, settings, data)
     if not is_trained(cell.folder, cfg):
         command = train_command(cell, cfg, settings, machine, env)
         with attempts.noting('train') as end:
@@ -56,6 +62,22 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
                 f'{cell.name}: training ended without the checkpoint of its last iteration in '
                 f'{cell.folder} (default_hooks.checkpoint); log: {command.log}'
             )
+    if cell.result_file.is_file():  # finished, but for its proposals
+        record = read_json(cell.result_file)
+    else:
+        record = yield from _score(cell, settings, cfg, machine, env, attempts)
+    if cell.dumps:
+        command = propose_command(cell, settings, machine, env)
+        with attempts.noting('propose') as end:
+            end(outcome := (yield command))
+        check(outcome, command, cell)
+    return record
+
+
+def _score(
+    cell: Cell, settings: Settings, cfg: Config, machine: Machine, env: dict, attempts: Attempts
+) -> Steps:
+    """Score the last checkpoint and record it."""
     test_folder = cell.folder / 'test'
     if test_folder.exists():
         shutil.rmtree(test_folder)  # of an interrupted test
@@ -67,7 +89,9 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
     checkpoint = last_checkpoint(cell.folder)
     times = {stage: attempts.total(stage) for stage in ('train', 'test')}
     times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
-    record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, attempts.git())
+    record = make_record(
+        cell, settings, cfg, attempts.data, checkpoint.name, metrics, times, attempts.git()
+    )
     record['environment'] |= {'launcher': machine.launcher, 'threads': machine.threads}
     record['environment'] |= {'jobs': machine.jobs}
     if machine.launcher == 'slurm':  # this process runs on another machine than the run did

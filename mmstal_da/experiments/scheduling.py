@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -120,7 +120,7 @@ class Scheduler:
         for cell in list(pending):
             if len(self.running) >= self.slots:
                 return
-            if locked_until[cell] > time.monotonic():
+            if locked_until[cell] > time.monotonic() or self._waits(cell, pending):
                 continue
             lock = CellLock.take(cell.folder)
             if lock is None:
@@ -142,6 +142,11 @@ class Scheduler:
             taken = {job.slot for job in self.running}
             slot = next(slot for slot in range(self.slots) if slot not in taken)
             self._advance(cell, slot, lock, self.start(cell, slot), None)
+
+    def _waits(self, cell: Cell, pending: Iterable[Cell]) -> bool:
+        """Whether a cell that is yet to end makes the proposals that this one reads."""
+        others = [*pending, *(job.cell for job in self.running)]
+        return any(other.proposals_file == cell.reads for other in others)
 
     def _advance(
         self, cell: Cell, slot: int, lock: CellLock, steps: Steps, outcome: Outcome | None

@@ -59,6 +59,26 @@ metrics |= {'frame_mAP@0.5': score, 'frame_AP@0.5/run': score, 'video_AP@0.5/run
 metrics |= {'protocol': 'act', 'dataset': 'made up', 'split': 'test', 'n_frames': None}
 (folder / 'now.json').write_text(json.dumps(metrics))
 """
+# appends, so that a second run of it is noticed
+DUMP = """
+import os, sys, time
+from pathlib import Path
+print('dump', *sys.argv[1:3], flush=True)
+time.sleep(float(os.environ.get('SLEEP', 0)))
+row, seed = Path(sys.argv[2]).read_text().split()
+with open(sys.argv[sys.argv.index('--out') + 1], 'a') as file:
+    file.write(f'proposals of {row} {seed}\\n')
+"""
+
+# what an AVA-style row's config has beside CONFIG, to be formatted with a file
+READS = """
+train_dataloader['dataset']['source']['pipeline'] = [
+    dict(type='Decode'), dict(type='LoadProposals', proposals='{file}', part='train')
+]
+test_dataloader = dict(
+    dataset=dict(pipeline=[dict(type='LoadProposals', proposals='{file}', part='test')])
+)
+"""
 
 
 def make_pair(folder: Path, *rows: str) -> Path:
