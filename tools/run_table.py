@@ -12,8 +12,8 @@ commands may work on the same OUT. After every finished run OUT/table.{json,md,p
 they hold all finished runs in OUT and name what is missing.
 
 Rows that read proposals (MMAction2's AVA-style detectors, chosen by --rows) get those of
-source_only with the same seed, which is trained first where OUT lacks it; see
-mmstal_da/experiments/proposals.py.
+source_only with the same seed, OUT/source_only/seed<k>/proposals.npz, not those of the file that
+their config names. What is missing for it, of the training of source_only too, is done first.
 
 On Slurm, inside or outside of an allocation:
 
@@ -22,6 +22,7 @@ On Slurm, inside or outside of an allocation:
 """
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from mmstal_da.experiments.cells import (
     Cell,
     Settings,
     State,
+    add_proposers,
     choose_rows,
     find_rows,
     make_cells,
@@ -42,7 +44,6 @@ from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
 from mmstal_da.experiments.locking import holder
 from mmstal_da.experiments.machine import find_machine, make_start
 from mmstal_da.experiments.progress import format_seconds
-from mmstal_da.experiments.proposals import deal_proposals
 from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
 from mmstal_da.experiments.results import (
     check_alike,
@@ -222,7 +223,10 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     def current_results() -> dict[Path, dict]:
         results = find_results(args.out)
         for path in find_changed(results, configs):
-            print(f'run_table: not in the table, its config has changed: {path}', file=sys.stderr)
+            print(
+                f'run_table: not in the table, its config or data has changed: {path}',
+                file=sys.stderr,
+            )
             del results[path]
         if results:
             check_alike(results)
@@ -245,8 +249,11 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
             start = make_start(settings_of(args), machine, slots)
             failures = Scheduler(start, machine.jobs, display).run(pending)
     except KeyboardInterrupt:
+        build_tables()  # a run may have been scored since the last one ended
         print('run_table: stopped; the same command goes on from here', file=sys.stderr)
         return 130
+    if failures:
+        build_tables()
     print((args.out / 'table.md').read_text())
     for failure in failures:
         print(f'run_table: FAILED  {failure}', file=sys.stderr)
@@ -261,15 +268,17 @@ def main(argv: list[str] | None = None) -> int:
             return collect(args)
         if args.restore:
             return restore_published(args)
+        if re.search(r'[\s,\'"]', str(args.out.resolve())):
+            raise UsageError(f'--out {args.out}: --cfg-options take no path with blanks, , \' or "')
         rows = choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
         cells = make_cells(args.pair, rows, seeds, args.out, settings_of(args))
+        cells = add_proposers(cells, args.pair, args.out, settings_of(args))
         if args.rerun_changed and not args.dry_run:
             for cell in cells:
                 if state_of(cell).kind == 'changed':
                     kept = set_aside(cell)
                     print(f'run_table: {cell.name} had another config or data; kept as {kept}')
-        cells = deal_proposals(cells, args.pair, args.out, settings_of(args))
         states = {cell: state_of(cell) for cell in cells}
         return (dry_run if args.dry_run else run)(args, states)
     except UsageError as error:

@@ -2,21 +2,36 @@
 
 import datetime
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mmstal_da.utils.launch import UsageError
 
 from .cells import Cell, Settings, iteration_of, last_checkpoint, read_json
 from .commands import Outcome
+from .data import digest_file
 from .progress import read_progress
+from .proposals import PROPOSER
 from .record import describe_git, write_json
 
 
 class Attempts:
-    """When a cell ran and under what, in ``attempts.json``; survives ``kill -9``."""
+    """When a cell ran and under what, in ``attempts.json``; survives ``kill -9``.
 
-    def __init__(self, cell: Cell, settings: Settings, data: Mapping[str, str]) -> None:
+    Args:
+        cell: The cell.
+        settings: What its result hangs on beside the config.
+
+    Attributes:
+        proposals: What it reads, if it does: ``from``, ``config_sha256`` and ``sha256``.
+
+    Raises:
+        UsageError: The cell was begun on other proposals.
+    """
+
+    def __init__(self, cell: Cell, settings: Settings) -> None:
         self.cell = cell
-        self.data = dict(data)
+        self.proposals = _describe_proposals(cell)
         found = read_json(cell.attempts_file) if cell.attempts_file.is_file() else {}
         same = found.get('config_sha256') == cell.digest
         self.attempts = found['attempts'] if same else []
@@ -26,7 +41,14 @@ class Attempts:
                 began = datetime.datetime.fromisoformat(attempt['began']).timestamp()
                 lived = log.stat().st_mtime - began if log.is_file() else 0.0
                 attempt.update(wall_s=max(0.0, lived), ended='killed')
-        self.head = {'config_sha256': cell.digest, 'data': self.data, **settings.to_dict()}
+        if same and last_checkpoint(cell.folder) and found.get('proposals') != self.proposals:
+            raise UsageError(
+                f'{cell.name} was begun on other proposals than {cell.reads} has now; remove'
+                f' {cell.folder} to train it anew'
+            )
+        self.head = {'config_sha256': cell.digest, 'data': cell.data, **settings.to_dict()}
+        if self.proposals:
+            self.head['proposals'] = self.proposals
 
     @contextmanager
     def noting(self, stage: str) -> Iterator:
@@ -91,3 +113,18 @@ class Attempts:
                 return round(attempt['wall_s'] / (last - attempt['from_iteration']), 4)
         progress = read_progress(self.cell.folder)
         return progress.seconds if progress else None
+
+
+def _describe_proposals(cell: Cell) -> dict | None:
+    """Whose proposals a cell reads, and which."""
+    if cell.reads is None:
+        return None
+    if not cell.reads.is_file():
+        raise UsageError(
+            f'{cell.name}: no proposals in {cell.reads}; {PROPOSER} has not ended well'
+        )
+    return {
+        'from': f'{PROPOSER} seed {cell.seed}',
+        'config_sha256': cell.proposer,
+        'sha256': digest_file(cell.reads),
+    }

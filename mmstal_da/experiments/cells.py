@@ -4,8 +4,8 @@ import argparse
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmstal_da.utils.launch import UsageError
 
 from .data import data_changed, digest_data
+from .proposals import PROPOSER, files_of
 
 PAPER_ROWS = (
     'source_only',
@@ -89,7 +90,8 @@ class Cell:
         digest: Of config and settings, see :func:`digest_config`.
         max_iters: Length of the training; None for a config that counts epochs.
         data: Annotation file -> digest, see :func:`~.data.digest_data`.
-        reads: File of proposals that the row reads instead of those that its config names.
+        reads: File of proposals, if the row reads one, see :mod:`.proposals`.
+        proposer: Digest of the source-only config that makes the file; None if it reads none.
         dumps: Whether it is to leave its RPN's proposals in :attr:`proposals_file`.
     """
 
@@ -102,6 +104,7 @@ class Cell:
     max_iters: int | None
     data: dict[str, str] = field(default_factory=dict, hash=False)
     reads: Path | None = None
+    proposer: str | None = None
     dumps: bool = False
 
     @property
@@ -121,7 +124,7 @@ class Cell:
 
     @property
     def proposals_file(self) -> Path:
-        """What a cell that ``dumps`` leaves, see :mod:`.proposals`."""
+        """What a cell that ``dumps`` leaves."""
         return self.folder / 'proposals.npz'
 
 
@@ -130,9 +133,9 @@ class State:
     """How far a cell is.
 
     Attributes:
-        kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other
-            annotations or proposals), ``'resume'``, ``'todo'`` or ``'propose'`` (finished but for
-            the proposals that others need of it).
+        kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other data),
+            ``'resume'``, ``'todo'`` or ``'propose'`` (trained and scored; the proposals that
+            others need of it are missing).
         iteration: Iterations that the last checkpoint has behind it.
         file: The file that says so.
     """
@@ -220,7 +223,8 @@ def make_cells(
     """All cells in the order to run them: seed by seed, source-only and oracle first.
 
     Raises:
-        UsageError: The rows are scored on different data or under different protocols.
+        UsageError: The rows are scored on different data or under different protocols, or one reads
+            proposals and the pair has no source-only row to make them.
     """
     configs = {row: read_config(path, settings.cfg_options) for row, path in rows.items()}
     scored = {
@@ -235,20 +239,64 @@ def make_cells(
             f'{rows[differing[0]]} and {rows[first]}); make a table of each: --rows and --out'
         )
     early = sorted(rows, key=lambda row: (row not in ('source_only', 'oracle'), row_order(row)))
+    readers = [row for row, cfg in configs.items() if files_of(cfg)]
+    proposer = None
+    if readers:
+        path = find_rows(pair).get(PROPOSER)
+        if path is None:
+            raise UsageError(
+                f'{rows[readers[0]]} reads proposals; {pair} has no {PROPOSER}.py to make them'
+            )
+        proposer = digest_config(read_config(path, settings.cfg_options), settings)
+    out = out.resolve()
     return [
         Cell(
             pair=pair.resolve().name,
             row=row,
             seed=seed,
             config=rows[row],
-            folder=out.resolve() / row / f'seed{seed}',
+            folder=out / row / f'seed{seed}',
             digest=digest_config(configs[row], settings),
             max_iters=(configs[row].get('train_cfg') or {}).get('max_iters'),
             data=digest_data(configs[row]),
+            reads=out / PROPOSER / f'seed{seed}/proposals.npz' if row in readers else None,
+            proposer=proposer if row in readers else None,
         )
         for seed in seeds
         for row in early
     ]
+
+
+def add_proposers(cells: Sequence[Cell], pair: Path, out: Path, settings: Settings) -> list[Cell]:
+    """Have source-only leave proposals for the unfinished cells that read them.
+
+    Returns:
+        The cells, of which some ``dumps``; before them the source-only cells that it took beyond.
+    """
+    dealt = {cell.folder: cell for cell in cells}
+    added = {}
+    for cell in cells:
+        if cell.reads is None or state_of(cell).kind == 'done':
+            continue
+        folder = cell.reads.parent
+        if folder not in dealt:
+            row = {PROPOSER: find_rows(pair)[PROPOSER]}
+            (added[folder],) = make_cells(pair, row, [cell.seed], out, settings)
+        dealt[folder] = replace({**added, **dealt}[folder], dumps=True)
+    return [dealt[folder] for folder in {**added, **dealt}]
+
+
+def is_changed(found: Mapping, digest: str, proposer: str | None) -> bool:
+    """Whether a run was made with another config, other data, or proposals of another config.
+
+    Args:
+        found: Its ``result.json`` or ``attempts.json``.
+        digest: Of its config now.
+        proposer: Of source-only's config now, as far as it reads proposals.
+    """
+    proposals = found.get('proposals') or {'config_sha256': proposer}
+    same = found.get('config_sha256') == digest and proposals['config_sha256'] == proposer
+    return not same or bool(data_changed(found.get('data') or {}))
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -281,12 +329,13 @@ def state_of(cell: Cell) -> State:
     for file, kind in ((cell.result_file, 'done'), (cell.attempts_file, 'resume')):
         if file.is_file():
             found = read_json(file)
-            same = found.get('config_sha256') == cell.digest
-            same = same and not data_changed(found.get('data') or {}, cell.folder.parents[1])
-            if not same and (kind == 'done' or checkpoint):
+            changed = is_changed(found, cell.digest, cell.proposer)
+            if changed and (kind == 'done' or checkpoint):
                 return State('changed', iteration, file)
             if kind == 'done' and cell.dumps and not cell.proposals_file.is_file():
-                return State('propose', iteration, file)
+                trained = checkpoint and cell.max_iters in (None, iteration)
+                kind = 'propose' if trained else 'resume'  # a restored result has no checkpoint
+                return State(kind if checkpoint else 'todo', iteration, file)
             if kind == 'done' or checkpoint:
                 return State(kind, iteration, file)
     if checkpoint:  # trained by other means: nobody knows with which config

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mmstal_da.utils.launch import UsageError
 
-from .cells import Cell, Settings, State, digest_config, read_config
-from .data import data_changed
+from .cells import Cell, Settings, State, digest_config, is_changed, read_config
 from .locking import CellLock, holder
+from .proposals import PROPOSER
 
 
 def set_aside(cell: Cell) -> Path:
@@ -28,9 +28,9 @@ def refuse_changed(states: dict[Cell, State]) -> None:
     if changed:
         files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
         raise UsageError(
-            'the config, --cfg-options, --amp, --gpus-per-run, the annotation files or the '
-            f'proposals are not those that these were run with:\n{files}\n'
-            '--rerun-changed sets them aside and runs them anew; another --out keeps both'
+            'the config, --cfg-options, --amp, --gpus-per-run, the annotation files or, where it '
+            f"makes their proposals, {PROPOSER}'s config are not those that these were run with:\n"
+            f'{files}\n--rerun-changed sets them aside and runs them anew; another --out keeps both'
         )
 
 
@@ -42,16 +42,19 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
         configs: Row to config file.
     """
     digests: dict = {}
+
+    def digest(row: str, settings: Settings) -> str | None:
+        if row not in configs:
+            return None
+        if (row, settings) not in digests:
+            cfg = read_config(configs[row], settings.cfg_options)
+            digests[row, settings] = digest_config(cfg, settings)
+        return digests[row, settings]
+
     changed = []
     for path, record in results.items():
         settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
-        key = record['row'], settings
-        if record['row'] not in configs:
-            changed.append(path)
-            continue
-        if key not in digests:
-            cfg = read_config(configs[record['row']], settings.cfg_options)
-            digests[key] = digest_config(cfg, settings)
-        if record['config_sha256'] != digests[key] or data_changed(record['data'], path.parents[2]):
+        proposer = digest(PROPOSER, settings) if record.get('proposals') else None
+        if is_changed(record, digest(record['row'], settings), proposer):
             changed.append(path)
     return changed

@@ -127,5 +127,5 @@ def propose_command(cell: Cell, settings: Settings, machine: Machine, env: dict)
     if settings.cfg_options:
         argv += ['--cfg-options', *settings.cfg_options]
     if machine.launcher == 'slurm':
-        argv = ['srun', '--ntasks=1', '--kill-on-bad-exit=1', *machine.srun_args, *argv]
+        argv = ['srun', *machine.srun_args, '--ntasks=1', '--kill-on-bad-exit=1', *argv]
     return Command('propose', argv, cell.folder / 'propose.log', env)

@@ -1,4 +1,4 @@
-"""Which data a run saw: digests of its annotation files and proposals."""
+"""Which data a run saw: digests of the annotation files that its config names."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -25,15 +25,10 @@ def digest_data(cfg: Config) -> dict[str, str]:
     return {path.as_posix(): digest_file(path) for path in files if path.is_file()}
 
 
-def data_changed(recorded: Mapping[str, str], out: Path) -> list[str]:
-    """Of recorded files those that are another one now; files that are not here do not count.
-
-    Args:
-        recorded: File -> digest; files are named from the current folder or from ``out`` on.
-        out: Folder of the runs.
-    """
-    places = ((name, path) for name in recorded for path in (Path(name), out / name))
-    return [name for name, p in places if p.is_file() and digest_file(p) != recorded[name]]
+def data_changed(recorded: Mapping[str, str]) -> list[str]:
+    """Of recorded files those that are another one now; files that are not here do not count."""
+    paths = ((name, Path(name)) for name in recorded)
+    return [name for name, p in paths if p.is_file() and digest_file(p) != recorded[name]]
 
 
 def _annotation_files(value) -> Iterator[Path]:
@@ -49,7 +44,7 @@ def _annotation_files(value) -> Iterator[Path]:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file; it is read once as long as it is not touched."""
+    """SHA-256 of a file, which is read once as long as it is not touched."""
     stat = path.stat()
     return _digest_of(path.resolve(), stat.st_mtime_ns, stat.st_size)
 

@@ -123,7 +123,7 @@ def describe_state(state: State, rerun_changed: bool) -> str:
     """What is to be done with a cell."""
     if state.kind == 'changed':
         plan = 'to set aside and run anew' if rerun_changed else 'to refuse'
-        return f'changed config: {plan}'
+        return f'changed config or data: {plan}'
     resume = f'to resume from iteration {state.iteration}'
-    proposals = f'only its proposals are missing, {resume}'
+    proposals = 'to dump its proposals'
     return {'done': 'done', 'todo': 'to do', 'resume': resume, 'propose': proposals}[state.kind]

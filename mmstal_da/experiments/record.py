@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -25,11 +24,11 @@ def make_record(
     cell: Cell,
     settings: Settings,
     cfg: Config,
-    data: Mapping[str, str],
     checkpoint: str,
     metrics: dict,
     times: dict,
     git: dict,
+    proposals: dict | None = None,
 ) -> dict:
     """What is kept of a run.
 
@@ -37,11 +36,11 @@ def make_record(
         cell: The cell.
         settings: What the result hangs on beside the config.
         cfg: The config with the options.
-        data: File -> digest, of annotations and proposals.
         checkpoint: Name of the checkpoint that was scored, the last one.
         metrics: Of :func:`read_metrics`, in percent.
         times: ``train`` and ``test`` -> ``wall_s``, ``cpu_s`` in seconds over all ``starts``.
         git: Of :func:`~.attempts.Attempts.git`.
+        proposals: Of :class:`~.attempts.Attempts`.
     """
     evaluator = cfg.get('test_evaluator')
     background = evaluator.get('background_frames', True) if isinstance(evaluator, dict) else None
@@ -54,7 +53,8 @@ def make_record(
         'seed': cell.seed,
         'config': shown_path(cell.config),
         'config_sha256': cell.digest,
-        'data': dict(data),
+        'data': cell.data,
+        **({'proposals': proposals} if proposals else {}),
         **settings.to_dict(),
         'iterations': cell.max_iters,
         'batch_size': loader.get('batch_size'),

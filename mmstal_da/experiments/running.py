@@ -11,7 +11,6 @@ from mmengine.config import Config
 from .attempts import Attempts
 from .cells import Cell, Settings, last_checkpoint, read_config, read_json
 from .commands import Command, Machine, Outcome, propose_command, test_command, train_command
-from .proposals import PROPOSER, digest_proposals
 from .record import make_record, read_metrics, write_json
 
 Steps = Generator[Command, Outcome, dict]
@@ -38,7 +37,8 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
 
     Raises:
         RunFailed: A command failed, or did not leave what it should.
-        UsageError: The metrics are not those of a table.
+        UsageError: The metrics are not those of a table, or the proposals are not there or not
+            those that it was begun on.
     """
     # dist_train.sh calls `python`: let it be this one
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
@@ -46,12 +46,7 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
     if machine.threads is not None:
         env['OMP_NUM_THREADS'] = str(machine.threads)
     cfg = read_config(cell.config, settings.cfg_options)
-    if cell.reads and not cell.reads.is_file():
-        raise RunFailed(
-            f'{cell.name}: no proposals in {cell.reads}, as {PROPOSER} has not ended well'
-        )
-    data = cell.data | digest_proposals(cell, cfg)
-    attempts = Attempts(cell, settings, data)
+    attempts = Attempts(cell, settings)
     if not is_trained(cell.folder, cfg):
         command = train_command(cell, cfg, settings, machine, env)
         with attempts.noting('train') as end:
@@ -90,7 +85,7 @@ def _score(
     times = {stage: attempts.total(stage) for stage in ('train', 'test')}
     times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
     record = make_record(
-        cell, settings, cfg, attempts.data, checkpoint.name, metrics, times, attempts.git()
+        *(cell, settings, cfg, checkpoint.name, metrics, times, attempts.git(), attempts.proposals)
     )
     record['environment'] |= {'launcher': machine.launcher, 'threads': machine.threads}
     record['environment'] |= {'jobs': machine.jobs}

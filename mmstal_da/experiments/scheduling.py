@@ -130,7 +130,9 @@ class Scheduler:
             try:
                 kind = state_of(cell).kind
                 if kind == 'changed':
-                    raise UsageError(f'{cell.folder} was meanwhile begun with another config')
+                    raise UsageError(
+                        f'{cell.folder} was meanwhile begun with another config or data'
+                    )
             except UsageError as error:
                 lock.release()
                 self._fail(cell, str(error))

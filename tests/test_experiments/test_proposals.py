@@ -6,7 +6,9 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.experiments.cells import read_config
+from mmstal_da.experiments import commands
+from mmstal_da.experiments.cells import Settings, choose_rows, make_cells, read_config
+from mmstal_da.experiments.commands import Machine
 from mmstal_da.experiments.proposals import files_of, proposal_options
 
 from .fake_table import READS, ROOT, make_pair, starts
@@ -15,26 +17,16 @@ PAIRS = ('ucfsports_to_ucf101', 'jhmdb_to_ucf101', 'synthetic_b', 'jhmdb_to_fogg
 
 
 @pytest.fixture()
-def named(tmp_path):
-    """The file that the configs name; not there."""
-    return tmp_path / 'data/proposals.npz'
-
-
-@pytest.fixture()
-def pair(tmp_path, named):
+def pair(tmp_path):
     folder = make_pair(tmp_path / 'configs/pair', 'source_only', 'full', 'fast', 'slow')
     for row in ('fast', 'slow'):
         with open(folder / f'{row}.py', 'a') as file:
-            file.write(READS.format(file=named))
+            file.write(READS.format(file='data/proposals/named.npz'))
     return folder
 
 
 def read(path):
     return json.loads(path.read_text())
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_source_only_of_the_same_seed_makes_them_once_and_before(
@@ -53,8 +45,9 @@ def test_source_only_of_the_same_seed_makes_them_once_and_before(
             assert f'test_dataloader.dataset.pipeline.0.proposals={file}' in log
             log = (out / f'{row}/seed{seed}/test.log').read_text()
             assert f'test_dataloader.dataset.pipeline.0.proposals={file}' in log
-            data = read(out / f'{row}/seed{seed}/result.json')['data']
-            assert data[f'source_only/seed{seed}/proposals.npz'] == digest(file)
+            proposals = read(out / f'{row}/seed{seed}/result.json')['proposals']
+            assert proposals['from'] == f'source_only seed {seed}'
+            assert proposals['sha256'] == hashlib.sha256(file.read_bytes()).hexdigest()
             made = read(out / f'source_only/seed{seed}/attempts.json')['attempts'][-1]
             begun = read(out / f'{row}/seed{seed}/attempts.json')['attempts'][0]
             assert made['stage'] == 'propose' and begun['began'] >= made['began']
@@ -80,7 +73,7 @@ def test_a_finished_source_only_makes_them_without_training(run_table, pair, tmp
     before = (folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes()
     args = (pair, '--rows', 'slow', '--seeds', 0, '--out', out)
     assert run_table(*args, '--dry-run') == 0
-    assert 'only its proposals are missing' in capsys.readouterr().out
+    assert 'source_only seed 0  to dump its proposals' in capsys.readouterr().out
     assert run_table(*args) == 0
     assert (folder / 'proposals.npz').is_file()
     assert before == ((folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes())
@@ -100,55 +93,82 @@ def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, 
     assert (folder / 'proposals.npz').is_file() and (folder / 'last_checkpoint').is_file()
 
 
-def test_the_file_that_the_config_names_serves_where_source_only_is_not_run(
-    run_table, pair, named, tmp_path
-):
-    named.parent.mkdir()
-    named.write_text('made before')
+def test_where_source_only_has_changed_its_readers_have_too(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     args = (pair, '--rows', 'fast', '--seeds', 0, '--out', out)
     assert run_table(*args) == 0
-    assert not (out / 'source_only').exists()
-    assert 'LoadProposals' not in (log := (out / 'fast/seed0/train.log').read_text())
-    assert '.proposals=' not in log
-    assert read(out / 'fast/seed0/result.json')['data'] == {str(named): digest(named)}
-    named.write_text('another')
-    assert run_table(*args) == 2  # not what it was run on
-
-
-def test_source_only_of_the_table_comes_before_the_file_that_the_config_names(
-    run_table, pair, named, tmp_path
-):
-    named.parent.mkdir()
-    named.write_text('of long ago')
-    out = tmp_path / 'out'
-    assert run_table(pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out) == 0
-    assert set(read(out / 'fast/seed0/result.json')['data']) == {'source_only/seed0/proposals.npz'}
-
-
-def test_a_begun_run_stays_with_what_it_was_begun_on(run_table, pair, named, tmp_path):
-    named.parent.mkdir()
-    named.write_text('made before')
-    out = tmp_path / 'out'
-    assert run_table(pair, '--rows', 'fast', '--seeds', 0, '--out', out) == 0
-    (out / 'fast/seed0/result.json').unlink()  # trained, not scored
-    assert run_table(pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out) == 0
-    assert read(out / 'fast/seed0/result.json')['data'] == {str(named): digest(named)}
-    assert not (out / 'source_only/seed0/proposals.npz').exists()
-
-
-def test_other_proposals_than_a_run_was_made_with_are_refused(run_table, pair, tmp_path, capsys):
-    out = tmp_path / 'out'
-    args = (pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out)
-    assert run_table(*args) == 0
-    (out / 'source_only/seed0/proposals.npz').write_text('others')
+    text = (pair / 'source_only.py').read_text()
+    (pair / 'source_only.py').write_text(text.replace('max_iters=4', 'max_iters=4, factor=2'))
     for more in ((), ('--collect',)):
         assert run_table(*args, *more) == 2
         assert 'fast/seed0/result.json' in capsys.readouterr().err
+    assert run_table(*args, '--dry-run', '--rerun-changed') == 0
+    assert '2 of 2 runs to do' in capsys.readouterr().out
     assert run_table(*args, '--rerun-changed') == 0
-    assert len(list((out / 'fast').glob('seed0*'))) == 2
-    ((name, value),) = read(out / 'fast/seed0/result.json')['data'].items()
-    assert value == digest(out / name)
+    assert len(list(out.glob('*/seed0.changed-*'))) == 2 and len(list(out.glob('*/seed0'))) == 2
+    assert run_table(pair, '--out', out, '--collect') == 0
+
+
+def test_a_table_goes_on_from_restored_results(run_table, pair, tmp_path):
+    """Their proposals are not there; source-only's training may differ on another machine."""
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    assert run_table(pair, '--rows', 'source_only', 'slow', '--seeds', 0, '--out', first) == 0
+    assert run_table(pair, '--out', first, '--collect', '--publish') == 0
+    assert run_table(pair, '--out', second, '--restore') == 0
+    dump = tmp_path / 'tools/data/dump_proposals.py'
+    dump.write_text(dump.read_text().replace('proposals of', 'other proposals of'))
+    assert run_table(pair, '--rows', 'slow', 'fast', '--seeds', 0, '--out', second) == 0
+    assert [line.split()[1] for line in starts(second)] == ['fast', 'source_only']
+    assert run_table(pair, '--out', second, '--collect', '--publish') == 0
+    used = [read(pair / f'results/{row}_seed0.json')['proposals'] for row in ('slow', 'fast')]
+    assert used[0]['sha256'] != used[1]['sha256']
+    assert used[0]['config_sha256'] == used[1]['config_sha256']
+
+
+def test_a_begun_run_does_not_go_on_on_other_proposals(run_table, pair, tmp_path, capsys):
+    out = tmp_path / 'out'
+    args = (pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out)
+    assert run_table(*args) == 0
+    (out / 'fast/seed0/result.json').unlink()  # trained, not scored
+    (out / 'source_only/seed0/proposals.npz').write_text('others')
+    assert run_table(*args) == 1
+    assert 'fast seed 0 was begun on other proposals' in capsys.readouterr().err
+    (out / 'source_only/seed0/proposals.npz').unlink()  # is made again, the same
+    assert run_table(*args) == 0 and len(starts(out)) == 2
+
+
+def test_a_failed_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path, capsys):
+    dump = tmp_path / 'tools/data/dump_proposals.py'
+    text = dump.read_text()
+    dump.write_text('raise SystemExit("no")')
+    out = tmp_path / 'out'
+    args = (pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out)
+    assert run_table(*args) == 1
+    assert 'source_only seed 0: propose ended with status 1' in capsys.readouterr().err
+    table = read(out / 'table.json')
+    assert set(table['rows']) == {'source_only'}
+    dump.write_text(text)
+    assert run_table(*args) == 0 and len(starts(out)) == 2
+
+
+def test_slurm_runs_the_dump_once(pair, tmp_path):
+    rows = choose_rows(pair, ['source_only'])
+    (cell,) = make_cells(pair, rows, [5], tmp_path, Settings(processes=4))
+    cell.folder.mkdir(parents=True)
+    (cell.folder / 'iter_4.pth').touch()
+    (cell.folder / 'last_checkpoint').write_text('iter_4.pth')
+    slurm = Machine('slurm', ('-p', 'x', '--ntasks=4'))
+    argv = commands.propose_command(cell, Settings(('a.b=1',), processes=4), slurm, {}).argv
+    assert argv[:6] == ['srun', '-p', 'x', '--ntasks=4', '--ntasks=1', '--kill-on-bad-exit=1']
+    assert argv[-4:] == ['--out', str(cell.proposals_file), '--cfg-options', 'a.b=1']
+    assert '--launcher' not in argv
+
+
+@pytest.mark.parametrize('name', ['a b', 'a,b', "a'b"])
+def test_folders_that_options_cannot_name_are_refused(run_table, pair, tmp_path, capsys, name):
+    assert run_table(pair, '--out', tmp_path / name, '--seeds', 0) == 2
+    assert '--cfg-options take no path with' in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 def test_without_source_only_there_are_none(run_table, pair, tmp_path, monkeypatch, capsys):
@@ -162,7 +182,7 @@ def test_without_source_only_there_are_none(run_table, pair, tmp_path, monkeypat
     (pair / 'source_only.py').unlink()
     assert run_table(*args[:-1], tmp_path / 'other') == 2
     said = capsys.readouterr().err
-    assert 'fast.py needs proposals' in said and 'dump_proposals.py' in said
+    assert 'fast.py reads proposals' in said and 'has no source_only.py' in said
 
 
 @pytest.mark.parametrize('pair', PAIRS)
