@@ -49,7 +49,7 @@ def plot_table(table: dict, records: Sequence[dict]) -> Figure:
             if name in COLOURS:
                 axis.axhline(entry['mean'], color=colour, linewidth=1, linestyle='--', zorder=0)
         axis.set_ylabel(label)
-        axis.set_ylim(0, 1.12 * axis.get_ylim()[1])
+        axis.set_ylim(0, 1.12 * max(1.0, axis.get_ylim()[1]))
         axis.grid(axis='y', alpha=0.25)
         axis.spines[['top', 'right']].set_visible(False)
     names = [f'{name}\nn={row["n"]}' for name, row in rows.items()]
