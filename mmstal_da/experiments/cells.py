@@ -274,16 +274,17 @@ def add_proposers(cells: Sequence[Cell], pair: Path, out: Path, settings: Settin
         The cells, of which some ``dumps``; before them the source-only cells that it took beyond.
     """
     dealt = {cell.folder: cell for cell in cells}
-    added = {}
+    added = []
     for cell in cells:
         if cell.reads is None or state_of(cell).kind == 'done':
             continue
         folder = cell.reads.parent
         if folder not in dealt:
             row = {PROPOSER: find_rows(pair)[PROPOSER]}
-            (added[folder],) = make_cells(pair, row, [cell.seed], out, settings)
-        dealt[folder] = replace({**added, **dealt}[folder], dumps=True)
-    return [dealt[folder] for folder in {**added, **dealt}]
+            (dealt[folder],) = make_cells(pair, row, [cell.seed], out, settings)
+            added.append(folder)
+        dealt[folder] = replace(dealt[folder], dumps=True)
+    return [dealt[folder] for folder in dict.fromkeys([*added, *dealt])]
 
 
 def is_changed(found: Mapping, digest: str, proposer: str | None) -> bool:

@@ -56,9 +56,8 @@ class Display(Events):
 
     def started(self, cell: Cell, command: Command) -> None:
         """A command of a cell runs."""
-        what = {'train': 'trains', 'test': 'is scored', 'propose': 'dumps its proposals'}[
-            command.stage
-        ]
+        stages = {'train': 'trains', 'test': 'is scored', 'propose': 'dumps its proposals'}
+        what = stages[command.stage]
         if '--resume' in command.argv:
             checkpoint = Path(command.argv[command.argv.index('--resume') + 1])
             what = f'goes on from {checkpoint.name}'
@@ -125,5 +124,5 @@ def describe_state(state: State, rerun_changed: bool) -> str:
         plan = 'to set aside and run anew' if rerun_changed else 'to refuse'
         return f'changed config or data: {plan}'
     resume = f'to resume from iteration {state.iteration}'
-    proposals = 'to dump its proposals'
-    return {'done': 'done', 'todo': 'to do', 'resume': resume, 'propose': proposals}[state.kind]
+    propose = 'to dump its proposals'
+    return {'done': 'done', 'todo': 'to do', 'resume': resume, 'propose': propose}[state.kind]

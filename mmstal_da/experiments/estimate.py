@@ -34,7 +34,10 @@ class Rates:
     source: str
 
     def seconds(self, cell: Cell, state: State) -> float | None:
-        """What is left of a cell; rows that were not measured take as long as the mean row."""
+        """What is left of a cell; rows that were not measured take as long as the mean row.
+
+        Dumping proposals was not measured and counts as scoring does.
+        """
         if state.kind == 'done':
             return 0.0
         if cell.max_iters is None or not self.iteration:

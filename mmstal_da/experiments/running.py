@@ -85,7 +85,7 @@ def _score(
     times = {stage: attempts.total(stage) for stage in ('train', 'test')}
     times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
     record = make_record(
-        *(cell, settings, cfg, checkpoint.name, metrics, times, attempts.git(), attempts.proposals)
+        cell, settings, cfg, checkpoint.name, metrics, times, attempts.git(), attempts.proposals
     )
     record['environment'] |= {'launcher': machine.launcher, 'threads': machine.threads}
     record['environment'] |= {'jobs': machine.jobs}

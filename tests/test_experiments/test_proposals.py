@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -13,7 +14,7 @@ from mmstal_da.experiments.proposals import files_of, proposal_options
 
 from .fake_table import READS, ROOT, make_pair, starts
 
-PAIRS = ('ucfsports_to_ucf101', 'jhmdb_to_ucf101', 'synthetic_b', 'jhmdb_to_foggy')
+PAIRS = sorted(path.parent.name for path in (ROOT / 'configs').glob('*/slowonly.py'))
 
 
 @pytest.fixture()
@@ -79,7 +80,7 @@ def test_a_finished_source_only_makes_them_without_training(run_table, pair, tmp
     assert before == ((folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes())
 
 
-def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, tmp_path):
+def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, tmp_path, capsys):
     """Such as one that --restore put there."""
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'source_only', '--seeds', 0, '--out', out) == 0
@@ -88,7 +89,17 @@ def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, 
     for path in folder.iterdir():
         if path.name != 'result.json' and path.is_file():
             path.unlink()
-    assert run_table(pair, '--rows', 'slow', '--seeds', 0, '--out', out) == 0
+    args = (pair, '--rows', 'slow', '--seeds', 0, '--out', out)
+    assert run_table(*args, '--dry-run') == 0
+    assert 'source_only seed 0  to do' in capsys.readouterr().out
+    for iteration, plan in ((2, 'to resume from iteration 2'), (4, 'to dump its proposals')):
+        (folder / f'iter_{iteration}.pth').write_text('source_only 0')
+        (folder / 'last_checkpoint').write_text(f'iter_{iteration}.pth')
+        assert run_table(*args, '--dry-run') == 0
+        assert f'source_only seed 0  {plan}' in capsys.readouterr().out
+        (folder / f'iter_{iteration}.pth').unlink()
+        (folder / 'last_checkpoint').unlink()
+    assert run_table(*args) == 0
     assert (folder / 'result.json').read_bytes() == kept
     assert (folder / 'proposals.npz').is_file() and (folder / 'last_checkpoint').is_file()
 
@@ -115,6 +126,8 @@ def test_a_table_goes_on_from_restored_results(run_table, pair, tmp_path):
     assert run_table(pair, '--rows', 'source_only', 'slow', '--seeds', 0, '--out', first) == 0
     assert run_table(pair, '--out', first, '--collect', '--publish') == 0
     assert run_table(pair, '--out', second, '--restore') == 0
+    assert run_table(pair, '--rows', 'slow', '--seeds', 0, '--out', second) == 0
+    assert starts(second) == []  # what is finished needs no proposals
     dump = tmp_path / 'tools/data/dump_proposals.py'
     dump.write_text(dump.read_text().replace('proposals of', 'other proposals of'))
     assert run_table(pair, '--rows', 'slow', 'fast', '--seeds', 0, '--out', second) == 0
@@ -147,6 +160,19 @@ def test_a_failed_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path,
     assert 'source_only seed 0: propose ended with status 1' in capsys.readouterr().err
     table = read(out / 'table.json')
     assert set(table['rows']) == {'source_only'}
+    dump.write_text(text)
+    assert run_table(*args) == 0 and len(starts(out)) == 2
+
+
+def test_ctrl_c_in_a_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path):
+    dump = tmp_path / 'tools/data/dump_proposals.py'
+    text = dump.read_text()
+    stop = 'import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)'
+    dump.write_text(stop)
+    out = tmp_path / 'out'
+    args = (pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out)
+    assert run_table(*args) == 130
+    assert set(read(out / 'table.json')['rows']) == {'source_only'}
     dump.write_text(text)
     assert run_table(*args) == 0 and len(starts(out)) == 2
 
@@ -190,7 +216,7 @@ def test_without_source_only_there_are_none(run_table, pair, tmp_path, monkeypat
 def test_the_options_reach_every_loader_of_the_configs(pair, row, tmp_path):
     path = ROOT / f'configs/{pair}/{row}.py'
     before = files_of(read_config(path))
-    assert set(before.values()) == {ROOT.__class__(f'data/proposals/{pair}.npz')}
+    assert set(before.values()) == {Path(f'data/proposals/{pair}.npz')}
     assert {key.split('.')[0] for key in before} == {'train_dataloader', 'test_dataloader'}
     options = proposal_options(Config.fromfile(path), tmp_path / 'p.npz')
     after = files_of(read_config(path, options))
