@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from mmstal_da.ops import provide_ops
+
 _DRN_PACKAGE = 'mmaction.models.localizers.drn'
 
 
@@ -225,6 +227,7 @@ def _with_float_maps(forward: Callable) -> Callable:
 
 def apply() -> None:
     """Apply the workarounds that need nothing of MMAction2. Called on import."""
+    provide_ops()
     provide_drn()
     trust_checkpoint_globals()
     pad_short_clips_explicitly()
