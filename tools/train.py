@@ -34,7 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
         help='go on from this checkpoint, or without value from the last one in the work dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on a GPU, bfloat16 on a CPU that has it',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate during the training'

@@ -20,6 +20,8 @@ default_hooks = dict(
     # the last checkpoint is the one that is reported: choosing by target scores would use labels
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # where bfloat16 is not native, tests run in float32; results say which it was
+    precision=dict(type='PrecisionHook'),
 )
 custom_hooks = [
     # a killed run resumes to the same weights

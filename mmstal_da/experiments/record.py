@@ -17,6 +17,7 @@ from .cells import Cell, Settings, read_json
 
 FORMAT = 'mmstal_da.run'
 VERSION = 1
+PRECISIONS = ('train_precision', 'test_precision')
 VIDEO_IOUS = ('0.2', '0.5', '0.75', '0.5:0.95')
 
 
@@ -78,7 +79,8 @@ def read_metrics(test_folder: Path) -> dict:
 
     Returns:
         ``frame_map`` and ``video_map`` (IoU -> percent), ``frame_ap`` and ``video_ap`` at IoU 0.5
-        (class -> percent; classes with ground truth), ``protocol``, ``dataset``, ``split``.
+        (class -> percent; classes with ground truth), ``protocol``, ``dataset``, ``split``,
+        ``train_precision`` and ``test_precision`` (None where the config has no PrecisionHook).
 
     Raises:
         UsageError: There is not exactly one file of metrics, or it lacks one of them.
@@ -103,7 +105,7 @@ def read_metrics(test_folder: Path) -> dict:
         'video_map': {iou: logged[f'video_mAP@{iou}'] for iou in VIDEO_IOUS},
         'frame_ap': classes('frame_AP@0.5/'),
         'video_ap': classes('video_AP@0.5/'),
-        **{key: logged.get(key) for key in ('protocol', 'dataset', 'split')},
+        **{key: logged.get(key) for key in ('protocol', 'dataset', 'split', *PRECISIONS)},
     }
 
 

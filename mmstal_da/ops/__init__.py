@@ -64,7 +64,7 @@ def check_mmcv(versions: dict[str, str]) -> None:
     """
     if not versions:
         raise ImportError(
-            f"mmstal_da needs mmcv, which is not installed: {LINE} (or pip install "
+            f'mmstal_da needs mmcv, which is not installed: {LINE} (or pip install '
             "'mmstal_da[lite]'); it needs no compiler"
         )
     if len(versions) > 1:

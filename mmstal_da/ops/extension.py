@@ -4,6 +4,7 @@ Each function has the name and the arguments with which ``mmcv.ops`` 2.1 calls t
 """
 
 import functools
+import importlib.machinery
 import types
 from collections.abc import Callable
 
@@ -27,6 +28,8 @@ class OperatorModule(types.ModuleType):
 
     def __init__(self, torchvision: bool) -> None:
         super().__init__('mmcv._ext', doc=__doc__)
+        # no loader: MMEngine then knows that there is no compiled SyncBatchNorm or DeformConv
+        self.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', loader=None)
         self.torchvision = torchvision  # whether torchvision's operators do what they can do
         self.nms = functools.partial(nms, torchvision)
         self.softnms = softnms

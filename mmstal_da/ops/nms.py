@@ -113,7 +113,7 @@ def _discard(
 
 
 def _iou(first: np.ndarray, second: np.ndarray, offset: int) -> np.ndarray:
-    """(A, 4), (B, 4) -> (A, B) in float32; a pair of boxes without area has NaN."""
+    """(A, 4), (B, 4) -> (A, B) in float32; 0 for two boxes without area."""
     first, second = first[:, None], second[None]
     low = np.maximum(first[..., :2], second[..., :2])
     size = np.minimum(first[..., 2:], second[..., 2:])
@@ -121,8 +121,8 @@ def _iou(first: np.ndarray, second: np.ndarray, offset: int) -> np.ndarray:
     size += offset
     np.maximum(size, 0, out=size)
     shared = size[..., 0] * size[..., 1]
-    with np.errstate(invalid='ignore', divide='ignore', over='ignore'):
-        return shared / (_area(first, offset) + _area(second, offset) - shared)
+    union = _area(first, offset) + _area(second, offset) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def _area(boxes: np.ndarray, offset: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmstal_da import compat
+from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.utils.collect_env import collect_env
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -109,10 +110,10 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 
 def set_amp(cfg: Config) -> None:
-    """Train in mixed precision: float16 on a GPU, bfloat16 where there is none.
+    """Train in mixed precision: float16 on a GPU, bfloat16 on a CPU that has it.
 
     MMEngine's ``AmpOptimWrapper`` (float16 with loss scaling) runs on accelerators only, so on a
-    CPU it is ``BFloat16OptimWrapper``.
+    CPU it is ``BFloat16OptimWrapper``, which computes in float32 where bfloat16 is not native.
 
     Raises:
         UsageError: The config has an optimizer wrapper of its own kind, or several.
@@ -129,7 +130,7 @@ def set_amp(cfg: Config) -> None:
             f'{sorted(wrapper)}; set mixed precision in the config'
         )
     if get_device() == 'cpu':
-        print_log('--amp: no GPU, so bfloat16 (BFloat16OptimWrapper) takes the place of float16')
+        print_log('--amp: no GPU, so BFloat16OptimWrapper takes the place of AmpOptimWrapper')
         wrapper.type = 'mmstal_da.BFloat16OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):  # AmpOptimWrapper's own
             wrapper.pop(key, None)
@@ -159,12 +160,14 @@ def set_launcher(cfg: Config, launcher: str, local_rank: int = 0) -> None:
 
 
 def computes_in_bfloat16(cfg: Config) -> bool:
-    """Whether a config trains or tests under autocast here, on a machine without a GPU."""
+    """Whether a config trains or tests under autocast here, on a CPU that has bfloat16."""
     wrapper = (cfg.get('optim_wrapper') or {}).get('type', '')
     wrapper = wrapper if isinstance(wrapper, str) else wrapper.__name__
     loops = [cfg.get(name) or {} for name in ('val_cfg', 'test_cfg')]
-    return get_device() == 'cpu' and (
-        wrapper.endswith('BFloat16OptimWrapper') or any(loop.get('fp16') for loop in loops)
+    return (
+        get_device() == 'cpu'
+        and has_native_bfloat16('cpu')
+        and (wrapper.endswith('BFloat16OptimWrapper') or any(loop.get('fp16') for loop in loops))
     )
 
 
