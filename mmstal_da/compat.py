@@ -7,9 +7,11 @@ harmless.
 """
 
 import functools
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import pickle
+import pkgutil
 import sys
 import types
 from collections.abc import Callable
@@ -225,12 +227,129 @@ def _with_float_maps(forward: Callable) -> Callable:
     return wrapper
 
 
+# names that NumPy removed -> what they meant; 2.0: NAN, Inf; 2.4: trapz, in1d
+_NUMPY_NAMES = {
+    'NAN': lambda: np.nan,
+    'Inf': lambda: np.inf,
+    'trapz': lambda: np.trapezoid,
+    'in1d': lambda: _in1d,
+}
+_USE_NUMPY_NAMES = (
+    'mmaction.datasets.transforms.pose_transforms',
+    'mmaction.evaluation.functional.accuracy',
+    'mmaction.evaluation.functional.ava_evaluation.metrics',
+    'mmaction.evaluation.metrics.multimodal_metric',
+    'mmaction.utils.misc',
+)
+_MULTISPORTS = 'mmaction.evaluation.functional.multisports_utils'
+
+
+def restore_numpy_names() -> None:
+    """Give MMAction2's modules the names of NumPy that newer releases removed.
+
+    On NumPy >= 2, AVA validation of MMAction2 1.2.0 dies after its first epoch when a class has no
+    ground truth (``np.NAN``; no upstream issue known); others use ``np.Inf``, ``np.trapz`` and
+    ``np.in1d``. These modules alone get a NumPy with the names.
+
+    Can go when: none of ``_USE_NUMPY_NAMES`` contains such a name.
+    """
+    missing = [name for name in _NUMPY_NAMES if not hasattr(np, name)]
+    if missing:
+        for module in _USE_NUMPY_NAMES:
+            _after_import(module, functools.partial(_use_old_numpy, names=missing))
+
+
+def _use_old_numpy(module: types.ModuleType, names: list[str]) -> None:
+    """Put a NumPy in the module's ``np`` that has the names, too."""
+    numpy = types.ModuleType('numpy')
+    numpy.__getattr__ = lambda name: getattr(np, name)
+    for name in names:
+        setattr(numpy, name, _NUMPY_NAMES[name]())
+    module.np = numpy
+
+
+def _in1d(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Whether each of the flattened values is among others."""
+    return np.isin(values, among).ravel()
+
+
+def accept_arrays_of_one() -> None:
+    """Let MMAction2's MultiSports metric turn arrays of one element into integers.
+
+    ``int(np.where(...)[0])`` raises TypeError since NumPy 2.4 (seen in MMAction2 1.2.0, no
+    upstream issue known). The module gets an ``int`` of its own.
+
+    Can go when: ``multisports_utils.iou3dt_voc`` has no more ``int(np.where``.
+    """
+
+    def int_of_one(value: object = 0) -> int:
+        return int(value.item() if isinstance(value, np.ndarray) else value)
+
+    _after_import(_MULTISPORTS, lambda module: setattr(module, 'int', int_of_one))
+
+
+def find_loader_on_new_python() -> None:
+    """Give ``pkgutil`` back ``find_loader``, which Python 3.14 removed and MMEngine calls.
+
+    MMEngine 0.10.7 and MMCV 2.1 ask with it whether mmcv has compiled operators (no upstream
+    issue known).
+
+    Can go when: ``mmengine.utils.dl_utils.misc`` and ``mmcv.utils.ext_loader`` do without.
+    """
+    if not hasattr(pkgutil, 'find_loader'):
+        pkgutil.find_loader = _find_loader
+
+
+def _find_loader(name: str) -> object | None:
+    """The loader of a module, or None."""
+    spec = importlib.util.find_spec(name)
+    return spec and spec.loader
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Mends modules when they are imported, so that nothing is imported for being mended."""
+
+    def __init__(self) -> None:
+        self.mends: dict[str, list[Callable]] = {}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object | None:
+        """The spec that the other finders give, with the mends after the module's execution."""
+        if name not in self.mends:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute, mends = spec.loader.exec_module, self.mends.pop(name)
+
+            def exec_module(module: types.ModuleType) -> None:
+                execute(module)
+                for mend in mends:
+                    mend(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _after_import(name: str, mend: Callable[[types.ModuleType], None]) -> None:
+    """Call ``mend(module)`` once the module has been imported, or now if it has been."""
+    if name in sys.modules:
+        mend(sys.modules[name])
+        return
+    finder = next((f for f in sys.meta_path if isinstance(f, _AfterImport)), None)
+    if finder is None:
+        finder = _AfterImport()
+        sys.meta_path.insert(0, finder)
+    finder.mends.setdefault(name, []).append(mend)
+
+
 def apply() -> None:
-    """Apply the workarounds that need nothing of MMAction2. Called on import."""
+    """Apply the workarounds that import nothing of MMAction2's models. Called on import."""
+    find_loader_on_new_python()
     provide_ops()
     provide_drn()
     trust_checkpoint_globals()
     pad_short_clips_explicitly()
+    restore_numpy_names()
+    accept_arrays_of_one()
 
 
 apply()

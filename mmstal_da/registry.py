@@ -17,7 +17,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 import mmaction.registry  # noqa: F401  (makes the prefix `mmaction.` known)
-import mmdet.registry  # noqa: F401  (makes the prefix `mmdet.` known)
+import mmdet.registry  # (makes the prefix `mmdet.` known)
 
 # detectors, backbones, RoI heads, adaptation modules, data preprocessors
 MODELS = Registry(
@@ -54,6 +54,14 @@ METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )
 
+# Nothing of its own yet: a child of MMDetection's, whose classes ask for others by bare names
+# (MaxIoUAssigner for BboxOverlaps2D). Without a child MMEngine warns on every start.
+TASK_UTILS = Registry(
+    'task util',
+    parent=mmdet.registry.TASK_UTILS,
+    scope='mmstal_da',
+    locations=['mmstal_da.models'],
+)
 # Nothing of its own yet: children that let bare names of MMEngine's (OptimWrapper, AdamW,
 # LinearLR, LogProcessor, …) be found from this scope without a warning.
 for _parent in (

