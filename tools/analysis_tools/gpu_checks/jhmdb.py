@@ -1,0 +1,134 @@
+"""Finds JHMDB, as it is or re-encoded, and the pretrained weights; makes a row's config of them."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmstal_da.datasets.annotation import Annotation, load_annotation, save_annotation
+from mmstal_da.datasets.converters.subset import keep_videos
+from mmstal_da.datasets.jhmdb_pairs import (
+    SOURCE_TRAIN,
+    TARGET_TEST,
+    TARGET_TRAIN,
+    parse_name,
+    with_splits,
+)
+
+from .context import NotPossible
+from .networks import CONFIGS
+from .plan import PAIR
+
+ANNOTATION = 'foggy.json'
+FOLDERS = ('jhmdb', 'jhmdb_packed')  # of annotations, of clips
+CLIP_FOLDERS = ('jhmdb/videos', 'jhmdb_packed/videos', 'jhmdb_packed')
+SUFFIXES = ('.avi', '.mp4', '.mkv')
+WEIGHTS = ('i3d_kinetics400', 'resnet50_imagenet')
+
+
+def locate(config: Config, work: Path, data: Path = Path('data')) -> Config:
+    """The config with the places where annotation and clips were found.
+
+    Args:
+        config: A row of the pair.
+        work: Where an annotation file is written that names the clips as they are there.
+        data: The folder that is searched.
+
+    Raises:
+        NotPossible: Annotation or clips are missing.
+    """
+    annotation = find_annotation(data)
+    wanted = [v for v in annotation.videos if parse_name(v).label in config.classes]
+    folder, paths = find_clips(annotation, wanted, data)
+    found = keep_videos(annotation, wanted)
+    for name, path in paths.items():
+        found.videos[name].path = path
+    file = (work / ANNOTATION).resolve()
+    save_annotation(found, file)
+    changed = config.to_dict()
+    _replace(changed, str(file), str(folder.resolve()))
+    return Config(changed)
+
+
+def find_annotation(data: Path) -> Annotation:
+    """``foggy.json``, or made of ``jhmdb.json`` and the lists of the pair.
+
+    Raises:
+        NotPossible: Neither is there.
+    """
+    for folder in FOLDERS:
+        if (data / folder / ANNOTATION).is_file():
+            return load_annotation(data / folder / ANNOTATION)
+    for folder in FOLDERS:
+        if (data / folder / 'jhmdb.json').is_file():
+            lists = CONFIGS / PAIR / 'splits'
+            parts = (SOURCE_TRAIN, TARGET_TRAIN, TARGET_TEST)
+            splits = {part: (lists / f'{part}.txt').read_text().split() for part in parts}
+            return with_splits(load_annotation(data / folder / 'jhmdb.json'), splits)
+    places = ' or '.join(f'{data}/{folder}' for folder in FOLDERS)
+    raise NotPossible(
+        f'no {ANNOTATION} and no jhmdb.json in {places}: make them on another machine '
+        '(data/README.md; tools/data/split_jhmdb.py foggy) and bring one along (1 MB)'
+    )
+
+
+def find_clips(
+    annotation: Annotation, wanted: list[str], data: Path
+) -> tuple[Path, dict[str, str]]:
+    """The folder of the clips, and every clip's path in it, whatever it is encoded as.
+
+    Raises:
+        NotPossible: No folder has them all.
+    """
+    best, missing = None, wanted
+    for folder in (data / name for name in CLIP_FOLDERS):
+        paths = {}
+        for name in wanted:
+            stem = Path(annotation.videos[name].path).with_suffix('')
+            for suffix in SUFFIXES:
+                # a dot within a name is no suffix
+                candidate = f'{stem}{suffix}'
+                if (folder / candidate).is_file():
+                    paths[name] = candidate
+                    break
+        if len(paths) == len(wanted):
+            return folder, paths
+        if paths and len(wanted) - len(paths) < len(missing):
+            best, missing = folder, [name for name in wanted if name not in paths]
+    if best is not None:
+        raise NotPossible(
+            f'{best} lacks {len(missing)} of {len(wanted)} clips, such as {missing[0]}'
+        )
+    places = ' or '.join(f'{data}/{folder}' for folder in CLIP_FOLDERS)
+    raise NotPossible(
+        f'no clips <class>/<clip>{{{",".join(SUFFIXES)}}} of JHMDB in {places}: '
+        f'{len(wanted)} clips of {PAIR} are needed (data/README.md); re-encoded ones will do'
+    )
+
+
+def require_weights(data: Path = Path('data')) -> None:
+    """See that the pretrained weights are there.
+
+    Raises:
+        NotPossible: Names the missing ones and the command that gets them.
+    """
+    missing = [name for name in WEIGHTS if not (data / 'weights' / f'{name}.pth').is_file()]
+    if missing:
+        raise NotPossible(
+            f'no {" and no ".join(f"{data}/weights/{name}.pth" for name in missing)}: on a machine '
+            + ', '.join(f'`python tools/get_weights.py {name}`' for name in missing)
+            + ' with network, then bring them along'
+        )
+
+
+def _replace(part: object, annotation: str, clips: str) -> None:
+    """Point datasets and metrics within a config to a file and a folder."""
+    if isinstance(part, list | tuple):
+        for item in part:
+            _replace(item, annotation, clips)
+    elif isinstance(part, dict):
+        if str(part.get('ann_file', '')).endswith(ANNOTATION):
+            part['ann_file'] = annotation
+            if 'data_prefix' in part:
+                part['data_prefix'] = clips
+        for value in part.values():
+            _replace(value, annotation, clips)

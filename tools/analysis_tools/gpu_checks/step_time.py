@@ -1,0 +1,125 @@
+"""Step ``step_time``: the training step of the paper's networks beside SlowOnly and SlowFast.
+
+Random clips of short side 256 px as the rows of the paper's size take them (20 frames; SlowOnly
+and SlowFast 24), random weights. The networks take turns, in another order every round, so that a
+drifting machine drifts for all.
+"""
+
+import statistics
+from collections.abc import Mapping
+
+import torch
+from mmengine.config import Config
+
+from .context import Context
+from .networks import build_network, clip_length, load_row, make_batch
+from .training_step import (
+    PRECISIONS,
+    Stopwatch,
+    exactness,
+    make_optimizer,
+    peak_mebibytes,
+    reset_peak,
+    take_step,
+)
+
+PAIR, OURS = 'jhmdb_to_ucf101', ('full', 'source_only')
+THEIRS = ('slowonly', 'slowfast')
+SIZE = (256, 341)  # JHMDB's 240 x 320 at short side 256
+CLIPS = (2, 8)  # per step, of all networks; of `full` half are the target's
+ROUNDS, WARM_UP = 12, 3
+
+
+def run(name: str, context: Context) -> None:
+    """Measure every precision with every number of clips; what is measured is saved at once."""
+    configs = {row: load_row(PAIR, row) for row in OURS + THEIRS}
+    size, clips, rounds, warm_up = SIZE, CLIPS, ROUNDS, WARM_UP
+    if context.tiny:
+        size, clips, rounds, warm_up = (48, 64), (2,), 2, 1
+    result = dict(
+        height_and_width=size,
+        frames={row: clip_length(config) for row, config in configs.items()},
+        rounds=rounds,
+        statistic='median over the rounds',
+        blocks=[],
+    )
+    for number in clips:
+        for precision in reversed(PRECISIONS):
+            try:
+                networks = measure(
+                    configs, precision, number, size, context.device, rounds, warm_up
+                )
+                for row in OURS:
+                    for other in THEIRS:
+                        networks[row][f'time_over_{other}'] = paired_ratio(
+                            networks[row]['seconds_of_rounds'], networks[other]['seconds_of_rounds']
+                        )
+                block = dict(precision=precision, clips=number, networks=networks)
+            except torch.cuda.OutOfMemoryError as error:
+                block = dict(precision=precision, clips=number, error=str(error).splitlines()[0])
+                torch.cuda.empty_cache()
+            print(block, flush=True)
+            result['blocks'].append(block)
+            context.save(name, result)
+
+
+def measure(
+    configs: Mapping[str, Config],
+    precision: str,
+    clips: int,
+    size: tuple[int, int],
+    device: str,
+    rounds: int,
+    warm_up: int,
+) -> dict[str, dict]:
+    """Time the training steps of some networks that take turns.
+
+    Args:
+        configs: Name to config.
+        precision: One of ``PRECISIONS``.
+        clips: Per step.
+        size: Height and width of the clips.
+        device: Where.
+        rounds: Steps that are timed, of every network.
+        warm_up: Steps before.
+
+    Returns:
+        Name to ``seconds_per_step`` (median), ``seconds_per_clip``, ``clips_per_second``,
+        ``peak_mib`` (with weights and optimiser; None on a CPU) and ``seconds_of_rounds``.
+    """
+    prepared, peaks = {}, {}
+    with exactness(precision):
+        for name, config in configs.items():
+            before = reset_peak(device)
+            model = build_network(config, device)
+            batch = make_batch(config, clips, size, clip_length(config))
+            prepared[name] = model, batch, make_optimizer(model, config, precision)
+            for _ in range(warm_up):
+                take_step(*prepared[name])
+            peaks[name] = peak_mebibytes(device, above=before)
+        seconds = {name: [] for name in prepared}
+        for number in range(rounds):
+            order = list(prepared)
+            for name in order[number % len(order) :] + order[: number % len(order)]:
+                with Stopwatch(device) as watch:
+                    take_step(*prepared[name])
+                seconds[name].append(watch.seconds)
+    return {name: summary(seconds[name], clips, peaks[name]) for name in prepared}
+
+
+def summary(seconds: list[float], clips: int, peak: float | None) -> dict:
+    """What is kept of one network's rounds."""
+    median = statistics.median(seconds)
+    return dict(
+        seconds_per_step=round(median, 5),
+        seconds_per_clip=round(median / clips, 5),
+        clips_per_second=round(clips / median, 2),
+        peak_mib=peak,
+        seconds_of_rounds=[round(value, 5) for value in seconds],
+    )
+
+
+def paired_ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the rounds' ratios."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return round(statistics.median(ratios), 3)
