@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.load_tool import load_tool
+
 TEST_DATA = 'MMSTAL_DA_TEST_DATA'
+# dataset -> its file of annotations, the beginning of its split lists' names
+REAL_DATASETS = {
+    'ucf101_24': ('pyannot.pkl', 'ucf101_24_split1'),
+    'jhmdb': ('jhmdb_annot.mat', 'jhmdb_split1'),
+    'ucf_sports': ('ucf_sports_annotations.tar.gz', 'ucfsports'),
+}
 
 
 @pytest.fixture(scope='session')
@@ -15,3 +23,19 @@ def test_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f'{TEST_DATA}={folder} is no folder')
     return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def prepared(test_data, tmp_path_factory) -> Path:
+    """What prepare.py makes of the real annotations: <name>/<name>.json and <name>/stats.json.
+
+    Reading them takes long: tests that ask for it are one group, 'prepared', of pytest-xdist.
+    """
+    prepare, folder = load_tool('data/prepare'), tmp_path_factory.mktemp('prepared')
+    for name, (annotations, splits) in REAL_DATASETS.items():
+        source, out = test_data / name, folder / name
+        lists = [str(source / f'{splits}_{part}.txt') for part in ('train', 'test')]
+        arguments = [name, '--annotations', str(source / annotations), '--out', str(out)]
+        arguments += ['--splits', *lists, '--stats', str(out / 'stats.json')]
+        assert prepare.main(arguments) == 0
+    return folder

@@ -93,6 +93,7 @@ def test_applying_twice_changes_nothing():
     assert sys.modules.get('mmaction.models.localizers.drn.drn') is stand_in
 
 
+@pytest.mark.slow
 def test_models_of_mmaction_and_mmdet_import():
     """In a fresh process, as the tools do it."""
     code = 'import mmstal_da.compat; import mmaction.models, mmdet.models'
@@ -117,6 +118,7 @@ def test_building_drn_says_why_not():
         MODELS.build(dict(type='mmaction.DRN'))
 
 
+@pytest.mark.slow
 def test_drn_of_a_whole_mmaction_is_left_alone(tmp_path):
     """A made-up mmaction that holds the package: nothing is put in its place."""
     drn = tmp_path / 'mmaction' / 'models' / 'localizers' / 'drn'
@@ -264,6 +266,7 @@ def test_a_python_without_find_loader(monkeypatch):
     assert mmcv_full_available() == (sys.modules['mmcv._ext'].__spec__.loader is not None)
 
 
+@pytest.mark.slow
 def test_no_registry_is_missing(capfd):
     """MMDetection's anchors come from TASK_UTILS; MMEngine warned that this scope has none."""
     code = (

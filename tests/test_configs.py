@@ -1,16 +1,19 @@
 """Every config: read, its model built, its data and evaluator classes found, its rows right."""
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from pprint import pformat
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmstal_da.datasets.annotation import load_annotation
 from mmstal_da.datasets.config_checks import check_config
 from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
 from mmstal_da.utils.setup_env import register_all_modules
-from tests.load_tool import load_tool
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RUNNABLE = sorted(
@@ -58,12 +61,43 @@ def datasets_of(cfg: dict) -> list[dict]:
     return [d for part in inner for d in datasets_of(part)] if inner else [cfg]
 
 
-@pytest.mark.parametrize('name', RUNNABLE)
-def test_config_builds(name):
+@cache
+def _read(name: str) -> Config:
+    return Config.fromfile(CONFIGS / name)
+
+
+def read(name: str) -> Config:
+    """A config of one's own to change; its file is read once."""
+    return copy.deepcopy(_read(name))
+
+
+BUILT: dict[str, torch.nn.Module] = {}
+
+
+def build(cfg: Config) -> torch.nn.Module:
+    """The model without pretrained files; rows with equal ``cfg.model`` share it."""
     register_all_modules()
-    cfg = Config.fromfile(CONFIGS / name)
     without_weights(cfg.model)
-    model = MODELS.build(cfg.model)
+    key = pformat(cfg.model.to_dict())  # keys sorted, tuples unlike lists
+    if key not in BUILT:
+        BUILT[key] = MODELS.build(cfg.model).to('meta')  # the parameters' memory is freed
+    return BUILT[key]
+
+
+@pytest.mark.xdist_group('configs')  # read and built once
+@pytest.mark.parametrize(
+    'name',
+    [
+        # of the pairs, one narrow and one full size are enough for a quick run
+        name
+        if name.startswith(('synthetic/', 'jhmdb_to_ucf101/'))
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in RUNNABLE
+    ],
+)
+def test_config_builds(name):
+    cfg = read(name)
+    model = build(cfg)
     adapts = cfg.train_dataloader.dataset.type == 'DualDomainDataset'
     default = ROWS['full'] if adapts else set()
     row = (ROWS | EXTRA_ROWS).get(Path(name).stem, default)
@@ -88,9 +122,10 @@ def test_config_builds(name):
         assert HOOKS.get(hook.type) is not None
 
 
+@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('name', RUNNABLE)
 def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
-    dataset = Config.fromfile(CONFIGS / name).train_dataloader.dataset
+    dataset = read(name).train_dataloader.dataset
     if dataset.type == 'DualDomainDataset':
         assert dataset.target.labelled is False
         assert Path(name).stem not in ('source_only', 'oracle')
@@ -128,11 +163,12 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('row', ROWS)
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_scenarios_of_the_paper(pair, row):
     ann_file, class_map, background = SCENARIOS[pair]
-    cfg = Config.fromfile(CONFIGS / f'{pair}/{row}.py')
+    cfg = read(f'{pair}/{row}.py')
     training = datasets_of(cfg.train_dataloader.dataset)
     if row != 'oracle':
         assert training[0].class_map == class_map
@@ -151,19 +187,13 @@ def test_the_scenarios_of_the_paper(pair, row):
 
 
 @pytest.fixture(scope='module')
-def real_annotations(test_data, tmp_path_factory) -> Iterator[None]:
+def real_annotations(prepared, tmp_path_factory) -> Iterator[None]:
     """The three datasets' real annotations where the configs look, and empty files as videos."""
     folder = tmp_path_factory.mktemp('data')
-    prepare = load_tool('data/prepare')
-    for name, annotations, splits in (
-        ('jhmdb', 'jhmdb_annot.mat', 'jhmdb_split1'),
-        ('ucf101_24', 'pyannot.pkl', 'ucf101_24_split1'),
-        ('ucf_sports', 'ucf_sports_annotations.tar.gz', 'ucfsports'),
-    ):
-        source, out = test_data / name, folder / 'data' / name
-        lists = [str(source / f'{splits}_{part}.txt') for part in ('train', 'test')]
-        arguments = [name, '--annotations', str(source / annotations), '--out', str(out)]
-        assert prepare.main([*arguments, '--splits', *lists]) == 0
+    for name in ('jhmdb', 'ucf101_24', 'ucf_sports'):
+        out = folder / 'data' / name
+        out.mkdir(parents=True)
+        (out / f'{name}.json').symlink_to(prepared / name / f'{name}.json')
         for video in load_annotation(out / f'{name}.json', with_tubes=False).videos.values():
             file = out / 'videos' / video.path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,28 +203,30 @@ def real_annotations(test_data, tmp_path_factory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group('prepared')
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_scenarios_fit_the_real_annotations(pair, real_annotations):
     for row in ('full', 'oracle'):  # reading UCF101-24's 4458 tubes takes seconds
-        check_config(Config.fromfile(CONFIGS / f'{pair}/{row}.py'))
+        check_config(read(f'{pair}/{row}.py'))
 
 
+@pytest.mark.xdist_group('configs')  # read and built once
 def test_what_the_check_lets_pass_is_said_where_it_is_needed_only():
     for name in RUNNABLE:
         if Path(name).parent.name not in PAIRS:
             continue
-        cfg = Config.fromfile(CONFIGS / name)
+        cfg = read(name)
         in_small = Path(name).name.startswith('full_112px_scratch')
         assert bool(cfg.get('allow_transductive')) == in_small, name
         assert bool(cfg.get('allow_classes_without_truth')) == in_small, name
 
 
+@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_paper_sizes_are_the_default(pair):
-    register_all_modules()
-    cfg = Config.fromfile(CONFIGS / f'{pair}/full.py')
-    without_weights(cfg.model)
-    model = MODELS.build(cfg.model)
+    cfg = read(f'{pair}/full.py')
+    model = build(cfg)
     assert model.clip_backbone.out_channels == 832 and model.rpn_head.in_channels == 1024
     assert model.roi_head.shared_head.out_channels == 1024
     clip, _, resize, *_ = cfg.train_dataloader.dataset.source.pipeline

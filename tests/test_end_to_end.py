@@ -18,6 +18,8 @@ from mmstal_da.datasets.synthetic import (
 )
 from mmstal_da.utils.setup_env import register_all_modules
 
+pytestmark = pytest.mark.slow
+
 DET_LOSSES = ('loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox')
 
 

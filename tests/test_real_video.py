@@ -43,6 +43,7 @@ def data(test_data, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_second_scenario_in_small(data):
     """All three modules on .avi sources and .avi, .mp4 and .gif targets."""
     register_all_modules()

@@ -156,6 +156,7 @@ def test_a_real_pickle_comes_back(test_data, tmp_path):
     assert all(map(np.array_equal, one.rows(), other.rows()))
 
 
+@pytest.mark.slow
 def test_the_real_datasets_round_trip(test_data, tmp_path):
     for dataset, source in (
         ('ucf101_24', 'ucf101_24/pyannot.pkl'),

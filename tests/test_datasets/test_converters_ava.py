@@ -152,6 +152,7 @@ def test_what_the_format_cannot_hold(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_real_jhmdb_round_trips(test_data, tmp_path):
     annotation = read_source('jhmdb', test_data / 'jhmdb/jhmdb_annot.mat').annotation
     annotation.splits['all'] = list(annotation.videos)

@@ -158,6 +158,7 @@ def as_images(source: Path, video: Video, folder: Path) -> None:
         Image.fromarray(frame).save(folder / f'{number:05d}.png')
 
 
+@pytest.mark.slow
 def test_real_clips_damaged_ten_ways(test_data, tmp_path):
     """The whole of JHMDB has no complaint; ten damaged clips have one each."""
     clips = test_data / 'jhmdb/clips'

@@ -66,6 +66,7 @@ def test_interrupted_saving_can_be_resumed(tmp_path, monkeypatch, call, left):
         assert torch.equal(resumed_value, value)
 
 
+@pytest.mark.slow
 def test_killed_process_can_be_resumed(tmp_path):
     """A real SIGKILL in the middle of writing the second checkpoint."""
     code = f"""

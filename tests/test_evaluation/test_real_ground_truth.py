@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mmstal_da.datasets.annotation import save_annotation
-from mmstal_da.datasets.converters import common, ucf101_24
 from mmstal_da.datasets.ground_truth import load_ground_truth
 from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import get_protocol
 from tests.load_tool import load_tool
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('prepared')]
 
 
 @pytest.fixture(scope='module')
@@ -17,13 +17,8 @@ def tool():
 
 
 @pytest.fixture(scope='module')
-def ground_truth(test_data, tmp_path_factory):
-    folder = test_data / 'ucf101_24'
-    annotation = ucf101_24.from_pyannot(folder / 'pyannot.pkl')
-    common.add_split(annotation, 'test', folder / 'ucf101_24_split1_test.txt')
-    path = tmp_path_factory.mktemp('ucf') / 'ucf101_24.json'
-    save_annotation(annotation, path)
-    return load_ground_truth(path, 'test')
+def ground_truth(prepared):
+    return load_ground_truth(prepared / 'ucf101_24/ucf101_24.json', 'test')
 
 
 def test_the_split_is_whole(ground_truth):

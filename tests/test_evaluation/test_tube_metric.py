@@ -25,6 +25,7 @@ from mmstal_da.evaluation.functional import (
 )
 from mmstal_da.evaluation.metrics import TubeMetric, tube_metric
 from mmstal_da.registry import METRICS
+from tests.load_tool import run_tool
 
 RESULTS = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.75')
 
@@ -111,10 +112,9 @@ def test_dump_scores_the_same_without_the_model(tmp_path):
     metric.process({}, samples)
     found = metric.evaluate(len(samples))
     assert metric.last_result['protocol'] == 'voc(max_gap=2)'
-    tool = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'eval_detections.py'
     arguments = ['toy.json', 'out/dump.npz', '--protocol', 'voc', '--set', 'max_gap=2']
-    command = [sys.executable, str(tool), *arguments, '--out', 'again.json']
-    subprocess.run(command, cwd=tmp_path, check=True)
+    arguments += ['--out', 'again.json']
+    run_tool('analysis_tools/eval_detections', *arguments, folder=tmp_path)
     again = json.loads((tmp_path / 'again.json').read_text())
     assert [found[key] for key in RESULTS] == pytest.approx(flat(again))
     assert again['labels'] == ['jump', 'class 1']
@@ -195,6 +195,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_result_of_one(tmp_path):
     gt, dets = make_case(tmp_path)
     samples = [s.to_dict() for s in key_frames(gt, dets)]

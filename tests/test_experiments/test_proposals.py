@@ -30,6 +30,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_source_only_of_the_same_seed_makes_them_once_and_before(
     run_table, pair, tmp_path, monkeypatch
 ):
@@ -104,6 +105,7 @@ def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, 
     assert (folder / 'proposals.npz').is_file() and (folder / 'last_checkpoint').is_file()
 
 
+@pytest.mark.slow
 def test_where_source_only_has_changed_its_readers_have_too(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     args = (pair, '--rows', 'fast', '--seeds', 0, '--out', out)
@@ -120,6 +122,7 @@ def test_where_source_only_has_changed_its_readers_have_too(run_table, pair, tmp
     assert run_table(pair, '--out', out, '--collect') == 0
 
 
+@pytest.mark.slow
 def test_a_table_goes_on_from_restored_results(run_table, pair, tmp_path):
     """Their proposals are not there; source-only's training may differ on another machine."""
     first, second = tmp_path / 'first', tmp_path / 'second'
@@ -138,6 +141,7 @@ def test_a_table_goes_on_from_restored_results(run_table, pair, tmp_path):
     assert used[0]['config_sha256'] == used[1]['config_sha256']
 
 
+@pytest.mark.slow
 def test_a_begun_run_does_not_go_on_on_other_proposals(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     args = (pair, '--rows', 'source_only', 'fast', '--seeds', 0, '--out', out)
@@ -164,6 +168,7 @@ def test_a_failed_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path,
     assert run_table(*args) == 0 and len(starts(out)) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path):
     dump = tmp_path / 'tools/data/dump_proposals.py'
     text = dump.read_text()

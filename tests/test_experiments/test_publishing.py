@@ -121,6 +121,7 @@ def test_results_of_other_protocols_are_not_put_into_one_table(run_table, tmp_pa
     assert "has protocol = 'voc'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_published_table_goes_on_elsewhere(run_table, tmp_path, capsys):
     pair = make_pair(tmp_path / 'configs/q', 'source_only', 'full', 'oracle')
     here, there = tmp_path / 'here', tmp_path / 'there'

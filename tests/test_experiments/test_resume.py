@@ -46,6 +46,7 @@ def kill_all_of(word: str) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_result_of_an_uninterrupted_one(pair, tmp_path, capsys):
     main = load_main()
     args = (pair, '--rows', ROW, '--seeds', 1, '--jobs', 1, '--out')

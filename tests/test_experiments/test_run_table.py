@@ -193,6 +193,7 @@ def test_time_is_estimated_from_a_few_iterations(run_table, pair, tmp_path, caps
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_folder_share_the_work(run_table, pair, tmp_path):
     """A second process meets locked runs, waits for them, and ends with the whole table."""
     out = tmp_path / 'out'

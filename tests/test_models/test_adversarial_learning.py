@@ -72,6 +72,7 @@ def probe_accuracy(x: torch.Tensor, y: torch.Tensor) -> float:
     return ((x[half:] @ fit)[:, 0].sign() == sides[half:]).float().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('weight', [0.0, 1.0])
 def test_features_unlearn_the_domain_and_keep_the_class(weight):
     """A map to two features, one of the domain and one of the class at the start.

@@ -15,6 +15,7 @@ from mmstal_da.utils.setup_env import register_all_modules
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 DETECTORS = ('slowonly', 'slowfast', 'acrn')
+MOSTLY_SLOW = ['slowonly', *(pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS[1:])]
 PAIRS = ('synthetic', 'jhmdb_to_ucf101')  # narrow, full size
 ALL_PAIRS = sorted(path.parent.name for path in CONFIGS.glob('*/slowonly.py'))
 
@@ -61,7 +62,7 @@ def batch_of_actions() -> dict:
     return dict(inputs=clips, data_samples=samples)
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+@pytest.mark.parametrize('name', MOSTLY_SLOW)
 def test_narrow_detectors_learn_four_clips_by_heart_and_predict_them(name):
     model = build(f'synthetic/{name}_gt', **{'model.roi_head.bbox_head.dropout_ratio': 0.0}).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -115,7 +116,7 @@ def test_predicted_boxes_are_the_proposals_in_pixels_of_the_original_video(name)
     np.testing.assert_allclose(scores.reshape(3, 4).sum(1), [0.9, 0.5, 0.1], rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+@pytest.mark.parametrize('name', MOSTLY_SLOW)
 def test_full_size_detectors_fit_together(name):
     """R50 at full width: channels agree throughout, and pretrained batch norm is kept."""
     model = build(f'jhmdb_to_ucf101/{name}').train()
@@ -140,7 +141,10 @@ def frames_seen(features, clip: torch.Tensor) -> list[int]:
     return torch.nonzero(clip.grad.abs().sum((0, 1, 3, 4))).flatten().tolist()
 
 
-@pytest.mark.parametrize(('pair', 'length', 'step'), [('synthetic', 8, 2), (PAIRS[1], 24, 4)])
+@pytest.mark.parametrize(
+    ('pair', 'length', 'step'),
+    [('synthetic', 8, 2), pytest.param(PAIRS[1], 24, 4, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize('name', DETECTORS[:2])
 def test_slow_pathways_see_every_so_many_frames_and_the_key_frame(name, pair, length, step):
     model = build(f'{pair}/{name}').eval()

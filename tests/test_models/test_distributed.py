@@ -1,5 +1,6 @@
 """Two processes: every parameter gets a gradient on every step, whatever the proposals."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -42,5 +43,6 @@ def work(rank: int, store: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ddp_without_find_unused_parameters(tmp_path):
     mp.spawn(work, args=(str(tmp_path / 'store'),), nprocs=2)

@@ -108,14 +108,22 @@ def keras_layers(net: ResNet, fc: nn.Linear, rng: np.random.Generator) -> dict:
     return layers
 
 
-def test_keras_layers_become_the_same_network():
+@pytest.fixture(scope='module')
+def keras() -> tuple[ResNet, nn.Linear, dict]:
+    """A narrow ResNet-50 with batch-norm values of its own, its classifier, and Keras' layers."""
     torch.manual_seed(0)
-    net, fc = ResNet(depth=50, style='caffe'), nn.Linear(2048, 1000)
+    net = ResNet(depth=50, style='caffe', stem_channels=8, base_channels=8)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2)
-    state = from_keras(keras_layers(net, fc, np.random.default_rng(0)))
+    fc = nn.Linear(256, 1000)
+    return net, fc, keras_layers(net, fc, np.random.default_rng(0))
+
+
+def test_keras_layers_become_the_same_network(keras):
+    net, fc, layers = keras
+    state = from_keras(layers)
     expected = {k: v for k, v in net.state_dict().items() if 'num_batches' not in k}
     expected |= {'fc.weight': fc.weight, 'fc.bias': fc.bias}
     assert state.keys() == expected.keys()
@@ -219,10 +227,8 @@ def test_the_port_s_file_needs_no_conversion(tmp_path):
     assert loaded['meta']['source'] == file.as_uri()
 
 
-def test_a_tfjs_package_is_read_across_shards(tmp_path):
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    layers = keras_layers(ResNet(depth=50, style='caffe'), nn.Linear(2048, 1000), rng)
+def test_a_tfjs_package_is_read_across_shards(tmp_path, keras):
+    _, _, layers = keras
     weights, data = [], b''
     for name, arrays in layers.items():
         keys = ('gamma', 'beta', 'moving_mean', 'moving_variance')
@@ -243,12 +249,10 @@ def test_a_tfjs_package_is_read_across_shards(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec('h5py') is None, reason='h5py is not installed')
-def test_keras_own_file_is_read(tmp_path):
+def test_keras_own_file_is_read(tmp_path, keras):
     import h5py
 
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    layers = keras_layers(ResNet(depth=50, style='caffe'), nn.Linear(2048, 1000), rng)
+    _, _, layers = keras
     with h5py.File(tmp_path / 'r.h5', 'w') as file:
         for name, arrays in layers.items():
             group = file.create_group(name)

@@ -96,6 +96,7 @@ def test_boxes_sit_on_the_actor_and_the_target_has_none(tool, configs, row, part
         assert len({view.name for view in found['test']}) == 4  # not four frames of one video
 
 
+@pytest.mark.slow
 def test_the_same_seed_shows_the_same(tool, configs, tmp_path, capsys):
     for name, seed in (('a', '2'), ('b', '2'), ('c', '3')):
         arguments = ['--num', '2', '--seed', seed, '--out', str(tmp_path / name)]

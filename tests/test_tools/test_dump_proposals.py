@@ -126,6 +126,7 @@ def test_quality_by_hand(tool):
         assert tool.describe('test', proposals, tool.quality(proposals, unlabelled)) == line
 
 
+@pytest.mark.slow
 def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_path):
     out = tmp_path / 'p.npz'
     tool.main(arguments(case, out, '--max-per-frame', '5'))

@@ -277,30 +277,20 @@ def test_code_in_a_pickle_is_not_run(tmp_path, prepare):
 
 
 COUNTS = {
-    'ucf101_24': ('ucf101_24/pyannot.pkl', dict(videos=3194, tubes=4458, boxes=573862), 0),
-    'jhmdb': ('jhmdb/jhmdb_annot.mat', dict(videos=928, tubes=928, boxes=31838), 0),
-    'ucf_sports': (
-        'ucf_sports/ucf_sports_annotations.tar.gz', dict(videos=150, tubes=150, boxes=9580), 4,
-    ),
-}  # fmt: skip
-SPLITS = {
-    'ucf101_24': ('ucf101_24/ucf101_24_split1_{}.txt', 2284, 910),
-    'jhmdb': ('jhmdb/jhmdb_split1_{}.txt', 660, 268),
-    'ucf_sports': ('ucf_sports/ucfsports_{}.txt', 103, 47),
+    'ucf101_24': (dict(videos=3194, tubes=4458, boxes=573862), 0),
+    'jhmdb': (dict(videos=928, tubes=928, boxes=31838), 0),
+    'ucf_sports': (dict(videos=150, tubes=150, boxes=9580), 4),
 }
+SPLITS = {'ucf101_24': (2284, 910), 'jhmdb': (660, 268), 'ucf_sports': (103, 47)}
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group('prepared')
 @pytest.mark.parametrize('dataset', COUNTS)
-def test_real_counts(test_data, tmp_path, prepare, dataset):
-    source, counts, problems = COUNTS[dataset]
-    lists, train, test = SPLITS[dataset]
-    code, _, err = prepare(
-        dataset, '--annotations', test_data / source, '--out', tmp_path,
-        '--splits', *(test_data / lists.format(part) for part in ('train', 'test')),
-        '--stats', tmp_path / 'stats.json',
-    )  # fmt: skip
-    assert code == 0, err
-    stats = json.loads((tmp_path / 'stats.json').read_text())
+def test_real_counts(prepared, dataset):
+    counts, problems = COUNTS[dataset]
+    folder = prepared / dataset
+    stats = json.loads((folder / 'stats.json').read_text())
     assert {key: stats[key] for key in counts} == counts
     assert len(stats['problems']) == problems
     assert stats['boxes_written'] == counts['boxes'] - problems
@@ -308,11 +298,12 @@ def test_real_counts(test_data, tmp_path, prepare, dataset):
         parts = [stats['splits'][part] for part in ('train', 'test')]
         assert sum(part[key] for part in parts) == stats[key]
         assert sum(count[key] for count in stats['classes'].values()) == stats[key]
-    assert [stats['splits'][part]['videos'] for part in ('train', 'test')] == [train, test]
-    annotation = load_annotation(tmp_path / f'{dataset}.json')
+    assert tuple(stats['splits'][part]['videos'] for part in ('train', 'test')) == SPLITS[dataset]
+    annotation = load_annotation(folder / f'{dataset}.json')
     assert len(annotation.videos) == counts['videos']
 
 
+@pytest.mark.slow
 def test_real_clips_of_ucf101(test_data, tmp_path, prepare):
     """Re-encoded clips (340x256 of 320x240) are no reason to complain."""
     folder = test_data / 'ucf101_24'

@@ -10,6 +10,10 @@ import pytest
 import torch
 
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
+from tests.load_tool import run_tool
+
+# `data` is made once: one worker of pytest-xdist
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('project_config')]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / 'synthetic' / 'full.py'
@@ -35,7 +39,7 @@ def run(*command: str | Path) -> str:
 def data(tmp_path_factory) -> str:
     """The smallest synthetic pair."""
     folder = tmp_path_factory.mktemp('synthetic') / 'tiny'
-    run(sys.executable, ROOT / 'tools/data/make_synthetic.py', '--preset', 'tiny', '--out', folder)
+    run_tool('data/make_synthetic', '--preset', 'tiny', '--out', folder)
     return f'{folder}/'
 
 
@@ -58,15 +62,15 @@ def test_both_tools_run_it(tmp_path, data):
     run(sys.executable, MMACTION_TOOLS / 'train.py', *arguments)
     assert torch.load(tmp_path / 'iter_2.pth')['meta']['iter'] == 2
 
-    output = run(
-        *(sys.executable, ROOT / 'tools/train.py', CONFIG, '--resume', '--amp', '--no-validate'),
+    output = run_tool(
+        *('train', CONFIG, '--resume', '--amp', '--no-validate'),
         *('--work-dir', tmp_path, '--cfg-options', *changes, 'train_cfg.max_iters=3'),
     )
     assert 'resumed epoch: 0, iter: 2' in output
     assert torch.load(tmp_path / 'iter_3.pth')['meta']['iter'] == 3
 
-    output = run(
-        *(sys.executable, ROOT / 'tools/test.py', CONFIG, tmp_path / 'iter_3.pth'),
+    output = run_tool(
+        *('test', CONFIG, tmp_path / 'iter_3.pth'),
         *('--work-dir', tmp_path / 'test', '--cfg-options', *changes),
     )
     assert 'frame_mAP@0.5' in output
@@ -76,12 +80,12 @@ def test_ava_style_rows_train_and_test_in_bfloat16(tmp_path, data):
     """As their schedules in ``synthetic_a`` and ``synthetic_b`` ask for, without a flag."""
     config = ROOT / 'configs/synthetic/slowonly_gt.py'
     changes = [*options(data, 'dataset'), 'optim_wrapper.type=BFloat16OptimWrapper']
-    run(
-        *(sys.executable, ROOT / 'tools/train.py', config, '--work-dir', tmp_path),
+    run_tool(
+        *('train', config, '--work-dir', tmp_path),
         *('--no-validate', '--cfg-options', *changes),
     )
-    output = run(
-        *(sys.executable, ROOT / 'tools/test.py', config, tmp_path / 'iter_2.pth'),
+    output = run_tool(
+        *('test', config, tmp_path / 'iter_2.pth'),
         *('--work-dir', tmp_path / 'test', '--cfg-options', *changes, 'test_cfg.fp16=True'),
     )
     assert 'frame_mAP@0.5' in output

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 import torch
 
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
+
+# `trained` takes long: one worker of pytest-xdist
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('stock_config')]
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 
@@ -79,7 +83,8 @@ def test_tests_and_dumps(trained, tmp_path, stock_config, stock_options):
 
 def test_two_processes(tmp_path, stock_config, stock_options):
     """Two processes see each video once between them: one iteration each."""
-    port = str(29500 + os.getpid() % 1000)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = str(server.getsockname()[1])  # a free one
     run(
         *('bash', TOOLS / 'dist_train.sh', stock_config, '2', '--work-dir', tmp_path),
         *('--seed', '1', '--no-validate', '--cfg-options', *stock_options),

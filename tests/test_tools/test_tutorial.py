@@ -18,7 +18,11 @@ from mmstal_da.datasets.annotation import Tube, load_annotation, save_annotation
 from mmstal_da.datasets.config_checks import ConfigError, check_config
 from mmstal_da.registry import DATASETS
 from mmstal_da.utils.setup_env import register_all_modules
+from tests.load_tool import run_tool
 from tests.test_datasets.clips import actor_frames, write_video
+
+# the steps of `labelled` take long: one worker of pytest-xdist
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('tutorial')]
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'configs/README.md').read_text()
@@ -65,15 +69,26 @@ SMALL_EVALUATION = {
 }
 
 
-def run(folder: Path, command: str, *more: str, options: dict | None = None) -> str:
-    """Run a command of the tutorial in ``folder``, which must succeed; its output."""
-    words = shlex.split(command, comments=True)
-    assert words[0] == 'python' and words[1].startswith('tools/')
-    words = [sys.executable, str(ROOT / words[1]), *words[2:], *more]
+def arguments(command: str, *more: str, options: dict | None = None) -> tuple[str, list[str]]:
+    """The tool that a command of the tutorial names, and its arguments."""
+    python, tool, *words = [*shlex.split(command, comments=True), *more]
+    assert python == 'python' and tool.startswith('tools/') and tool.endswith('.py')
     if options:
         words += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+    return tool[len('tools/') : -len('.py')], words
+
+
+def run(folder: Path, command: str, *more: str, options: dict | None = None) -> str:
+    """Run a command of the tutorial in ``folder``, which must succeed; its output."""
+    tool, words = arguments(command, *more, options=options)
+    return run_tool(tool, *words, folder=folder)
+
+
+def run_process(folder: Path, command: str, *more: str, options: dict | None = None) -> str:
+    """As ``run``, in a process of its own, as who follows the tutorial does it."""
+    tool, words = arguments(command, *more, options=options)
     done = subprocess.run(
-        words,
+        [sys.executable, str(ROOT / f'tools/{tool}.py'), *words],
         cwd=folder,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
         stdout=subprocess.PIPE,
@@ -91,7 +106,7 @@ def write_pair(folder: Path, text: str = PAIR) -> None:
     (folder / 'configs/my_pair.py').write_text(text)
 
 
-def follow(folder: Path) -> str:
+def follow(folder: Path, run=run) -> str:
     """Steps 3 and 4: write the pair, look, train; the training's output."""
     write_pair(folder)
     paths = run(folder, BROWSE, '--no-videos').split()
@@ -109,7 +124,7 @@ def labelled(tmp_path_factory) -> Path:
                  'target/videos/a', 'target/videos/b'):  # fmt: skip
         frames = actor_frames(np.tile([40, 30, 119, 199], (24, 1)), 240, 320)
         write_video(folder / f'data/my_{name}.mp4', frames, 'libx264')
-    run(folder, INDEX)
+    run_process(folder, INDEX)
     run(folder, INDEX.replace('my_target', 'my_source'))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -150,7 +165,7 @@ def test_the_pair_is_one_short_file():
 
 
 def test_videos_of_ones_own(clips):
-    output = follow(clips)
+    output = follow(clips, run_process)
     for loss in ('loss_cls', 'loss_da_spatial', 'loss_da_timg', 'loss_da_tinst'):
         assert loss in output
 

@@ -92,6 +92,7 @@ def test_annotations_are_valid_and_agree_with_the_videos(made):
             assert video.path.startswith(f'{domain}/{name.split("/")[0]}/')
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_bytes_whatever_the_workers(made, tmp_path):
     assert generate(tmp_path / 'again', FEW, workers=2)
     assert digests(tmp_path / 'again') == digests(made)
