@@ -17,7 +17,7 @@ from .context import Context, cores
 from .jhmdb import locate
 from .networks import CONFIGS, load_row
 from .plan import find_row
-from .step_time import OURS, SIZE, measure
+from .step_time import OURS, ROUNDS, SIZE, WARM_UP, measure
 from .step_time import PAIR as PAPERS
 
 SECONDS = 12.0
@@ -47,10 +47,9 @@ def run(name: str, context: Context) -> None:
     networks = {'112 px': (small, (112, 149)), '256 px': (load_row(PAPERS, OURS[0]), SIZE)}
     for key, (config, size) in networks.items():
         entry = result['sizes'][key]
-        rounds, size = (2, (48, 64)) if context.tiny else (12, size)
-        timed = measure(
-            {row: config}, 'bfloat16', entry['clips_per_step'], size, context.device, rounds, 3
-        )
+        clips = entry['clips_per_step']
+        size, rounds, warm_up = ((32, 48), 2, 0) if context.tiny else (size, ROUNDS, WARM_UP)
+        timed = measure({row: config}, 'bfloat16', clips, size, context.device, rounds, warm_up)
         entry['step'] = timed[row]['clips_per_second']
         fastest = max(entry['loader_by_workers'].values())
         entry['loader_over_step'] = round(fastest / entry['step'], 3)

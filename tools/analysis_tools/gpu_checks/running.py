@@ -33,6 +33,10 @@ def run_step(step: Step, context: Context, seconds: float) -> dict:
     context.result_file(step.name).unlink(missing_ok=True)
     log = context.work / f'{step.name}.log'
     command = [sys.executable, '-m', 'gpu_checks.child', step.name]
+    # a log that is whole when a step is stopped
+    environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
+    if context.tiny:
+        environment.setdefault('OMP_NUM_THREADS', '1')  # beside other work two are slower than one
     start = time.monotonic()
     with open(log, 'wb') as file:
         process = subprocess.Popen(
@@ -40,8 +44,7 @@ def run_step(step: Step, context: Context, seconds: float) -> dict:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # decoding workers are the parallelism; a log that is whole when a step is stopped
-            env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+            env=environment,
         )
         try:
             code = process.wait(timeout=seconds)
