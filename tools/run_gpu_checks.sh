@@ -21,6 +21,7 @@
 #   (H.264; say so with the numbers, the pixels are not the originals);
 # - data/weights/*.pth (tools/get_weights.py). Stored in 16 bits and without the layers that no
 #   config reads they take a third; say so as well.
+# - the commit, where git does not travel: MMSTAL_DA_COMMIT=$(git rev-parse HEAD).
 # OUT/*.json is all that must come back: checkpoints and logs stay in the work dir.
 #
 # PYTHON chooses the interpreter (default: python, else python3, of the active environment).

@@ -40,6 +40,7 @@ def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_without_cuda_it_says_so_and_ends_with_2(tmp_path):
     done = run_script(str(tmp_path / 'out'), '5', CUDA_VISIBLE_DEVICES='')
     assert done.returncode == 2
@@ -178,6 +179,7 @@ def test_a_step_that_cannot_run_says_what_it_lacks(steps_of, context):
     assert record['result'] is None
 
 
+@pytest.mark.slow
 def test_a_step_is_stopped_at_its_limit_with_its_children(steps_of, context, tmp_path):
     sleeper = tmp_path / 'sleeper'
     steps_of(
@@ -300,6 +302,7 @@ def test_time_over_others_is_the_median_of_the_rounds_ratios():
     assert found['clips_per_second'] == 4.0
 
 
+@pytest.mark.slow
 def test_networks_take_turns_and_are_timed():
     torch.set_num_threads(1)
     configs = {row: load_row('synthetic_a', row) for row in ('source_only', 'slowonly')}
@@ -307,6 +310,20 @@ def test_networks_take_turns_and_are_timed():
     for values in found.values():
         assert len(values['seconds_of_rounds']) == 2 and values['seconds_per_clip'] > 0
         assert values['peak_mib'] is None
+
+
+def test_a_block_that_fails_costs_no_other(context, monkeypatch):
+    def compare(configs, precision, *arguments):
+        if precision == 'bfloat16':
+            raise RuntimeError('no such operator\nin detail')
+        return dict(full={})
+
+    monkeypatch.setattr(step_time, 'compare', compare)
+    with pytest.raises(RuntimeError, match='1 of 2 blocks failed'):
+        step_time.run('step_time', context)
+    bad, good = json.loads(context.result_file('step_time').read_text())['blocks']
+    assert bad['error'] == 'RuntimeError: no such operator'
+    assert good['networks'] == dict(full={})
 
 
 def test_headlines():

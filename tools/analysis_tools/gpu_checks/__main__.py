@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.try_on_cpu:
         print('a trial on a CPU: its numbers say nothing, do not publish them')
     else:
-        print(f'to publish it: cp {merged} {BENCHMARKS}/')
+        print(f'to publish it: mkdir -p {BENCHMARKS} && cp {merged} {BENCHMARKS}/')
     bad = [name for name, record in records.items() if record['status'] in ('failed', 'timed out')]
     if bad:
         print(f'not ok: {", ".join(bad)}; logs in {work}', file=sys.stderr)

@@ -1,6 +1,7 @@
 """What is written: a file per step, one of all, and the table that is printed."""
 
 import datetime
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from mmstal_da.utils.collect_env import collect_env
 FORMAT, VERSION = 'mmstal_da.gpu_checks', 1
 # of MMEngine's report: a folder of the machine
 LEFT_OUT = ('CUDA_HOME',)
+COMMIT = 'MMSTAL_DA_COMMIT'
 BENCHMARKS = 'tools/analysis_tools/benchmarks'
 
 
@@ -31,7 +33,8 @@ def describe_machine(tiny: bool) -> dict:
     return {
         **machine,
         'tiny': tiny,
-        'commit': environment['mmstal_da'],
+        # a copy without git may be told
+        'commit': os.environ.get(COMMIT) or environment['mmstal_da'],
         'environment': environment,
     }
 

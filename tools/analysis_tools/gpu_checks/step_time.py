@@ -5,7 +5,9 @@ and SlowFast 24), random weights. The networks take turns, in another order ever
 drifting machine drifts for all.
 """
 
+import gc
 import statistics
+import traceback
 from collections.abc import Mapping
 
 import torch
@@ -45,24 +47,37 @@ def run(name: str, context: Context) -> None:
         statistic='median over the rounds',
         blocks=[],
     )
+    failed = 0
     for number in clips:
         for precision in precisions:
+            block = dict(precision=precision, clips=number)
             try:
-                networks = measure(
+                block['networks'] = compare(
                     configs, precision, number, size, context.device, rounds, warm_up
                 )
-                for row in OURS:
-                    for other in THEIRS:
-                        networks[row][f'time_over_{other}'] = paired_ratio(
-                            networks[row]['seconds_of_rounds'], networks[other]['seconds_of_rounds']
-                        )
-                block = dict(precision=precision, clips=number, networks=networks)
-            except torch.cuda.OutOfMemoryError as error:
-                block = dict(precision=precision, clips=number, error=str(error).splitlines()[0])
+            except RuntimeError as error:  # out of memory, or an operator that is not there
+                traceback.print_exc()
+                block['error'] = f'{type(error).__name__}: {str(error).splitlines()[0]}'
+                failed += not isinstance(error, torch.OutOfMemoryError)
+            if 'error' in block:  # here the networks of the failed attempt are gone
+                gc.collect()
                 torch.cuda.empty_cache()
             print(block, flush=True)
             result['blocks'].append(block)
             context.save(name, result)
+    if failed:
+        raise RuntimeError(f'{failed} of {len(result["blocks"])} blocks failed, see above')
+
+
+def compare(configs: Mapping[str, Config], *arguments) -> dict[str, dict]:
+    """:func:`measure`, and how much of the others' time ours takes."""
+    networks = measure(configs, *arguments)
+    for row in OURS:
+        for other in THEIRS:
+            networks[row][f'time_over_{other}'] = paired_ratio(
+                networks[row]['seconds_of_rounds'], networks[other]['seconds_of_rounds']
+            )
+    return networks
 
 
 def measure(
