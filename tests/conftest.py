@@ -27,10 +27,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope='session')
 def prepared(test_data, tmp_path_factory) -> Path:
-    """What prepare.py makes of the real annotations: <name>/<name>.json and <name>/stats.json.
-
-    Reading them takes long: tests that ask for it are one group, 'prepared', of pytest-xdist.
-    """
+    """What prepare.py makes of the real annotations: <name>/<name>.json and <name>/stats.json."""
     prepare, folder = load_tool('data/prepare'), tmp_path_factory.mktemp('prepared')
     for name, (annotations, splits) in REAL_DATASETS.items():
         source, out = test_data / name, folder / name

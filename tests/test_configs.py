@@ -84,7 +84,6 @@ def build(cfg: Config) -> torch.nn.Module:
     return BUILT[key]
 
 
-@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize(
     'name',
     [
@@ -122,7 +121,6 @@ def test_config_builds(name):
         assert HOOKS.get(hook.type) is not None
 
 
-@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('name', RUNNABLE)
 def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
     dataset = read(name).train_dataloader.dataset
@@ -163,7 +161,6 @@ SCENARIOS = {
 }
 
 
-@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('row', ROWS)
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_scenarios_of_the_paper(pair, row):
@@ -204,14 +201,12 @@ def real_annotations(prepared, tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group('prepared')
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_scenarios_fit_the_real_annotations(pair, real_annotations):
     for row in ('full', 'oracle'):  # reading UCF101-24's 4458 tubes takes seconds
         check_config(read(f'{pair}/{row}.py'))
 
 
-@pytest.mark.xdist_group('configs')  # read and built once
 def test_what_the_check_lets_pass_is_said_where_it_is_needed_only():
     for name in RUNNABLE:
         if Path(name).parent.name not in PAIRS:
@@ -222,7 +217,6 @@ def test_what_the_check_lets_pass_is_said_where_it_is_needed_only():
         assert bool(cfg.get('allow_classes_without_truth')) == in_small, name
 
 
-@pytest.mark.xdist_group('configs')  # read and built once
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_paper_sizes_are_the_default(pair):
     cfg = read(f'{pair}/full.py')

@@ -8,7 +8,7 @@ from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import get_protocol
 from tests.load_tool import load_tool
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('prepared')]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')

@@ -285,7 +285,6 @@ SPLITS = {'ucf101_24': (2284, 910), 'jhmdb': (660, 268), 'ucf_sports': (103, 47)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group('prepared')
 @pytest.mark.parametrize('dataset', COUNTS)
 def test_real_counts(prepared, dataset):
     counts, problems = COUNTS[dataset]

@@ -12,8 +12,7 @@ import torch
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
 from tests.load_tool import run_tool
 
-# `data` is made once: one worker of pytest-xdist
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('project_config')]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs' / 'synthetic' / 'full.py'

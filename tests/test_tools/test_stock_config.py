@@ -13,8 +13,7 @@ import torch
 
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
 
-# `trained` takes long: one worker of pytest-xdist
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('stock_config')]
+pytestmark = pytest.mark.slow
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 

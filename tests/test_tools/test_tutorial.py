@@ -21,8 +21,7 @@ from mmstal_da.utils.setup_env import register_all_modules
 from tests.load_tool import run_tool
 from tests.test_datasets.clips import actor_frames, write_video
 
-# the steps of `labelled` take long: one worker of pytest-xdist
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('tutorial')]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / 'configs/README.md').read_text()
