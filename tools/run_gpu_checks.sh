@@ -19,8 +19,9 @@
 # - data/jhmdb/foggy.json and the clips of its ten classes, in data/jhmdb/videos as released or in
 #   data/jhmdb_packed/<class>/<clip>.mp4, re-encoded with the same frames in a sixth of the size
 #   (H.264; say so with the numbers, the pixels are not the originals);
-# - data/weights/*.pth (tools/get_weights.py). Stored in 16 bits and without the layers that no
-#   config reads they take a third; say so as well.
+# - data/weights/*.pth (tools/get_weights.py). Convolutions stored in 16 bits and the layers left out
+#   that no config reads (layer4, fc, logits), they take a third; say so as well. Not batch norm: a
+#   variance of ResNet-50 is beyond what 16 bits hold;
 # - the commit, where git does not travel: MMSTAL_DA_COMMIT=$(git rev-parse HEAD).
 # OUT/*.json is all that must come back: checkpoints and logs stay in the work dir.
 #

@@ -269,10 +269,15 @@ def test_missing_data_and_weights_are_named_with_what_to_do(tmp_path):
         jhmdb.locate(config, tmp_path, data)
     with pytest.raises(NotPossible, match='tools/get_weights.py resnet50_imagenet'):
         jhmdb.require_weights(data)
+    (data / 'weights').mkdir()
     for name in jhmdb.WEIGHTS:
-        (data / 'weights').mkdir(exist_ok=True)
-        (data / 'weights' / f'{name}.pth').touch()
+        state = {'bn1.running_var': torch.tensor([83615.0])}
+        torch.save(dict(state_dict=state), data / 'weights' / f'{name}.pth')
     jhmdb.require_weights(data)
+    state['bn1.running_var'] = state['bn1.running_var'].half()
+    torch.save(dict(state_dict=state), data / 'weights' / f'{name}.pth')
+    with pytest.raises(NotPossible, match=f'{name}.pth: bn1.running_var is not finite. 16 bits'):
+        jhmdb.require_weights(data)
 
 
 def test_networks_for_timing_read_no_file_of_weights():

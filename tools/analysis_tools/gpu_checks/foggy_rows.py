@@ -5,6 +5,7 @@ the last checkpoint is scored on all frames of the target's test videos.
 """
 
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ def run(name: str, context: Context) -> None:
     Raises:
         NotPossible: Data or weights are missing.
         CalledProcessError: A tool failed; it says why above.
+        RuntimeError: The training diverged.
     """
     require_weights()
     config_name, config = find_row(name.removeprefix(PREFIX))
@@ -51,6 +53,8 @@ def run(name: str, context: Context) -> None:
     call(*train, '--no-validate', '--resume', '--cfg-options', *train_options(config, context))
     result['train'] = {'seconds': since(start), **read_log(folder / 'train')}
     context.save(name, result)
+    if not math.isfinite(result['train'].get('last', {}).get('loss', 0.0)):
+        raise RuntimeError('the last loss of the training is not finite: nothing to score')
 
     start = time.monotonic()
     shutil.rmtree(folder / 'test', ignore_errors=True)

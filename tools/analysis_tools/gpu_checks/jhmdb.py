@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 
 from mmstal_da.datasets.annotation import Annotation, load_annotation, save_annotation
@@ -106,10 +107,10 @@ def find_clips(
 
 
 def require_weights(data: Path = Path('data')) -> None:
-    """See that the pretrained weights are there.
+    """See that the pretrained weights are there, and are numbers.
 
     Raises:
-        NotPossible: Names the missing ones and the command that gets them.
+        NotPossible: Names the missing ones and the command that gets them, or what is not finite.
     """
     missing = [name for name in WEIGHTS if not (data / 'weights' / f'{name}.pth').is_file()]
     if missing:
@@ -118,6 +119,15 @@ def require_weights(data: Path = Path('data')) -> None:
             + ', '.join(f'`python tools/get_weights.py {name}`' for name in missing)
             + ' with network, then bring them along'
         )
+    for name in WEIGHTS:
+        file = data / 'weights' / f'{name}.pth'
+        state = torch.load(file, map_location='cpu', weights_only=True)['state_dict']
+        bad = [key for key, value in state.items() if not value.isfinite().all()]
+        if bad:
+            raise NotPossible(
+                f'{file}: {bad[0]} is not finite. 16 bits are too few for the statistics of batch '
+                'norm (a variance of ResNet-50 is 83615): store convolutions alone in them'
+            )
 
 
 def _replace(part: object, annotation: str, clips: str) -> None:
