@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from importlib import metadata
 
+COMPILED = "mmcv's compiled operators"
 MMCV = '2.1.0'
 LINE = f'pip install mmcv-lite=={MMCV}'
 
@@ -102,5 +103,5 @@ def describe_ops() -> str:
         return 'not loaded'
     torchvision = getattr(extension, 'torchvision', None)
     if not isinstance(torchvision, bool):
-        return "mmcv's compiled operators"
+        return COMPILED
     return "torchvision's operators" if torchvision else 'own operators (torch and NumPy)'

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# boxes whose IoU matrix is computed at once
-_BLOCK = 2048
+# boxes that are compared with all that wait at once: their IoUs fit a core's cache
+_BLOCK = 64
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
@@ -26,17 +26,16 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         earlier box comes first.
     """
     order = scores.detach().float().cpu().argsort(descending=True, stable=True)
-    sorted_boxes = boxes.detach().float().cpu()[order].numpy()  # (N, 4)
-    waiting = np.arange(len(sorted_boxes))
+    columns = boxes.detach().float().cpu()[order].numpy().T  # (4, N), best first
+    waiting = np.arange(len(order))
     kept = []
     while len(waiting):
-        block, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-        overlaps = _iou(sorted_boxes[block], sorted_boxes[block], offset) > iou_threshold
-        chosen = _greedy(overlaps)
-        kept.append(block[chosen])
-        if len(waiting):
-            later = _iou(sorted_boxes[block[chosen]], sorted_boxes[waiting], offset)
-            waiting = waiting[~(later > iou_threshold).any(0)]
+        block = min(_BLOCK, len(waiting))
+        overlaps = _iou(columns[:, :block], columns, offset) > iou_threshold
+        chosen = _greedy(overlaps[:, :block])
+        kept.append(waiting[chosen])
+        stays = ~overlaps[chosen, block:].any(0)
+        waiting, columns = waiting[block:][stays], columns[:, block:][:, stays]
     indices = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     return order[torch.from_numpy(indices)].to(boxes.device)
 
@@ -86,7 +85,7 @@ def soft_nms(
         for array in (rows, values, index):
             array[[here, best]] = array[[best, here]]
         rest = slice(here + 1, end)
-        iou = _iou(rows[here : here + 1], rows[rest], offset)[0]
+        iou = _iou(rows[here : here + 1].T, rows[rest].T, offset)[0]
         if method == 2:
             weight = np.exp(-(iou * iou) / np.float32(sigma))
         else:
@@ -113,19 +112,22 @@ def _discard(
 
 
 def _iou(first: np.ndarray, second: np.ndarray, offset: int) -> np.ndarray:
-    """(A, 4), (B, 4) -> (A, B) in float32; 0 for two boxes without area."""
-    first, second = first[:, None], second[None]
-    low = np.maximum(first[..., :2], second[..., :2])
-    size = np.minimum(first[..., 2:], second[..., 2:])
-    size -= low
-    size += offset
-    np.maximum(size, 0, out=size)
-    shared = size[..., 0] * size[..., 1]
-    union = _area(first, offset) + _area(second, offset) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    """(4, A), (4, B) -> (A, B) in float32; 0 for two boxes without area."""
+    x1, y1, x2, y2 = first[:, :, None]
+    width = np.minimum(x2, second[2])
+    width -= np.maximum(x1, second[0])
+    height = np.minimum(y2, second[3])
+    height -= np.maximum(y1, second[1])
+    for side in (width, height):
+        side += np.float32(offset)
+        np.maximum(side, 0, out=side)
+    width *= height  # the shared area
+    union = _area(first, offset)[:, None] + _area(second, offset)
+    union -= width
+    return np.divide(width, union, out=np.zeros_like(width), where=union > 0)
 
 
 def _area(boxes: np.ndarray, offset: int) -> np.ndarray:
-    """(..., 4) -> (...)."""
-    size = boxes[..., 2:] - boxes[..., :2] + np.float32(offset)
-    return size[..., 0] * size[..., 1]
+    """(4, N) -> (N,)."""
+    x1, y1, x2, y2 = boxes
+    return (x2 - x1 + np.float32(offset)) * (y2 - y1 + np.float32(offset))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 # numbers in the largest intermediate result; more RoIs are pooled one part after the other
 _LARGEST = 1 << 24
+# cells up to which one product with the weights of all cells is faster than one per axis
+_SMALL_MAP = 128
 
 
 class Geometry(NamedTuple):
@@ -62,8 +64,7 @@ def roi_align_forward(features: Tensor, rois: Tensor, geometry: Geometry) -> Ten
     output = features.new_zeros((len(rois), features.shape[1], *geometry.size))
     for image, part, axes in _parts(features.shape, rois, geometry, _compute_type(features)):
         y, x = (axis.mean() for axis in axes)
-        pooled = _interpolate(features[image].to(y.dtype), y, x)
-        output[part] = pooled.permute(0, 3, 1, 2).to(output.dtype)
+        output[part] = _interpolate(features[image].to(y.dtype), y, x).to(output.dtype)
     return output
 
 
@@ -84,7 +85,7 @@ def roi_align_backward(
     result = grad.new_zeros(shape, dtype=_compute_type(grad))
     for image, part, axes in _parts(shape, rois, geometry, result.dtype):
         y, x = (axis.mean() for axis in axes)
-        result[image] += _interpolate_back(grad[part].to(y.dtype).permute(0, 2, 3, 1), y, x)
+        result[image] += _interpolate_back(grad[part].to(y.dtype), y, x)
     return result.to(grad.dtype)
 
 
@@ -110,9 +111,8 @@ def roi_align_max_forward(
         gy, gx = (axis.weights.shape[2] for axis in axes)
         if not gy or not gx:
             continue
-        samples = _interpolate(features[image].to(y.dtype), y, x)  # (R, rows*gy, columns*gx, C)
-        samples = samples.reshape(-1, rows, gy, columns, gx, samples.shape[-1])
-        samples = samples.permute(0, 5, 1, 3, 2, 4)  # (R, C, rows, columns, gy, gx)
+        samples = _interpolate(features[image].to(y.dtype), y, x)  # (R, C, rows*gy, columns*gx)
+        samples = samples.reshape(*samples.shape[:2], rows, gy, columns, gx).transpose(3, 4)
         steps = [torch.arange(n, device=rois.device) for n in (gy, gx)]
         inside = (steps[0] < axes[0].count[:, None])[:, :, None] & (
             steps[1] < axes[1].count[:, None]
@@ -158,8 +158,8 @@ def roi_align_max_backward(
         values = torch.where(row >= 0, grad[part].to(y.dtype), 0)
         samples = values.new_zeros((*values.shape, gy * gx))
         samples.scatter_(-1, (row * gx + column).clamp(min=0)[..., None], values[..., None])
-        samples = samples.unflatten(-1, (gy, gx)).permute(0, 2, 4, 3, 5, 1)
-        samples = samples.reshape(len(values), rows * gy, columns * gx, shape[1])
+        samples = samples.unflatten(-1, (gy, gx)).transpose(3, 4)
+        samples = samples.reshape(*values.shape[:2], rows * gy, columns * gx)
         result[image] += _interpolate_back(samples, y, x)
     return result.to(grad.dtype)
 
@@ -232,18 +232,30 @@ def _axis(start: Tensor, extent: Tensor, bins: int, length: int, geometry: Geome
 
 
 def _interpolate(features: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """``Y F X^T`` of every RoI: (C, H, W), (R, p, H), (R, q, W) -> (R, p, q, C)."""
+    """``Y F X^T`` of every RoI: (C, H, W), (R, p, H), (R, q, W) -> (R, C, p, q)."""
     channels, height, width = features.shape
-    rois, p, _ = y.shape
+    (rois, p, _), q = y.shape, x.shape[1]
+    if height * width <= _SMALL_MAP:
+        values = features.reshape(channels, -1) @ _both_axes(y, x).mT  # (C, R * p * q)
+        return values.view(channels, rois, p, q).transpose(0, 1)
     features = features.permute(1, 2, 0).reshape(height, width * channels)
     rows = (y.reshape(rois * p, height) @ features).view(rois, p, width, channels)
-    return x[:, None] @ rows
+    return (x[:, None] @ rows).permute(0, 3, 1, 2)
 
 
 def _interpolate_back(grad: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sum over the RoIs of ``Y^T G X``: (R, p, q, C), (R, p, H), (R, q, W) -> (C, H, W)."""
-    rois, p, height = y.shape
-    width, channels = x.shape[2], grad.shape[3]
-    rows = (x.mT[:, None] @ grad).reshape(rois * p, width * channels)
+    """Sum over the RoIs of ``Y^T G X``: (R, C, p, q), (R, p, H), (R, q, W) -> (C, H, W)."""
+    rois, channels, p, _ = grad.shape
+    height, width = y.shape[2], x.shape[2]
+    if height * width <= _SMALL_MAP:
+        total = grad.transpose(0, 1).reshape(channels, -1) @ _both_axes(y, x)  # (C, H * W)
+        return total.view(channels, height, width)
+    rows = (x.mT[:, None] @ grad.permute(0, 2, 3, 1)).reshape(rois * p, width * channels)
     total = y.reshape(rois * p, height).mT @ rows
     return total.view(height, width, channels).permute(2, 0, 1)
+
+
+def _both_axes(y: Tensor, x: Tensor) -> Tensor:
+    """Weights of all cells for every bin: (R, p, H), (R, q, W) -> (R * p * q, H * W)."""
+    weights = y[:, :, None, :, None] * x[:, None, :, None, :]  # (R, p, q, H, W)
+    return weights.reshape(-1, y.shape[2] * x.shape[2])

@@ -8,18 +8,23 @@ import torch
 from mmengine.utils.dl_utils import collect_env as collect_basic_env
 
 import mmstal_da
+from mmstal_da import ops
 
 # what the results or the decoding depend on, by the name of the distribution
 PACKAGES = (
     'mmengine',
     'mmcv',
+    'mmcv-lite',
     'mmdet',
     'mmaction2',
     'torch',
+    'torchvision',
     'numpy',
     'scipy',
     'opencv-python',
     'opencv-contrib-python',
+    'opencv-python-headless',
+    'opencv-contrib-python-headless',
     'av',
     'decord',
     'matplotlib',
@@ -44,28 +49,33 @@ def collect_env(basic: bool = True) -> dict[str, str]:
             report[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             report[name] = 'not installed'
-    report['mmcv ops'] = describe_ops()
+    report['RoIAlign and NMS'] = describe_ops()
     report['mmstal_da'] = f'{mmstal_da.__version__}, {git_commit()}'
     return report
 
 
 def describe_ops() -> str:
-    """Say whether the compiled ops of mmcv run, with what compiled them, or why they do not."""
+    """Say whose RoIAlign and NMS run, with what compiled them, or why they do not run."""
     try:
         prove_ops()
-        from mmcv.ops import get_compiler_version, get_compiling_cuda_version
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         return f'do not run: {type(error).__name__}: {str(error).splitlines()[0]}'
-    return f'run; compiled by {get_compiler_version()}, CUDA {get_compiling_cuda_version()}'
+    whose = ops.describe_ops()
+    if whose == ops.COMPILED:
+        from mmcv.ops import get_compiler_version, get_compiling_cuda_version
+
+        whose += f' ({get_compiler_version()}, CUDA {get_compiling_cuda_version()})'
+    return whose
 
 
 def prove_ops() -> None:
-    """Run two compiled ops of mmcv on tiny tensors, on the CPU and on a GPU if there is one.
+    """Run RoIAlign and NMS on tiny tensors, on the CPU and on a GPU if there is one.
 
     Raises:
-        ImportError: mmcv is not there, was built without ops, or for another torch.
-        RuntimeError: The ops give wrong results, or are not compiled for the device.
+        ImportError: mmcv is not there, or its operators were compiled for another torch.
+        RuntimeError: The operators give wrong results, or are not compiled for the device.
     """
+    ops.provide_ops()
     from mmcv.ops import nms, roi_align
 
     for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
@@ -74,7 +84,10 @@ def prove_ops() -> None:
         roi = torch.tensor([[0, 0, 0, 2, 2]], dtype=torch.float, device=device)
         pooled = roi_align(torch.ones(1, 1, 4, 4, device=device), roi, (2, 2))
         if kept.tolist() != [1, 2] or not torch.equal(pooled, torch.ones_like(pooled)):
-            raise RuntimeError(f"mmcv's ops give wrong results on {device}; build mmcv anew")
+            raise RuntimeError(
+                f'{ops.describe_ops()} give wrong results on {device}; do without compiled ones: '
+                f'pip uninstall -y mmcv && {ops.LINE}'
+            )
 
 
 def git_commit() -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmstal_da import compat  # noqa: F401  (makes mmcv.ops importable)
-from mmstal_da.ops import torchvision_has_ops
+from mmstal_da.ops import roi_align, torchvision_has_ops
 from mmstal_da.ops.extension import OperatorModule
 from tests.test_ops import definition
 
@@ -80,10 +80,12 @@ def test_recorded_answers_of_torchvision(extension, recorded, aligned, ratio, si
     torch.testing.assert_close(gradient(at_output), recorded[f'{name}_grad'], rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize('small_map', [0, 10**6], ids=['per axis', 'at once'])
 @pytest.mark.parametrize('mode', ['avg', 'max'])
 @pytest.mark.parametrize('ratio', [0, 1, 2])
 @pytest.mark.parametrize('aligned', [False, True])
-def test_the_definition(extension, aligned, ratio, mode):
+def test_the_definition(extension, monkeypatch, aligned, ratio, mode, small_map):
+    monkeypatch.setattr(roi_align, '_SMALL_MAP', small_map)
     values = features()
     arguments = ((3, 2), SCALE, ratio, aligned, mode)
     output, gradient = align(extension, values, ROIS.double(), *arguments)
@@ -121,8 +123,6 @@ def test_under_autocast_only_the_result_is_rounded(extension, dtype, mode):
 
 
 def test_many_rois_are_pooled_in_parts(monkeypatch):
-    from mmstal_da.ops import roi_align
-
     rois = torch.cat([ROIS] * 3)
     extension = OperatorModule(torchvision=False)
     for mode, ratio in itertools.product(('avg', 'max'), (0, 2)):
