@@ -22,8 +22,11 @@ class BuildWithConfigs(build_py):
         target = Path(self.build_lib) / MIM
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
+        # what sets up and tests a checkout stays there
+        ignored = shutil.ignore_patterns(
+            '__pycache__', '*.png', 'setup_env.sh', 'run_*.sh', 'quickstart.sh'
+        )
         for part in ('configs', 'tools'):
-            ignored = shutil.ignore_patterns('__pycache__', '*.png')
             shutil.copytree(ROOT / part, target / part, ignore=ignored)
         # the list of metafiles, which mim reads one folder further up
         index = target / 'configs/model-index.yml'

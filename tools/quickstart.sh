@@ -17,10 +17,6 @@ out=work_dirs/quickstart
 mkdir -p "$out"
 # two trainings at once: half of the cores each
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}
-amp=()
-if grep -q avx512_bf16 /proc/cpuinfo 2>/dev/null; then
-    amp=(--amp) # bfloat16 in the processor: less time
-fi
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
@@ -52,7 +48,7 @@ train_and_test() {
     local name=$1 row=$2
     run "$name" "$out/$row.train.log" \
         python tools/train.py "configs/synthetic/$row.py" --work-dir "$out/$row" --seed 0 \
-        --resume --no-validate "${amp[@]}" &&
+        --resume --no-validate --amp &&
         run "$name" "$out/$row.test.log" \
             python tools/test.py "configs/synthetic/$row.py" "$(cat "$out/$row/last_checkpoint")" \
             --work-dir "$out/$row/test" --cfg-options "test_evaluator.dump=$out/$row/detections.npz"
