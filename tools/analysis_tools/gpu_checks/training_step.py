@@ -59,7 +59,7 @@ def losses_and_gradient(
     norm = torch.stack(gradients).norm().item()
     optimizer.step()
     optimizer.zero_grad()
-    values = {name: float(value) for name, value in logged.items()}
+    values = {name: float(torch.as_tensor(value).detach()) for name, value in logged.items()}
     return {**values, 'grad_norm': norm}
 
 
