@@ -226,7 +226,7 @@ restore_packages() {
             cp "$script" .venv.part/bin/
         fi
     done
-    sed -i "s|$root/.venv.part|$root/.venv|g" .venv.part/bin/activate* .venv.part/pyvenv.cfg
+    sed -i "s|\.venv\.part|.venv|g" .venv.part/bin/activate* .venv.part/pyvenv.cfg
     rm -rf .venv
     mv .venv.part .venv
 }
@@ -249,7 +249,8 @@ keep_packages() {
 restored=
 if [ -n "$fresh" ]; then
     if key=$(cache_key) && [ -d "$cache/$key" ]; then
-        step "make .venv from $cache" "remove $cache and .venv, and run again" restore_packages "$cache/$key"
+        say "packages of an earlier set-up: $cache/$key"
+        step 'make .venv of them' "remove $cache and .venv, and run again" restore_packages "$cache/$key"
         restored=1
     else
         step 'make .venv' 'see the log; remove .venv and run again' "$python" -m venv --clear .venv
@@ -380,7 +381,7 @@ if [ -f .venv/.mmstal_da-new ] && [ "$where" = .venv ]; then
     step 'compile bytecode' "$pip_remedy" \
         bash -c "'$python' -m compileall -q -j 0 .venv/lib/python3.*/site-packages || true"
     [ -n "$with_mmcv_ops" ] || ! key=$(cache_key) ||
-        step "keep the packages in $cache" "free some space, or set MMSTAL_DA_CACHE" keep_packages "$key"
+        step 'keep the packages for the next clone' "free some space, or set MMSTAL_DA_CACHE" keep_packages "$key"
     rm .venv/.mmstal_da-new
 fi
 
