@@ -203,11 +203,12 @@ def _with_float_scores(method: Callable) -> Callable:
 def pool_bfloat16_maps() -> None:
     """Let MMAction2's 3D RoI extractor pool feature maps in bfloat16, as float32.
 
-    MMCV's RoIAlign has no bfloat16 kernel for CPUs: "ROIAlign_forward" not implemented for
-    'BFloat16' (seen in MMCV 2.1.0, no upstream issue known). Applied with
+    MMCV's compiled RoIAlign has no bfloat16 kernel: "ROIAlign_forward" not implemented for
+    'BFloat16' (seen in MMCV 2.1.0 on a CPU, no upstream issue known; for GPUs its source lists
+    float32, float64 and float16, too). Applied with
     :func:`accept_bfloat16_scores`.
 
-    Can go when: ``mmcv.ops.roi_align`` takes bfloat16 on a CPU.
+    Can go when: compiled ``mmcv.ops.roi_align`` takes bfloat16.
     """
     from mmaction.models.roi_heads import SingleRoIExtractor3D
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 # boxes that are compared with all that wait at once: their IoUs fit a core's cache
 _BLOCK = 64
+_FIRST_BLOCK = 4
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
@@ -26,28 +27,24 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         earlier box comes first.
     """
     order = scores.detach().float().cpu().argsort(descending=True, stable=True)
-    columns = boxes.detach().float().cpu()[order].numpy().T  # (4, N), best first
+    columns = np.ascontiguousarray(boxes.detach().float().cpu()[order].numpy().T)
+    columns = np.vstack([columns, _area(columns, offset)])  # (5, N), best first
     waiting = np.arange(len(order))
     kept = []
+    block = _FIRST_BLOCK
     while len(waiting):
-        block = min(_BLOCK, len(waiting))
+        block = min(2 * block, _BLOCK, len(waiting))
         overlaps = _iou(columns[:, :block], columns, offset) > iou_threshold
-        chosen = _greedy(overlaps[:, :block])
-        kept.append(waiting[chosen])
-        stays = ~overlaps[chosen, block:].any(0)
-        waiting, columns = waiting[block:][stays], columns[:, block:][:, stays]
-    indices = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    return order[torch.from_numpy(indices)].to(boxes.device)
-
-
-def _greedy(overlaps: np.ndarray) -> np.ndarray:
-    """Indices that greedy suppression keeps, given which pairs (n, n) overlap, best box first."""
-    gone = np.zeros(len(overlaps), bool)
-    # a row with nothing to its right cannot suppress anything
-    for row in np.flatnonzero(np.triu(overlaps, 1).any(1)):
-        if not gone[row]:
-            gone[row + 1 :] |= overlaps[row, row + 1 :]
-    return np.flatnonzero(~gone)
+        gone = np.zeros(len(waiting), bool)
+        for row, chosen in enumerate(overlaps):
+            if not gone[row]:
+                kept.append(waiting[row])
+                gone[row + 1 :] |= chosen[row + 1 :]
+        stays = ~gone[block:]
+        waiting = waiting[block:][stays]
+        columns = columns[:, block:].compress(stays, 1)
+    indices = torch.tensor(kept, dtype=torch.int64)
+    return order[indices].to(boxes.device)
 
 
 def soft_nms(
@@ -75,7 +72,8 @@ def soft_nms(
         (K, 5) boxes with their new scores, in the order in which they were chosen, and (K,) int64
         their indices.
     """
-    rows = boxes.detach().float().numpy().copy()
+    rows = boxes.detach().float().numpy()
+    rows = np.concatenate([rows, _area(rows.T, offset)[:, None]], 1)  # (N, 5)
     values = scores.detach().float().numpy().copy()
     index = np.arange(len(rows))
     end = len(rows)
@@ -85,7 +83,7 @@ def soft_nms(
         for array in (rows, values, index):
             array[[here, best]] = array[[best, here]]
         rest = slice(here + 1, end)
-        iou = _iou(rows[here : here + 1].T, rows[rest].T, offset)[0]
+        iou = np.nan_to_num(_iou(rows[here : here + 1].T, rows[rest].T, offset)[0])
         if method == 2:
             weight = np.exp(-(iou * iou) / np.float32(sigma))
         else:
@@ -94,7 +92,7 @@ def soft_nms(
         values[rest] *= weight
         here += 1
         end = _discard(rows, values, index, here, end, min_score)
-    dets = np.concatenate([rows[:end], values[:end, None]], 1)
+    dets = np.concatenate([rows[:end, :4], values[:end, None]], 1)
     return torch.from_numpy(dets).to(boxes.dtype), torch.from_numpy(index[:end])
 
 
@@ -112,19 +110,22 @@ def _discard(
 
 
 def _iou(first: np.ndarray, second: np.ndarray, offset: int) -> np.ndarray:
-    """(4, A), (4, B) -> (A, B) in float32; 0 for two boxes without area."""
-    x1, y1, x2, y2 = first[:, :, None]
+    """(5, A), (5, B) = x1, y1, x2, y2, area -> (A, B) in float32; NaN for two without area."""
+    x1, y1, x2, y2, area = first[:, :, None]
     width = np.minimum(x2, second[2])
     width -= np.maximum(x1, second[0])
     height = np.minimum(y2, second[3])
     height -= np.maximum(y1, second[1])
     for side in (width, height):
-        side += np.float32(offset)
+        if offset:
+            side += np.float32(offset)
         np.maximum(side, 0, out=side)
     width *= height  # the shared area
-    union = _area(first, offset)[:, None] + _area(second, offset)
+    union = area + second[4]
     union -= width
-    return np.divide(width, union, out=np.zeros_like(width), where=union > 0)
+    with np.errstate(invalid='ignore'):
+        width /= union
+    return width
 
 
 def _area(boxes: np.ndarray, offset: int) -> np.ndarray:

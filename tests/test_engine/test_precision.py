@@ -82,7 +82,7 @@ def test_it_is_said_once(native, monkeypatch):
 
 
 def test_whether_a_config_computes_in_bfloat16_here(native, monkeypatch):
-    monkeypatch.setattr('mmstal_da.utils.launch.has_native_bfloat16', lambda device: native)
+    monkeypatch.setattr('mmstal_da.utils.launch.has_native_bfloat16', lambda: native)
     for cfg in (
         dict(optim_wrapper=dict(type='BFloat16OptimWrapper')),
         dict(test_cfg=dict(fp16=True)),
