@@ -109,7 +109,7 @@ PY
 
 choose_python() {
     local candidate verdict found=''
-    # the README says which ones the tests ran on; another one only if you name it
+    # from 3.14 on only if you name it: MMEngine and MMCV are older than that
     for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3 python}; do
         command -v "$candidate" >/dev/null || continue
         verdict=$(check_python "$candidate") || true

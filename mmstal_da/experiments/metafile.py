@@ -55,7 +55,7 @@ def make_metafile(records: Sequence[dict], pair: Path) -> dict:
                     'Architecture': architecture_of(pair / f'{row}.py'),
                     'Batch Size': of_row[0]['batch_size'],
                     'Iterations': of_row[0]['iterations'],
-                    'Seeds': entry['seeds'],
+                    'Seeds': [str(seed) for seed in entry['seeds']],  # mim takes text only
                     'Training Data': _training_data(pair / f'{row}.py'),
                     'Training Resources': f'{processes} x {" or ".join(machines)}',
                     'Training Time (hours per seed)': round(hours, 3),

@@ -54,6 +54,8 @@ def test_what_mim_reads(site):
     for path in index['Import']:
         for model in yaml.safe_load((mim / path).read_text())['Models']:
             assert (mim / model['Config']).is_file()
+            for value in model['Metadata'].values():  # mim joins lists of text
+                assert not isinstance(value, list) or all(isinstance(v, str) for v in value)
     configs = {path.relative_to(mim) for path in mim.glob('configs/**/*.py')}
     assert configs == {path.relative_to(ROOT) for path in ROOT.glob('configs/**/*.py')}
 
