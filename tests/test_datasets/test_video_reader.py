@@ -154,6 +154,7 @@ def test_image_folders(tmp_path):
         read_frames(tmp_path, [3], 'img_{:04d}.png')
 
 
+@pytest.mark.slow
 def test_real_videos_read_as_a_full_decode(test_data):
     rng = np.random.default_rng(0)
     paths = sorted((test_data / 'ucf101_24/videos').iterdir())

@@ -1,17 +1,19 @@
 import pytest
+from matplotlib.figure import Figure
 
-from mmstal_da.experiments import commands
+from mmstal_da.experiments import bar_plot, commands
 
 from .fake_table import DUMP, TEST, TRAIN, load_main
 
 
 @pytest.fixture()
 def run_table(tmp_path, monkeypatch):
-    """``main`` of tools/run_table.py, with tools that train nothing."""
+    """``main`` of tools/run_table.py, with tools that train nothing and small pictures."""
     tools = tmp_path / 'tools'
     (tools / 'data').mkdir(parents=True)
     (tools / 'train.py').write_text(TRAIN)
     (tools / 'test.py').write_text(TEST)
     (tools / 'data/dump_proposals.py').write_text(DUMP)
     monkeypatch.setattr(commands, 'TOOLS', tools)
+    monkeypatch.setattr(bar_plot, 'Figure', lambda figsize, layout: Figure(figsize=(2, 2)))
     return load_main()

@@ -154,6 +154,7 @@ def test_a_begun_run_does_not_go_on_on_other_proposals(run_table, pair, tmp_path
     assert run_table(*args) == 0 and len(starts(out)) == 2
 
 
+@pytest.mark.slow
 def test_a_failed_dump_leaves_the_result_in_the_table(run_table, pair, tmp_path, capsys):
     dump = tmp_path / 'tools/data/dump_proposals.py'
     text = dump.read_text()

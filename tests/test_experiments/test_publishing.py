@@ -76,6 +76,7 @@ def test_publish(tmp_path):
             assert not re.search(rb'[\s"=](/\w+)+/', content), path
 
 
+@pytest.mark.slow
 def test_the_metafile_names_the_networks_of_each_row():
     pair = ROOT / 'configs/jhmdb_to_foggy'
     ours = ['ActionTubeDetector', 'ResNet', 'InceptionI3D', 'RPNHead', 'ActionRoIHead']

@@ -15,7 +15,6 @@ from mmstal_da.utils.setup_env import register_all_modules
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 DETECTORS = ('slowonly', 'slowfast', 'acrn')
-MOSTLY_SLOW = ['slowonly', *(pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS[1:])]
 PAIRS = ('synthetic', 'jhmdb_to_ucf101')  # narrow, full size
 ALL_PAIRS = sorted(path.parent.name for path in CONFIGS.glob('*/slowonly.py'))
 
@@ -62,7 +61,8 @@ def batch_of_actions() -> dict:
     return dict(inputs=clips, data_samples=samples)
 
 
-@pytest.mark.parametrize('name', MOSTLY_SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', DETECTORS)
 def test_narrow_detectors_learn_four_clips_by_heart_and_predict_them(name):
     model = build(f'synthetic/{name}_gt', **{'model.roi_head.bbox_head.dropout_ratio': 0.0}).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -116,7 +116,9 @@ def test_predicted_boxes_are_the_proposals_in_pixels_of_the_original_video(name)
     np.testing.assert_allclose(scores.reshape(3, 4).sum(1), [0.9, 0.5, 0.1], rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', MOSTLY_SLOW)
+@pytest.mark.parametrize(
+    'name', ['slowonly', *(pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS[1:])]
+)
 def test_full_size_detectors_fit_together(name):
     """R50 at full width: channels agree throughout, and pretrained batch norm is kept."""
     model = build(f'jhmdb_to_ucf101/{name}').train()

@@ -58,12 +58,14 @@ import mmstal_da.ops as ops
 """
 
 
+@pytest.mark.slow
 def test_compiled_operators_are_used_untouched():
     code = COMPILED.format(body="module.mine = 'compiled'")
     code += 'ops.provide_ops(); print(sys.modules["mmcv._ext"].mine, "|", ops.describe_ops())'
     assert run(code) == "compiled | mmcv's compiled operators"
 
 
+@pytest.mark.slow
 def test_operators_compiled_for_another_torch():
     code = COMPILED.format(body="raise ImportError('undefined symbol: _ZN3c10')")
     code += 'try:\n    ops.provide_ops()\nexcept ImportError as error:\n    print(error)'
