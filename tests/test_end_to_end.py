@@ -138,8 +138,8 @@ def test_overfits_one_clip(tmp_path):
     options = {
         'default_hooks.logger.interval': 10,
         'model.rpn_head.anchor_generator.scales': [2, 4],
-        'param_scheduler.1.T_max': 150,  # the learning rate falls within the 200 iterations
-        'param_scheduler.1.end': 200,
+        'param_scheduler.1.T_max': 100,  # the learning rate falls within the 150 iterations
+        'param_scheduler.1.end': 150,
         # the narrow network as it is
         'model.backbone.base_channels': 16,
         'model.backbone.stem_channels': 16,
@@ -151,10 +151,10 @@ def test_overfits_one_clip(tmp_path):
     }
     cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
     cfg.train_dataloader.dataset.dataset.split = 'test'
-    log = train(cfg, 200)
+    log = train(cfg, 150)
     assert log[-1]['loss'] < 0.5 * log[0]['loss']
     cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
-    cfg.load_from = str(tmp_path / 'iter_200.pth')
+    cfg.load_from = str(tmp_path / 'iter_150.pth')
     cfg.experiment_name = 'test'
     score = Runner.from_cfg(cfg).test()['frame_mAP@0.5']
     assert score > 90
