@@ -1,14 +1,16 @@
 import pytest
-from matplotlib.figure import Figure
-
-from mmstal_da.experiments import bar_plot, commands
-
-from .fake_table import DUMP, TEST, TRAIN, load_main
 
 
 @pytest.fixture()
 def run_table(tmp_path, monkeypatch):
     """``main`` of tools/run_table.py, with tools that train nothing and small pictures."""
+    # imported here: pytest-xdist's first process reads this file, and would wait for torch
+    from matplotlib.figure import Figure
+
+    from mmstal_da.experiments import bar_plot, commands
+
+    from .fake_table import DUMP, TEST, TRAIN, load_main
+
     tools = tmp_path / 'tools'
     (tools / 'data').mkdir(parents=True)
     (tools / 'train.py').write_text(TRAIN)
