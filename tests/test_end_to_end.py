@@ -150,7 +150,7 @@ def test_overfits_one_clip(tmp_path):
         'model.roi_head.bbox_head.in_channels': 256,
     }
     cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)
-    cfg.train_dataloader.dataset.dataset.split = 'test'
+    cfg.train_dataloader.dataset.target.split = 'test'
     log = train(cfg, 150)
     assert log[-1]['loss'] < 0.5 * log[0]['loss']
     cfg = tiny_config(tmp_path / 'pair', tmp_path, 'oracle', **options)

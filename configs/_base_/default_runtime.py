@@ -20,15 +20,15 @@ default_hooks = dict(
     # the last checkpoint is the one that is reported: choosing by target scores would use labels
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # a killed run resumes to the same weights
+    iteration_seed=dict(type='IterationSeedHook'),
+    # lambda of Eq. 7 rises as in DANN; does nothing while model.adaptation is None
+    adaptation_weight=dict(
+        type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0
+    ),
     # where bfloat16 is not native, tests run in float32; results say which it was
     precision=dict(type='PrecisionHook'),
 )
-custom_hooks = [
-    # a killed run resumes to the same weights
-    dict(type='IterationSeedHook'),
-    # lambda of Eq. 7 rises as in DANN; does nothing while model.adaptation is None
-    dict(type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0),
-]
 
 env_cfg = dict(
     cudnn_benchmark=False,

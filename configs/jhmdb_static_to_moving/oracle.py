@@ -1,9 +1,3 @@
-# Oracle: trained on the labelled target, an upper bound.
+# Oracle: trained on the labelled target.
 _base_ = './_base.py'
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='SeededDraws',
-        dataset=dict(_base_.target_train, labelled=True),
-    )
-)
+train_dataloader = dict(dataset=dict(train_on='labelled_target'))

@@ -1,5 +1,3 @@
 # I3D+RPN: labelled source alone.
 _base_ = './_base.py'
-train_dataloader = dict(
-    dataset=dict(_delete_=True, type='SeededDraws', dataset=_base_.source_train)
-)
+train_dataloader = dict(dataset=dict(train_on='source'))

@@ -1,7 +1,3 @@
 # D_Timg alone.
 _base_ = './_base.py'
-model = dict(
-    adaptation=dict(
-        temporal_image=_base_.temporal_image,
-    ),
-)
+model = dict(adaptation=_base_.t_img)

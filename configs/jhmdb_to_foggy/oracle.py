@@ -1,10 +1,4 @@
-# Oracle: trained on the labelled target, an upper bound.
+# Oracle: trained on the labelled target.
 _base_ = './_base.py'
 model = dict(domain_norm=None)  # one domain
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='SeededDraws',
-        dataset=dict(_base_.target_train, labelled=True),
-    )
-)
+train_dataloader = dict(dataset=dict(train_on='labelled_target'))

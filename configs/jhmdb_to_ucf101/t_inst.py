@@ -1,7 +1,3 @@
 # D_Tinst alone.
 _base_ = './_base.py'
-model = dict(
-    adaptation=dict(
-        temporal_instance=_base_.temporal_instance,
-    ),
-)
+model = dict(adaptation=_base_.t_inst)

@@ -1,8 +1,3 @@
 # D_Tinst and D_S.
 _base_ = './_base.py'
-model = dict(
-    adaptation=dict(
-        temporal_instance=_base_.temporal_instance,
-        spatial=_base_.spatial,
-    ),
-)
+model = dict(adaptation=_base_.t_inst_s_img)

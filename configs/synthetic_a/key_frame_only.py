@@ -2,7 +2,7 @@
 _base_ = './oracle.py'
 still = dict(type='SampleKeyFrameClip', clip_len=1)
 train_dataloader = dict(
-    dataset=dict(dataset=dict(pipeline=[still, *_base_.train_pipeline[1:]])),
+    dataset=dict(target=dict(pipeline=[still, *_base_.train_pipeline[1:]])),
 )
 val_dataloader = dict(dataset=dict(pipeline=[still, *_base_.test_pipeline[1:]]))
 test_dataloader = val_dataloader

@@ -1,7 +1,3 @@
 # D_S alone.
 _base_ = './_base.py'
-model = dict(
-    adaptation=dict(
-        spatial=_base_.spatial,
-    ),
-)
+model = dict(adaptation=_base_.s_img)

@@ -20,6 +20,8 @@ from functools import lru_cache
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmstal_da.domains import TRAIN_ON, trained_parts
+
 from .annotation import Annotation, AnnotationError, load_annotation
 from .proposals import ProposalError, require_part
 from .selection import class_labels, select_videos
@@ -148,8 +150,13 @@ def _datasets(config: object, where: str, role: str) -> Iterator[tuple[str, dict
         unlabelled = role == SOURCE and not config.get('labelled', True)
         yield where, config, TARGET if unlabelled else role
     elif _kind(config) == 'DualDomainDataset':
-        yield from _datasets(config.get('source'), f'{where}.source', role)
-        yield from _datasets(config.get('target'), f'{where}.target', TARGET)
+        if config.get('train_on', 'both') not in TRAIN_ON:
+            raise ConfigError(
+                f'{where}: train_on is one of {", ".join(TRAIN_ON)}, not {config["train_on"]!r}'
+            )
+        for name, part in trained_parts(config).items():
+            side = 'source' if name == 'source' else 'target'
+            yield from _datasets(part, f'{where}.{side}', TARGET if name == 'target' else role)
     elif isinstance(config, dict):  # SeededDraws, MMEngine's wrappers
         yield from _datasets(config.get('dataset'), f'{where}.dataset', role)
         for number, inner in enumerate(config.get('datasets') or ()):

@@ -4,12 +4,11 @@ import copy
 
 from mmengine.dataset import BaseDataset
 
+from mmstal_da.domains import DOMAIN_OF, SOURCE, TARGET, TRAIN_ON
 from mmstal_da.registry import DATASETS
 
 from .draws import Draw, SeededDraws, as_draw
 from .tube_dataset import ActionTubeDataset
-
-SOURCE, TARGET = 0, 1
 
 # What a target's data_info may tell its pipeline: where the pixels are, nothing about them. The
 # names are ActionTubeDataset's and those of MMAction2's video, frame and AVA data sets.
@@ -77,60 +76,94 @@ class UnlabelledView:
 
 @DATASETS.register_module()
 class DualDomainDataset:
-    """A labelled source and an unlabelled target, drawn together.
+    """A source and a target, drawn together: labelled source and unlabelled target by default.
 
-    An item is ``dict(source=..., target=...)`` of two packed samples; ``domain`` in their
-    metainfo is 0 and 1. Collated by :func:`mmengine.dataset.pseudo_collate`, a batch is
-    ``{'source': {'inputs': [...], 'data_samples': [...]}, 'target': {...}}``.
+    ============================== ========================================== =================
+    ``train_on``                   an item                                    rows
+    ============================== ========================================== =================
+    ``'both'`` (default)           ``dict(source=..., target=...)``           adapted ones
+    ``'source'``                   a packed sample of the source              ``source_only``
+    ``'labelled_target'``          a packed sample of the target              ``oracle``
+    ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
+    ============================== ========================================== =================
+
+    Collated by :func:`mmengine.dataset.pseudo_collate`, a batch of two parts is
+    ``{'source': {'inputs': [...], 'data_samples': [...]}, 'target': {...}}``. What ``train_on``
+    leaves out is not built.
 
     Each side is shuffled by itself and starts a new epoch when it has shown every sample once,
     so either may be the longer; the length of the pair is that of the longer. Draw n of a seed
-    takes the same source sample as draw n of ``SeededDraws(source)``: a source-only run and an
-    adapted one see the same source clips.
+    takes the same source sample whatever ``train_on`` is: a source-only run and an adapted one
+    see the same source clips.
 
-    The target's labels influence nothing. An :class:`ActionTubeDataset` given as config is
-    built with ``labelled=False``, whatever the config says, and then never reads its tubes; any
-    other data set is seen through :class:`UnlabelledView`.
+    With ``'both'`` the target's labels influence nothing. An :class:`ActionTubeDataset` given as
+    config is built with ``labelled=False``, whatever the config says, and then never reads its
+    tubes; any other data set is seen through :class:`UnlabelledView`. The two values that name
+    the target as labelled are for upper bounds: there it is built with ``labelled=True``.
 
     Args:
         source: Data set with labels, or its config.
         target: Data set, or its config.
+        train_on: What is drawn, see above.
+
+    Raises:
+        ValueError: An unknown ``train_on``, or classes that differ between the two.
     """
 
-    def __init__(self, source: BaseDataset | dict, target: BaseDataset | dict) -> None:
-        if isinstance(target, dict):
-            target = copy.deepcopy(target)
-            kind = target.get('type')
-            kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-            if isinstance(kind, type) and issubclass(kind, ActionTubeDataset):
-                target['labelled'] = False
-            target = DATASETS.build(target)
-        self.source = SeededDraws(source, stream=SOURCE)
-        self.target = SeededDraws(UnlabelledView(target), stream=TARGET)
-        names = self.source.metainfo.get('classes')
-        target_names = self.target.metainfo.get('classes')
-        if names and target_names and tuple(names) != tuple(target_names):
+    def __init__(
+        self,
+        source: BaseDataset | dict,
+        target: BaseDataset | dict,
+        train_on: str = 'both',
+    ) -> None:
+        if train_on not in TRAIN_ON:
+            raise ValueError(f'train_on is one of {", ".join(TRAIN_ON)}, not {train_on!r}')
+        self.train_on = train_on
+        self.parts: dict[str, SeededDraws] = {}
+        for name in TRAIN_ON[train_on]:
+            if name == 'source':
+                dataset = source
+            elif name == 'labelled_target':
+                dataset = _build_target(target, labelled=True)
+            else:
+                dataset = UnlabelledView(_build_target(target, labelled=False))
+            # the first part is shuffled as if it were alone
+            stream = SOURCE if not self.parts else TARGET
+            self.parts[name] = SeededDraws(dataset, stream=stream)
+        names = [tuple(part.metainfo.get('classes') or ()) for part in self.parts.values()]
+        if len({classes for classes in names if classes}) > 1:
             raise ValueError(
-                f'source and target name different `classes`: {tuple(names)} and'
-                f' {tuple(target_names)}'
+                f'source and target name different `classes`: {" and ".join(map(str, names))}'
             )
 
     @property
     def metainfo(self) -> dict:
-        """Of the source."""
-        return self.source.metainfo
+        """Of the first part."""
+        return next(iter(self.parts.values())).metainfo
 
     def full_init(self) -> None:
-        """Load both annotations, if that was put off."""
-        self.source.full_init()
-        self.target.full_init()
+        """Load the annotations, if that was put off."""
+        for part in self.parts.values():
+            part.full_init()
 
     def __len__(self) -> int:
-        return max(len(self.source), len(self.target))
+        return max(map(len, self.parts.values()))
 
     def __getitem__(self, item: int | Draw) -> dict:
         draw = as_draw(item)
-        source, target = self.source[draw], self.target[draw]
-        source['data_samples'].set_metainfo(dict(domain=SOURCE))
-        target['data_samples'].set_metainfo(dict(domain=TARGET))
-        return dict(source=source, target=target)
+        items = {name: part[draw] for name, part in self.parts.items()}
+        for name, packed in items.items():
+            packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
+        return items if len(items) > 1 else next(iter(items.values()))
+
+
+def _build_target(target: BaseDataset | dict, labelled: bool) -> BaseDataset:
+    """The target with or without its labels, whatever its config says."""
+    if not isinstance(target, dict):
+        return target
+    target = copy.deepcopy(target)
+    kind = target.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, type) and issubclass(kind, ActionTubeDataset):
+        target['labelled'] = labelled
+    return DATASETS.build(target)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from mmstal_da.domains import trained_parts
 from mmstal_da.utils.io import atomic_write
 
 from .cells import read_config
@@ -90,9 +91,9 @@ def architecture_of(config: Path) -> list[str]:
 def _training_data(config: Path) -> list[str]:
     """Annotation files of what a config trains on, and whether labels are read."""
     dataset = read_config(config).train_dataloader.dataset
-    parts = [dataset[key] for key in ('source', 'target') if key in dataset]
+    paired = 'source' in dataset and 'target' in dataset
     found = []
-    for part in parts or [dataset]:
+    for part in trained_parts(dataset).values() if paired else [dataset]:
         while 'ann_file' not in part and 'dataset' in part:
             part = part['dataset']
         labels = 'labelled' if part.get('labelled', True) else 'unlabelled'

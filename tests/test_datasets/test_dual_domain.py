@@ -90,9 +90,9 @@ def test_a_batch(folder):
 
 def test_either_side_may_be_the_longer(folder):
     dataset = pair(folder)
-    assert (len(dataset.source), len(dataset.target), len(dataset)) == (20, 48, 48)
+    assert (*map(len, dataset.parts.values()), len(dataset)) == (20, 48, 48)
     swapped = DualDomainDataset(side(folder / 'target'), side(folder / 'source'))
-    assert (len(swapped.source), len(swapped.target), len(swapped)) == (40, 24, 40)
+    assert (*map(len, swapped.parts.values()), len(swapped)) == (40, 24, 40)
 
     def seen(dataset, part, count):
         return [
@@ -242,7 +242,7 @@ def test_a_label_that_a_transform_smuggles_in_is_stripped(folder):
             return packed
 
     dataset = pair(folder, indices=4)
-    dataset.target.dataset.dataset.pipeline.transforms.append(Smuggle())
+    dataset.parts['target'].dataset.dataset.pipeline.transforms.append(Smuggle())
     target = dataset[Draw(0, 0)]['target']
     assert set(target) == {'inputs', 'data_samples'}
     assert not {'gt_label', 'label'} & set(target['data_samples'].all_keys())
@@ -253,3 +253,39 @@ def test_a_built_source_may_be_given(folder):
         **{key: value for key, value in side(folder / 'source').items() if key != 'type'}
     )
     assert len(DualDomainDataset(source, side(folder / 'target'))) == 48
+
+
+def test_what_is_trained_on(folder):
+    """Each side draws what it draws alone; only the values that say so read the target's labels."""
+    sides = dict(source=side(folder / 'source'), target=side(folder / 'target', labelled=False))
+    source = SeededDraws(side(folder / 'source'))
+    target = SeededDraws(side(folder / 'target'))
+    second = SeededDraws(side(folder / 'target'), stream=1)
+    alone = DualDomainDataset(**sides, train_on='source')
+    oracle = DualDomainDataset(**sides, train_on='labelled_target')
+    both = DualDomainDataset(**sides, train_on='source_and_labelled_target')
+    assert (len(alone), len(oracle), len(both)) == (20, 40, 40)
+    for number in (0, 7, 45):
+        draw = Draw(3, number)
+        item = both[draw]
+        assert set(item) == {'source', 'labelled_target'}
+        for found, expected in (
+            (alone[draw], source[draw]),
+            (oracle[draw], target[draw]),
+            (item['source'], source[draw]),
+            (item['labelled_target'], second[draw]),
+        ):
+            expected['data_samples'].set_metainfo(dict(domain=0))
+            assert same(found, expected)
+            assert 'gt_instances' in found['data_samples']
+
+
+def test_what_is_left_out_is_not_built(folder):
+    absent = side(folder / 'absent')
+    assert len(DualDomainDataset(side(folder / 'source'), absent, train_on='source')) == 20
+    assert len(DualDomainDataset(absent, side(folder / 'target'), 'labelled_target')) == 40
+
+
+def test_an_unknown_train_on_is_refused(folder):
+    with pytest.raises(ValueError, match="train_on is one of both, source, .*not 'target'"):
+        DualDomainDataset(side(folder / 'source'), side(folder / 'target'), train_on='target')

@@ -59,7 +59,7 @@ def test_rows_that_are_scored_on_other_data_are_refused(tmp_path):
         (['optim_wrapper.optimizer.lr=0.5'], False),
         (['model.adaptation.spatial.gamma=1.0'], False),
         (['test_evaluator.split=train'], False),
-        (['custom_hooks.1.max_weight=1.0'], False),
+        (['default_hooks.adaptation_weight.max_weight=1.0'], False),
     ],
 )  # fmt: skip
 def test_digest_is_of_what_a_result_hangs_on(options, same):

@@ -231,3 +231,17 @@ def test_equations_6_and_7(reduction):
         l_i -= inner(np.log(right[2])) / n
     total_loss, _ = detector.parse_losses(dict(loss_act=torch.tensor(2.0), **out))
     assert total_loss.item() == pytest.approx(2.0 + 0.3 * (l_s + l_t + l_i), rel=1e-4)
+
+
+def test_labels_of_both_domains_are_one_batch_of_twice_the_clips():
+    """Row ``oracle_st``: the losses of the same clips as one plain batch."""
+    source, target = plain_batch(0), plain_batch(1)
+    both = dict(source=source, labelled_target=target)
+    joined = {key: [*source[key], *target[key]] for key in source}
+    losses = losses_of(build_detector(), both)
+    expected = losses_of(build_detector(), joined)
+    assert losses.keys() == expected.keys()
+    for name, value in losses.items():
+        assert float(sum(value) if isinstance(value, list) else value) == float(
+            sum(expected[name]) if isinstance(expected[name], list) else expected[name]
+        )

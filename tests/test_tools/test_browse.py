@@ -32,8 +32,8 @@ val_dataloader = None
 """
 TRAIN = {
     'full': 'source=source, target=target',
-    'source_only': 'dataset=source',
-    'oracle': 'dataset=dict(target, labelled=True)',
+    'source_only': "source=source, target=target, train_on='source'",
+    'oracle': "source=source, target=target, train_on='labelled_target'",
 }
 
 

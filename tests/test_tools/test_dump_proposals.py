@@ -52,7 +52,7 @@ def case(tmp_path_factory):
     first, decode, *_, pack = config.test_pipeline
     data = dict(data_root='', ann_file=str(ann_file), data_prefix=str(folder), split='train')
     data['classes'] = ['pull', 'push', 'squat']
-    config.train_dataloader.dataset.dataset.update(data)
+    config.train_dataloader.dataset.source.update(data)
     config.test_dataloader.dataset.update(data, pipeline=[first, decode, resize, pack])
     config.dump(folder / 'config.py')
     return folder, detector, config
@@ -76,7 +76,7 @@ def test_proposals_are_those_of_the_detector_on_whole_clips(tool, case, tmp_path
         assert file.meta['checkpoint'].endswith('detector.pth')
         source = config[f'{part}_dataloader'].dataset
         source = dict(
-            source.get('dataset', source), pipeline=config.test_dataloader.dataset.pipeline
+            source.get('source', source), pipeline=config.test_dataloader.dataset.pipeline
         )
         source.pop('type')
         dataset = ActionTubeDataset(**source)
@@ -150,7 +150,7 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
             if stage['type'] == 'PackAVAInputs':
                 stage['num_classes'] = 3
         source = config[f'{part}_dataloader'].dataset
-        source = dict(source.get('dataset', source), pipeline=())
+        source = dict(source.get('source', source), pipeline=())
         source.pop('type')
         dataset = ActionTubeDataset(**source)
         pipeline = Compose([TRANSFORMS.build(stage) for stage in stages])
@@ -170,7 +170,7 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
     ('changes', 'message'),
     [
         (['model.rpn_head.feat_channels=8'], 'is of another model than the config'),
-        (['train_dataloader.dataset.dataset.labelled=False'], 'no labelled ActionTubeDataset'),
+        (['train_dataloader.dataset.source.labelled=False'], 'no labelled ActionTubeDataset'),
         (['test_dataloader.dataset.pipeline.0.type=FilterBoxes'], 'has 0 SampleKeyFrameClip'),
     ],
 )

@@ -28,8 +28,8 @@ from mmengine.runner import Runner
 
 from mmstal_da.datasets.draws import seeded
 from mmstal_da.datasets.video_reader import VideoError
+from mmstal_da.domains import DOMAIN_OF
 from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
-from mmstal_da.models.data_preprocessors.clip_key_frame_preprocessor import DOMAINS
 from mmstal_da.registry import MODELS
 from mmstal_da.utils.launch import UsageError, load_config
 from mmstal_da.utils.setup_env import register_all_modules
@@ -134,7 +134,7 @@ def spread(dataset: BaseDataset, num: int, seed: int) -> list[int]:
 
 
 def views(cfg: Config, part: str, num: int, seed: int) -> dict[str, list[View]]:
-    """``num`` samples of each domain: ``'source'`` and ``'target'``, or the name of the part.
+    """``num`` samples of each part of a dual-domain batch, such as ``'source'``; else of ``part``.
 
     Raises:
         UsageError: The config's model has no preprocessor of this project.
@@ -147,13 +147,14 @@ def views(cfg: Config, part: str, num: int, seed: int) -> dict[str, list[View]]:
     found: dict[str, list[View]] = {}
     for batch, classes in batches(cfg, part, num, seed):
         paired = 'inputs' not in batch
+        names = [n for n in DOMAIN_OF if paired for _ in batch.get(n, {}).get('inputs', ())]
         data = preprocessor(batch, part == 'train')
         inputs = data['inputs']
         clips = to_uint8(inputs['clip'], preprocessor.clip_mean, preprocessor.clip_std)
         keys = to_uint8(inputs['key_frame'], preprocessor.key_mean, preprocessor.key_std)
         keys = keys[..., ::-1] if preprocessor.key_bgr else keys
         for clip, key, sample in zip(clips, keys, data['data_samples'], strict=True):
-            domain = list(DOMAINS)[sample.domain] if paired else part
+            domain = names.pop(0) if paired else part
             boxes = overlays(sample, classes)
             place = f'frame {sample.key_frame}' + (', flipped' if sample.get('flip') else '')
             place += ', no labels' if boxes is None else ''

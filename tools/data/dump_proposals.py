@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.datasets.proposals import PARTS, FrameProposals, save_proposals
+from mmstal_da.domains import trained_parts
 from mmstal_da.evaluation.functional.iou import box_iou
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import DATASETS, MODELS
@@ -67,7 +68,10 @@ def part_dataset(cfg: Config, part: str) -> dict:
     loader = cfg.get(f'{part}_dataloader') or {}
     dataset = loader.get('dataset')
     while dataset is not None and dataset.get('type') != 'ActionTubeDataset':
-        dataset = dataset.get('source') or dataset.get('dataset')  # of a pair, of its draws
+        if dataset.get('type') == 'DualDomainDataset':
+            dataset = next(iter(trained_parts(dataset).values()))  # the labelled one
+        else:
+            dataset = dataset.get('dataset')  # of a wrapper
     if dataset is None or (part == 'train' and not dataset.get('labelled', True)):
         labelled = 'labelled ' if part == 'train' else ''
         raise UsageError(f'{part}_dataloader has no {labelled}ActionTubeDataset')

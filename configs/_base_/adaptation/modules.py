@@ -1,4 +1,5 @@
-# The three modules of the paper, for rows to switch on: adaptation=dict(spatial=_base_.spatial, …)
+# The three modules of the paper, and the combinations of its tables: a row is
+# `model = dict(adaptation=_base_.full)`.
 spatial = dict(
     type='SpatialDiscriminator',
     channels=(512, 128, 128),
@@ -16,3 +17,10 @@ temporal_instance = dict(
     dropout=0.5,
     loss=dict(type='DomainBCELoss'),  # Eq. 5
 )
+
+t_img = dict(temporal_image=temporal_image)
+t_inst = dict(temporal_instance=temporal_instance)
+s_img = dict(spatial=spatial)
+t_img_s_img = dict(temporal_image=temporal_image, spatial=spatial)
+t_inst_s_img = dict(temporal_instance=temporal_instance, spatial=spatial)
+full = dict(temporal_image=temporal_image, temporal_instance=temporal_instance, spatial=spatial)

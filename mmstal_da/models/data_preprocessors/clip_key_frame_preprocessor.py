@@ -6,10 +6,8 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmstal_da.domains import DOMAIN_OF
 from mmstal_da.registry import MODELS
-
-# domain -> metainfo `domain`; the order in which a joint batch is laid out
-DOMAINS = {'source': 0, 'target': 1}
 
 
 @MODELS.register_module()
@@ -22,7 +20,8 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         {'source': {'inputs': …, 'data_samples': …}, 'target': {'inputs': …, 'data_samples': …}}
 
     where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the key
-    frame's place in the clip. A dual-domain batch becomes **one** joint batch, source first;
+    frame's place in the clip. A dual-domain batch becomes **one** joint batch, source first,
+    then ``labelled_target`` if there is one (an upper bound, which counts as source), then target;
     every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
 
     Args:
@@ -77,9 +76,9 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             data = {'source': data}
         clips: list[Tensor] = []
         samples: list = []
-        for name in DOMAINS:
+        for name, domain in DOMAIN_OF.items():
             for clip, sample in zip(*self._part(data, name), strict=True):
-                sample.set_metainfo(dict(domain=DOMAINS[name]))
+                sample.set_metainfo(dict(domain=domain))
                 clips.append(clip)
                 samples.append(sample)
         if not clips:

@@ -1,0 +1,37 @@
+"""The numbers and names of the domains, and what may be trained on. Imports no torch."""
+
+from collections.abc import Mapping
+
+SOURCE, TARGET = 0, 1
+"""A sample's metainfo ``domain``: d of the paper's equations."""
+
+DOMAIN_OF = {'source': SOURCE, 'labelled_target': SOURCE, 'target': TARGET}
+"""Part of a batch -> domain, in the order in which a joint batch is laid out.
+
+A target whose labels are trained on (rows ``oracle`` and ``oracle_st``) counts as source: the
+detection losses are computed on it.
+"""
+
+TRAIN_ON = {
+    'both': ('source', 'target'),
+    'source': ('source',),
+    'labelled_target': ('labelled_target',),
+    'source_and_labelled_target': ('source', 'labelled_target'),
+}
+"""Value of ``DualDomainDataset(train_on=...)`` -> parts of a batch."""
+
+
+def trained_parts(config: Mapping) -> dict[str, dict]:
+    """What the config of a ``DualDomainDataset`` trains on.
+
+    Args:
+        config: The config; its ``train_on`` is one of :data:`TRAIN_ON`.
+
+    Returns:
+        Part -> the data set's config, with ``labelled`` as it will be built.
+    """
+    parts = {}
+    for name in TRAIN_ON[config.get('train_on', 'both')]:
+        side = config['source' if name == 'source' else 'target']
+        parts[name] = side if name == 'source' else dict(side, labelled=name != 'target')
+    return parts
