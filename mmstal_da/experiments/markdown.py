@@ -13,6 +13,7 @@ LABELS = {
 """How the paper calls the rows."""
 
 OTHER_LABELS = {
+    'oracle_st': '`oracle_st`: labels of both domains',
     'norm': '`norm`: statistics per domain, no discriminator',
     'full_joint_norm': '`full_joint_norm`: all three, joint statistics',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
