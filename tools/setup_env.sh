@@ -330,7 +330,6 @@ build_mmcv() {
         env MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}" "${pip[@]}" wheel -v --no-cache-dir --no-deps \
         --no-build-isolation --wheel-dir "$sources/wheel" "$sources"
     progress() { :; }
-    mkdir -p "$wheels"
     cp "$sources"/wheel/mmcv-*.whl "$wheels/.$$.part"
     mv "$wheels/.$$.part" "$wheels/$(basename "$sources"/wheel/mmcv-*.whl)"
 }
@@ -338,7 +337,8 @@ build_mmcv() {
 compile_mmcv() {
     wheel_key=$(wheel_key)
     wheels=${cache:-$root/build}/wheels/$wheel_key
-    wheel=$(find "$wheels" -name "mmcv-$mmcv_version-*.whl" 2>/dev/null | head -n 1)
+    mkdir -p "$wheels"
+    wheel=$(find "$wheels" -name "mmcv-$mmcv_version-*.whl" | head -n 1)
     if [ -z "$wheel" ]; then
         build_mmcv
         wheel=$(find "$wheels" -name "mmcv-$mmcv_version-*.whl" | head -n 1)
