@@ -34,7 +34,7 @@ ROWS = {
     'oracle': set(),
     'oracle_st': set(),
 }
-EXTRA_ROWS = {'norm': set()}
+EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full']}
 
 PAIRS = (
     'synthetic',

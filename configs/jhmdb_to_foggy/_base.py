@@ -7,7 +7,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    # the pretrained statistics fit the clean frames; not the paper's [derived]
-    domain_norm='target',
     roi_head=dict(bbox_head=dict(num_classes=10)),
 )

@@ -1,4 +1,3 @@
 # Oracle on the labels of both domains, an upper bound.
 _base_ = './_base.py'
-model = dict(domain_norm=None)  # one domain
 train_dataloader = dict(dataset=dict(train_on='source_and_labelled_target'))

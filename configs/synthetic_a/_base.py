@@ -7,8 +7,6 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    # from random weights, joint batch statistics fit neither domain; not the paper's [derived]
-    domain_norm='target',
     roi_head=dict(
         # an actor covers few cells of a map of 6 x 8; TF2's cost goes with cells and proposals
         bbox_roi_extractor=dict(roi_layer=dict(output_size=4)),

@@ -14,8 +14,8 @@ LABELS = {
 
 OTHER_LABELS = {
     'oracle_st': '`oracle_st`: labels of both domains',
-    'norm': '`norm`: statistics per domain, no discriminator',
-    'full_joint_norm': '`full_joint_norm`: all three, joint statistics',
+    'dn': '`dn`: statistics per domain, no discriminator',
+    'full_dn': '`full_dn`: all three, statistics per domain',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
     'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
     'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',

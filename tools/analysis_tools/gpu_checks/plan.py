@@ -45,8 +45,8 @@ class Row:
 # the names of the rows, here and nowhere else
 ROWS = {
     'source_only': Row(['source_only'], None, 'labelled source alone'),
-    'full': Row(['full', 'full_joint_norm'], None, 'all modules, joint statistics'),
-    'full_dn': Row(['full_dn', 'full'], 'target', 'all modules, statistics per domain'),
+    'full': Row(['full'], None, 'all modules, joint statistics'),
+    'full_dn': Row(['full_dn'], 'target', 'all modules, statistics per domain'),
     'oracle': Row(['oracle'], None, 'labelled target'),
 }
 PREFIX = 'foggy_'

@@ -1,0 +1,3 @@
+# All three modules on statistics per domain [derived].
+_base_ = './full.py'
+model = dict(domain_norm='target')
