@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, lints and runs the tests: bash tools/run_tests.sh [arguments of pytest]
+#   bash tools/run_tests.sh -m "not slow"    what fits two minutes
 # Tests on real video need MMSTAL_DA_TEST_DATA, the folder that holds it (see README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,4 +9,5 @@ source tools/setup_env.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m ruff check .
 python -m ruff format --check .
-exec python -m pytest "$@"
+# two processes a core would only wait for each other
+exec python -m pytest -n "$(nproc)" "$@"
