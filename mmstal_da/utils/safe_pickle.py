@@ -2,9 +2,14 @@
 
 import os
 import pickle
+import re
 from typing import Any
 
+import numpy as np
+
 _MULTIARRAY = ('_reconstruct', 'scalar', '_frombuffer')
+# NumPy 2 renamed it
+NUMPY_CORE = 'numpy._core' if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else 'numpy.core'
 _CONTAINERS = ('list', 'dict', 'set', 'frozenset', 'tuple', 'bytearray', 'complex', 'slice')
 ALLOWED = {
     'numpy': ('ndarray', 'dtype'),
@@ -37,8 +42,8 @@ class _Unpickler(pickle.Unpickler):
                 f'{self._path}: the pickle asks for {module}.{name}; only NumPy arrays and plain '
                 'containers are read. Re-save the file with these, e.g. with numpy.savez'
             )
-        # NumPy 2 keeps the old names behind a warning
-        return super().find_class(module.replace('numpy.core.', 'numpy._core.'), name)
+        # the installed NumPy's name, whichever wrote the file
+        return super().find_class(re.sub(r'^numpy\._?core\b', NUMPY_CORE, module), name)
 
 
 def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:

@@ -202,13 +202,15 @@ def test_rows_are_scored_as_our_detector_is(pair, name):
     assert len((CONFIGS / f'{pair}/{name}.py').read_text().splitlines()) <= 15
     for stage in ('val', 'test'):
         assert row[f'{stage}_evaluator'] == ours[f'{stage}_evaluator']
-    for loader, path in (('train', 'dataset.dataset'), ('val', 'dataset'), ('test', 'dataset')):
-        datasets = []
-        for config in (ours, row):
-            part = config[f'{loader}_dataloader']
-            for key in path.split('.'):
-                part = part[key]
-            datasets.append({key: value for key, value in part.items() if key != 'pipeline'})
+    for loader in ('train', 'val', 'test'):
+        expected, part = (config[f'{loader}_dataloader'].dataset for config in (ours, row))
+        if loader == 'train':
+            assert (expected.train_on, part.type) == ('source', 'SeededDraws')
+            expected, part = expected.source, part.dataset
+        datasets = [
+            {key: value for key, value in dataset.items() if key != 'pipeline'}
+            for dataset in (expected, part)
+        ]
         assert datasets[0] == datasets[1]
     loads = [stage for stage in part.pipeline if stage['type'] == 'LoadProposals']
     if name.endswith('_gt'):

@@ -103,12 +103,10 @@ def test_soft_nms(seed, number, method, offset, min_score):
     expected = definition.soft_nms(
         boxes.numpy(), scores.numpy(), 0.3, 0.5, min_score, method, offset
     )
-    np.testing.assert_allclose(
-        sorted(dets[:, 4].tolist(), reverse=True), [score for _, score in expected], rtol=1e-5
-    )
+    # by descending score; boxes whose scores differ by rounding alone may change places
+    np.testing.assert_allclose(dets[:, 4], [score for _, score in expected], rtol=1e-5, atol=1e-7)
     assert torch.equal(dets[:, :4], boxes[index])
-    if method != 'naive':  # whose scores of 0 tie
-        assert index.tolist() == [i for i, _ in expected]
+    assert sorted(index.tolist()) == sorted(i for i, _ in expected)
 
 
 def test_soft_nms_through_mmcv():

@@ -61,3 +61,12 @@ def test_real_files(test_data):
     gt = load_pickle(test_data / 'act_format' / 'multisports_one_video_gt.pkl')
     assert set(gt) == {'labels', 'test_videos', 'nframes', 'gttubes', 'resolution'}
     assert len(load_pickle(test_data / 'ucf101_24' / 'pyannot.pkl')) == 3194
+
+
+@pytest.mark.parametrize('core', [b'numpy.core', b'numpy._core'])
+def test_either_name_of_numpys_core_is_read(tmp_path, core):
+    """NumPy 2 renamed it; files of either side are read by either."""
+    written = pickle.dumps(np.arange(3), protocol=2)
+    written = written.replace(b'numpy._core', b'numpy.core').replace(b'numpy.core', core)
+    (tmp_path / 'data.pkl').write_bytes(written)
+    assert load_pickle(tmp_path / 'data.pkl').tolist() == [0, 1, 2]
