@@ -137,6 +137,7 @@ def test_overfits_one_clip(tmp_path):
     generate(tmp_path / 'pair', SyntheticConfig(clip=clip, shift=Shift(), **counts))
     options = {
         'default_hooks.logger.interval': 10,
+        'train_dataloader.batch_size': 1,
         'model.rpn_head.anchor_generator.scales': [2, 4],
         'param_scheduler.1.T_max': 100,  # the learning rate falls within the 150 iterations
         'param_scheduler.1.end': 150,

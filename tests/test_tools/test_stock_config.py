@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
+from tests.load_tool import run_tool
 
 pytestmark = pytest.mark.slow
 
@@ -70,8 +71,8 @@ def test_resumes_and_seed_repeats_the_run(trained, tmp_path, stock_config, stock
 
 
 def test_tests_and_dumps(trained, tmp_path, stock_config, stock_options):
-    output = run(
-        *(sys.executable, TOOLS / 'test.py', stock_config, trained / 'epoch_1.pth'),
+    output = run_tool(
+        *('test', stock_config, trained / 'epoch_1.pth'),
         *('--work-dir', tmp_path, '--dump', tmp_path / 'scores.pkl'),
         *('--cfg-options', *stock_options),
     )
