@@ -210,23 +210,24 @@ PY
 # Links or copies a folder. Links share the space; pip never writes into a file that is there.
 link_folder() { cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2" && cp -a "$1" "$2"; }; }
 
-# A .venv of the cached packages; scripts get its interpreter.
+# A .venv of the cached packages; scripts get its interpreter. (A step's function does not end at a
+# command that fails, hence every `return`.)
 restore_packages() {
     local from=$1 script site
     rm -rf .venv.part
-    "$python" -m venv --without-pip .venv.part
+    "$python" -m venv --without-pip .venv.part || return
     site=$(echo .venv.part/lib/python3.*/site-packages)
-    rmdir "$site"
-    link_folder "$from/site-packages" "$site"
+    rmdir "$site" || return
+    link_folder "$from/site-packages" "$site" || return
     for script in "$from"/bin/*; do
         if [ "$(head -c 2 "$script")" = '#!' ]; then
-            { printf '#!%s\n' "$root/.venv/bin/python"; tail -n +2 "$script"; } >".venv.part/bin/${script##*/}"
+            { printf '#!%s\n' "$root/.venv/bin/python"; tail -n +2 "$script"; } >".venv.part/bin/${script##*/}" || return
             chmod +x ".venv.part/bin/${script##*/}"
         else
-            cp "$script" .venv.part/bin/
+            cp "$script" .venv.part/bin/ || return
         fi
     done
-    sed -i "s|\.venv\.part|.venv|g" .venv.part/bin/activate* .venv.part/pyvenv.cfg
+    sed -i "s|\.venv\.part|.venv|g" .venv.part/bin/activate* .venv.part/pyvenv.cfg || return
     rm -rf .venv
     mv .venv.part .venv
 }
@@ -235,10 +236,13 @@ restore_packages() {
 keep_packages() {
     local to=$cache/$1 part=$cache/.$$.part site old
     site=$(echo .venv/lib/python3.*/site-packages)
-    mkdir -p "$part/bin"
-    link_folder "$site" "$part/site-packages"
-    rm -rf "$part"/site-packages/*mmstal_da*
-    find .venv/bin -maxdepth 1 -type f ! -name 'activate*' ! -name 'Activate*' -exec cp {} "$part/bin" \;
+    mkdir -p "$part/bin" &&
+        link_folder "$site" "$part/site-packages" &&
+        rm -rf "$part"/site-packages/*mmstal_da* &&
+        find .venv/bin -maxdepth 1 -type f ! -name 'activate*' ! -name 'Activate*' -exec cp {} "$part/bin" \; || {
+        rm -rf "$part"
+        return 1
+    }
     for old in "$cache"/"${1%-*}"-*; do # a set-up of older files is not needed again
         [ "$old" = "$to" ] || rm -rf "$old"
     done
