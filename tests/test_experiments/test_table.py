@@ -95,8 +95,8 @@ def test_markdown_says_what_the_other_rows_are():
     records = [*RECORDS, make_record('dn', 0, 40.0, 20.0), make_record('mine', 0, 1.0, 1.0)]
     lines = format_table(make_table(records)).splitlines()
     assert [line.split(' |')[0] for line in lines[6:8]] == [
-        '| `mine`',
         '| `dn`: statistics per domain, no discriminator',
+        '| `mine`',
     ]
 
 

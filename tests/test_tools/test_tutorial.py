@@ -105,12 +105,12 @@ def write_pair(folder: Path, text: str = PAIR) -> None:
     (folder / 'configs/my_pair.py').write_text(text)
 
 
-def follow(folder: Path, run=run) -> str:
+def follow(folder: Path, train=run) -> str:
     """Steps 3 and 4: write the pair, look, train; the training's output."""
     write_pair(folder)
     paths = run(folder, BROWSE, '--no-videos').split()
     assert [Path(folder, path).is_file() for path in paths] == [True]
-    output = run(folder, TRAIN, '--work-dir', 'work', options=SMALL)
+    output = train(folder, TRAIN, '--work-dir', 'work', options=SMALL)
     assert torch.load(folder / 'work/iter_2.pth')['meta']['iter'] == 2
     return output
 
