@@ -86,6 +86,7 @@ def test_compiled_operators_name_their_compiler(monkeypatch):
     assert module.describe_ops() == "mmcv's compiled operators (GCC 12, CUDA not available)"
 
 
+@pytest.mark.slow
 def test_the_report_needs_no_mmcv(tmp_path):
     """As where neither mmcv nor mmcv-lite is installed."""
     code = (
