@@ -9,5 +9,5 @@ source tools/setup_env.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m ruff check .
 python -m ruff format --check .
-# two processes a core would only wait for each other
-exec python -m pytest -n "$(nproc)" "$@"
+# a process a core; worksteal keeps most tests of a module, and so its fixtures, in one of them
+exec python -m pytest -n "$(nproc)" --dist worksteal "$@"

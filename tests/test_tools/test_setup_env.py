@@ -75,6 +75,7 @@ def test_no_usable_python_says_what_was_found(checkout, tmp_path):
     assert not (checkout / '.venv').exists()
 
 
+@pytest.mark.slow
 def test_failed_step_is_named_and_the_next_run_goes_on(checkout):
     """Without an index, torch cannot be installed."""
     done = set_up(checkout, PYTHON=sys.executable)
@@ -91,6 +92,7 @@ def test_failed_step_is_named_and_the_next_run_goes_on(checkout):
     assert 'torch==9.9' in (checkout / 'build' / 'setup' / 'install-torch.log').read_text()
 
 
+@pytest.mark.slow
 def test_broken_venv_is_made_anew(checkout):
     (checkout / '.venv' / 'bin').mkdir(parents=True)
     (checkout / '.venv' / 'bin' / 'python').symlink_to('/nowhere/python3.11')
@@ -204,6 +206,7 @@ def test_an_unknown_argument(checkout):
     assert not (checkout / '.venv').exists()
 
 
+@pytest.mark.slow
 def test_packages_are_kept_for_the_next_clone(checkout, tmp_path):
     """Another clone's .venv is made of them, with scripts that call its own interpreter."""
     script = (ROOT / 'tools' / 'setup_env.sh').read_text()
