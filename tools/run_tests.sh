@@ -5,9 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/setup_env.sh
+workers=$(env -u OMP_NUM_THREADS nproc) # which would count threads
 # tiny networks: a second thread costs more than it gives, above all beside another process
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m ruff check .
 python -m ruff format --check .
 # a process a core; worksteal keeps most tests of a module, and so its fixtures, in one of them
-exec python -m pytest -n "$(nproc)" --dist worksteal "$@"
+exec python -m pytest -n "$workers" --dist worksteal "$@"
