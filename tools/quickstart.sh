@@ -15,8 +15,9 @@ set -euo pipefail
 data=data/synthetic
 out=work_dirs/quickstart
 mkdir -p "$out"
+cores=$(env -u OMP_NUM_THREADS nproc) # which would count threads
 # two trainings at once: half of the cores each
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + 1) / 2))}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
@@ -55,7 +56,7 @@ train_and_test() {
 }
 
 say "1/3 the synthetic pair: labelled source, unlabelled target, in $data"
-python tools/data/make_synthetic.py --out "$data" --workers "$(nproc)"
+python tools/data/make_synthetic.py --out "$data" --workers "$cores"
 
 say '2/3 training on the source alone and with adaptation, then scoring on the target'
 train_and_test source-only source_only &
