@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,16 @@ def prepared(test_data, tmp_path_factory) -> Path:
         arguments += ['--splits', *lists, '--stats', str(out / 'stats.json')]
         assert prepare.main(arguments) == 0
     return folder
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    """A runner leaves its default scope behind, in which the next test would look up types."""
+    registry = sys.modules.get('mmengine.registry')  # not imported for this
+    before = dict(registry.DefaultScope._instance_dict) if registry else {}
+    yield
+    registry = sys.modules.get('mmengine.registry')
+    if registry:
+        scopes = registry.DefaultScope._instance_dict
+        scopes.clear()
+        scopes.update(before)

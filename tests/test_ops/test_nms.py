@@ -65,7 +65,8 @@ def test_torchvision_and_own_agree():
         pytest.skip('torchvision is not installed, or was built for another torch')
     for seed in range(20):
         boxes, scores = boxes_and_scores(seed, 300, grid=60)
-        results = [OperatorModule(t).nms(boxes, scores, 0.4, 0) for t in (False, True)]
+        # no IoU of these boxes is at the threshold, which torchvision takes in float64
+        results = [OperatorModule(t).nms(boxes, scores, 0.43, 0) for t in (False, True)]
         assert torch.equal(*results)
 
 
