@@ -42,11 +42,9 @@ def prepared(test_data, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def default_scope():
     """A runner leaves its default scope behind, in which the next test would look up types."""
-    registry = sys.modules.get('mmengine.registry')  # not imported for this
-    before = dict(registry.DefaultScope._instance_dict) if registry else {}
     yield
-    registry = sys.modules.get('mmengine.registry')
+    registry = sys.modules.get('mmengine.registry')  # not imported for this
     if registry:
         scopes = registry.DefaultScope._instance_dict
-        scopes.clear()
-        scopes.update(before)
+        for name in [name for name, scope in scopes.items() if scope.scope_name != 'mmstal_da']:
+            del scopes[name]
