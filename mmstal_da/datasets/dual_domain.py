@@ -78,14 +78,14 @@ class UnlabelledView:
 class DualDomainDataset:
     """A source and a target, drawn together: labelled source and unlabelled target by default.
 
-    ============================== ========================================== =================
-    ``train_on``                   an item                                    rows
-    ============================== ========================================== =================
-    ``'both'`` (default)           ``dict(source=..., target=...)``           adapted ones
-    ``'source'``                   a packed sample of the source              ``source_only``
-    ``'labelled_target'``          a packed sample of the target              ``oracle``
+    ================================ ========================================= ===============
+    ``train_on``                     an item                                   rows
+    ================================ ========================================= ===============
+    ``'both'`` (default)             ``dict(source=..., target=...)``          adapted ones
+    ``'source'``                     a packed sample of the source             ``source_only``
+    ``'labelled_target'``            a packed sample of the target             ``oracle``
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
-    ============================== ========================================== =================
+    ================================ ========================================= ===============
 
     Collated by :func:`mmengine.dataset.pseudo_collate`, a batch of two parts is
     ``{'source': {'inputs': [...], 'data_samples': [...]}, 'target': {...}}``. What ``train_on``
@@ -107,7 +107,8 @@ class DualDomainDataset:
         train_on: What is drawn, see above.
 
     Raises:
-        ValueError: An unknown ``train_on``, or classes that differ between the two.
+        ValueError: An unknown ``train_on``, classes that differ between the two, or a built target
+            without labels where these are trained on.
     """
 
     def __init__(
@@ -160,6 +161,11 @@ class DualDomainDataset:
 def _build_target(target: BaseDataset | dict, labelled: bool) -> BaseDataset:
     """The target with or without its labels, whatever its config says."""
     if not isinstance(target, dict):
+        if labelled and isinstance(target, ActionTubeDataset) and not target.labelled:
+            raise ValueError(
+                'train_on asks for a labelled target, and the target was built with'
+                ' `labelled=False`: build it with `labelled=True`, or give its config'
+            )
         return target
     target = copy.deepcopy(target)
     kind = target.get('type')

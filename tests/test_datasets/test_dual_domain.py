@@ -289,3 +289,9 @@ def test_what_is_left_out_is_not_built(folder):
 def test_an_unknown_train_on_is_refused(folder):
     with pytest.raises(ValueError, match="train_on is one of both, source, .*not 'target'"):
         DualDomainDataset(side(folder / 'source'), side(folder / 'target'), train_on='target')
+
+
+def test_a_target_built_without_labels_is_no_labelled_target(folder):
+    built = DATASETS.build(side(folder / 'target', labelled=False))
+    with pytest.raises(ValueError, match='build it with `labelled=True`, or give its config'):
+        DualDomainDataset(side(folder / 'source'), built, train_on='labelled_target')
