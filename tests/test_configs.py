@@ -94,7 +94,7 @@ def build(cfg: Config) -> torch.nn.Module:
     [
         # of the pairs, one narrow and one full size are enough for a quick run
         name
-        if name.startswith(('synthetic/', 'jhmdb_to_ucf101/'))
+        if name.startswith(('synthetic_a/', 'jhmdb_to_ucf101/'))
         else pytest.param(name, marks=pytest.mark.slow)
         for name in RUNNABLE
     ],

@@ -1,16 +1,12 @@
 # The same networks from random weights, everything trains.
-_base_ = [
-    '../_base_/models/i3d_rpn_r50_scratch.py',
-    '../_base_/datasets/jhmdb_split1_112px.py',
-    '../_base_/schedules/adamw_1500_bf16.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/i3d_rpn_r50_scratch.py', './_112px.py']
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
-        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)), bbox_head=dict(num_classes=21)
+        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
+        bbox_head=dict(num_classes=len(_base_.classes)),
     ),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=32))),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=32))),  # TF2's cost goes with the proposals
     test_cfg=dict(rpn=dict(max_per_img=30)),
 )

@@ -1,8 +1,2 @@
-# MMAction2's SlowFast-R50; source only, labelled boxes as proposals (upper bound).
-_base_ = [
-    '../_base_/models/slowfast_r50_112px.py',
-    '../_base_/datasets/jhmdb_static_to_moving_proposals_gt.py',
-    '../_base_/schedules/adamw_800_bf16.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=13)))
+_base_ = ['../_base_/models/slowfast_r50_112px.py', './_proposals_gt.py']
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))

@@ -1,8 +1,2 @@
-# MMAction2's SlowOnly-R50; source only, proposals of our RPN.
-_base_ = [
-    '../_base_/models/slowonly_r50_112px.py',
-    '../_base_/datasets/jhmdb_static_to_moving_proposals.py',
-    '../_base_/schedules/adamw_800_bf16.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=13)))
+_base_ = ['../_base_/models/slowonly_r50_112px.py', './_proposals.py']
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))

@@ -1,3 +1,2 @@
-# D_Timg alone.
 _base_ = './_base.py'
 model = dict(adaptation=_base_.t_img)

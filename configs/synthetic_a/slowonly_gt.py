@@ -1,7 +1,2 @@
-# MMAction2's SlowOnly-R50, narrow; source only, labelled boxes as proposals (upper bound).
-_base_ = [
-    '../_base_/models/slowonly_r50_narrow.py',
-    '../_base_/datasets/synthetic_a_proposals_gt.py',
-    '../_base_/schedules/adamw_800_bf16_narrow.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/slowonly_r50_narrow.py', './_proposals_gt.py']
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))

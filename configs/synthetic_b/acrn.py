@@ -1,8 +1,2 @@
-# MMAction2's ACRN on SlowFast-R50, narrow; source only, proposals of our RPN.
-_base_ = [
-    '../_base_/models/acrn_r50_narrow.py',
-    '../_base_/datasets/synthetic_b_proposals.py',
-    '../_base_/schedules/adamw_700_bf16_narrow.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
+_base_ = './slowfast.py'
+model = dict(roi_head=dict(shared_head=_base_.acrn))

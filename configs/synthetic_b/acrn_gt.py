@@ -1,8 +1,2 @@
-# MMAction2's ACRN on SlowFast-R50, narrow; source only, labelled boxes as proposals (upper bound).
-_base_ = [
-    '../_base_/models/acrn_r50_narrow.py',
-    '../_base_/datasets/synthetic_b_proposals_gt.py',
-    '../_base_/schedules/adamw_700_bf16_narrow.py',
-    '../_base_/default_runtime.py',
-]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
+_base_ = './slowfast_gt.py'
+model = dict(roi_head=dict(shared_head=_base_.acrn))

@@ -1,3 +1,2 @@
-# Oracle: trained on the labelled target.
 _base_ = './_base.py'
 train_dataloader = dict(dataset=dict(train_on='labelled_target'))

@@ -1,9 +1,8 @@
 # What the rows share: the paper's detector, source and target in every batch.
 _base_ = [
     '../_base_/models/i3d_rpn_r50.py',
-    '../_base_/datasets/ucfsports_to_ucf101.py',
-    '../_base_/schedules/sgd_20k.py',
     '../_base_/adaptation/modules.py',
-    '../_base_/default_runtime.py',
+    '../_base_/schedules/paper.py',
+    './_data.py',
 ]
-model = dict(roi_head=dict(bbox_head=dict(num_classes=4)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))

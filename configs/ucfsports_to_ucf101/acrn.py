@@ -1,7 +1,2 @@
-# MMAction2's ACRN on SlowFast-R50; source only, proposals of our RPN.
-_base_ = [
-    '../_base_/models/acrn_r50.py',
-    '../_base_/datasets/ucfsports_to_ucf101_proposals.py',
-    '../_base_/schedules/sgd_20k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = './slowfast.py'
+model = dict(roi_head=dict(shared_head=_base_.acrn))

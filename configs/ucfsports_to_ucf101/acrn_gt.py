@@ -1,7 +1,2 @@
-# MMAction2's ACRN on SlowFast-R50; source only, labelled boxes as proposals (upper bound).
-_base_ = [
-    '../_base_/models/acrn_r50.py',
-    '../_base_/datasets/ucfsports_to_ucf101_proposals_gt.py',
-    '../_base_/schedules/sgd_20k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = './slowfast_gt.py'
+model = dict(roi_head=dict(shared_head=_base_.acrn))

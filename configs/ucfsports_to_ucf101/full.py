@@ -1,3 +1,2 @@
-# All three modules.
 _base_ = './_base.py'
 model = dict(adaptation=_base_.full)

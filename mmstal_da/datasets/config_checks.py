@@ -23,7 +23,7 @@ from mmengine.logging import print_log
 from mmstal_da.domains import TRAIN_ON, trained_parts
 
 from .annotation import Annotation, AnnotationError, load_annotation
-from .proposals import ProposalError, require_part
+from .proposals import GROUND_TRUTH, ProposalError, require_part
 from .selection import class_labels, select_videos
 
 SOURCE, TARGET = 'labelled training', 'unlabelled target'
@@ -106,7 +106,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
     parts = [data for _, data in training]
     _check_classes(cfg, parts + [data for part in evaluations.values() for data in part])
     for stage in ('train', 'val') if mode == 'train' else ('test',):
-        _check_proposals(cfg, stage, parts[0].classes if parts else None)
+        _check_proposals(cfg, stage)
     for evaluated in evaluations.values():
         _check_truth(cfg, evaluated)
         _check_metric(evaluated)
@@ -279,7 +279,7 @@ def _check_classes(cfg: Config, parts: Sequence[Data]) -> None:
                 f' {list(data.classes)} of {data.where}; their order is the order of the labels'
             )
     model = cfg.get('model') or {}
-    if _kind(model) != 'ActionTubeDetector':
+    if _kind(model) not in ('ActionTubeDetector', 'FastRCNN'):
         return
     head = (model.get('roi_head') or {}).get('bbox_head') or {}
     if head.get('num_classes') != len(first.classes):
@@ -289,23 +289,18 @@ def _check_classes(cfg: Config, parts: Sequence[Data]) -> None:
         )
 
 
-def _check_proposals(cfg: Config, stage: str, classes: Sequence[str] | None) -> None:
-    """The file of proposals of an AVA-style detector is there, and its labels fit the classes."""
+def _check_proposals(cfg: Config, stage: str) -> None:
+    """The file of proposals of an AVA-style detector is there."""
     loader = cfg.get(f'{stage}_dataloader') or {}
     for where, config, _ in _datasets(loader.get('dataset'), f'{stage}_dataloader.dataset', ''):
-        for transform in config.get('pipeline') or ():
-            kind = _kind(transform)
-            if kind == 'LoadProposals' and transform.get('proposals') != 'ground_truth':
-                try:
-                    require_part(transform.get('proposals', ''), transform.get('part', ''))
-                except ProposalError as error:
-                    raise ConfigError(f'{where}: {error}') from error
-            elif kind == 'PackAVAInputs' and classes is not None:
-                if transform.get('num_classes') != len(classes):
-                    raise ConfigError(
-                        f'{where}: PackAVAInputs has num_classes={transform.get("num_classes")},'
-                        f' but there are {len(classes)} classes {list(classes)}'
-                    )
+        file = config.get('proposals')
+        if file in (None, GROUND_TRUTH):
+            continue
+        by_mode = 'test' if config.get('test_mode') else 'train'
+        try:
+            require_part(file, config.get('proposals_part') or by_mode)
+        except ProposalError as error:
+            raise ConfigError(f'{where}.proposals: {error}') from error
 
 
 def _check_truth(cfg: Config, evaluated: Sequence[Data]) -> None:

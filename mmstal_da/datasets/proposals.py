@@ -27,6 +27,7 @@ import numpy as np
 from mmstal_da.utils.io import atomic_write
 
 PARTS = ('train', 'val', 'test')
+GROUND_TRUTH = 'ground_truth'  # in place of a file: the labelled boxes
 _COLUMNS = ('videos', 'num_frames', 'video', 'frame', 'first', 'boxes', 'scores')
 # (video name, key frame) -> boxes (n, 4) and scores (n,)
 FrameProposals = Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]

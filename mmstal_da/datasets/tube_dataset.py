@@ -10,6 +10,7 @@ from mmstal_da.registry import DATASETS, TRANSFORMS
 
 from .annotation import load_annotation
 from .draws import seeded
+from .proposals import GROUND_TRUTH, PARTS, ProposalFile
 from .selection import boxes_by_frame, class_labels, select_videos
 
 
@@ -32,7 +33,10 @@ class ActionTubeDataset(BaseDataset):
       ``filename_tmpl`` (None for a video file); ``total_frames``; ``key_frame`` (1-based);
       ``height`` and ``width`` that boxes refer to (or None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
-      inclusive, and ``gt_labels`` (n,) int64.
+      inclusive, and ``gt_labels`` (n,) int64;
+    - with ``proposals``: ``proposals`` (k, 4) float32 in the same convention, by descending score;
+      ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms carry
+      proposals along only beside ``gt_bboxes``, so unlabelled samples have those, empty.
 
     Args:
         ann_file: Annotation file, relative to ``data_root``
@@ -49,12 +53,20 @@ class ActionTubeDataset(BaseDataset):
         videos: Shell patterns on video names, a choice that needs no labels.
         background_frames: At test, also frames without a box.
         key_frame_stride: Keep every so many-th key frame of each video.
+        proposals: For detectors without an RPN, such as MMAction2's AVA-style ones: a file of
+            ``tools/data/dump_proposals.py`` (:mod:`mmstal_da.datasets.proposals`), relative to
+            the working directory; or ``'ground_truth'``, the labelled boxes with score 1, an
+            upper bound.
+        proposals_part: Part of the file; None takes ``'test'`` in test mode, else ``'train'``.
+        max_proposals: Keep the best so many of a key frame; None keeps all.
         test_mode: Test instead of training.
         **kwargs: ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch`` and ``metainfo``
             of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
-        ValueError: Classes or patterns that fit nothing, or no key frame at all.
+        ValueError: Classes or patterns that fit nothing, no key frame at all, or proposals that
+            do not go with the other arguments.
+        ProposalError: What is missing in the file of proposals, and how to make it.
     """
 
     METAINFO = dict(classes=())
@@ -72,6 +84,9 @@ class ActionTubeDataset(BaseDataset):
         videos: Sequence[str] | None = None,
         background_frames: bool = False,
         key_frame_stride: int = 1,
+        proposals: str | None = None,
+        proposals_part: str | None = None,
+        max_proposals: int | None = None,
         test_mode: bool = False,
         **kwargs,
     ) -> None:
@@ -82,6 +97,12 @@ class ActionTubeDataset(BaseDataset):
             )
         if key_frame_stride < 1:
             raise ValueError(f'`key_frame_stride` is at least 1, not {key_frame_stride}')
+        if proposals == GROUND_TRUTH and not labelled:
+            raise ValueError(f"{ann_file}: proposals='ground_truth' needs `labelled=True`")
+        if proposals_part is not None and proposals_part not in PARTS:
+            raise ValueError(f'`proposals_part` is one of {PARTS}, not {proposals_part!r}')
+        if max_proposals is not None and max_proposals < 1:
+            raise ValueError(f'`max_proposals` is at least 1 or None, not {max_proposals}')
         self.split = split
         self.classes = None if classes is None else tuple(classes)
         self.class_map = class_map
@@ -89,6 +110,10 @@ class ActionTubeDataset(BaseDataset):
         self.videos = videos
         self.background_frames = background_frames
         self.key_frame_stride = key_frame_stride
+        self.proposals = proposals
+        self.proposals_part = proposals_part or ('test' if test_mode else 'train')
+        self.max_proposals = max_proposals
+        self._proposal_file: ProposalFile | None = None
         # MMAction2's ColorJitter draws the order of its operations when it is built: from a
         # state of its own, so that equal configs mean equal samples
         with seeded(0):
@@ -112,6 +137,14 @@ class ActionTubeDataset(BaseDataset):
         else:
             labels = {}
             self._metainfo['classes'] = self.classes or ()
+        if self.proposals is not None and len(self._metainfo['classes']) < 2:
+            # upstream asserts it, far from the cause
+            raise ValueError(
+                f'{self.ann_file}: AVA-style heads, which take proposals, have at least 2 classes,'
+                f' not {len(self._metainfo["classes"])}; name them in `classes`'
+            )
+        if self.proposals not in (None, GROUND_TRUTH):
+            self._proposal_file = ProposalFile(self.proposals, self.proposals_part)
         self._videos = {name: annotation.videos[name] for name in names}
         self._boxes = {}
         data_list = []
@@ -151,4 +184,19 @@ class ActionTubeDataset(BaseDataset):
             first, last = np.searchsorted(frames, [info['key_frame'], info['key_frame'] + 1])
             info['gt_bboxes'] = boxes[first:last].copy()
             info['gt_labels'] = labels[first:last].copy()
+        if self.proposals is not None:
+            self._add_proposals(info)
         return info
+
+    def _add_proposals(self, info: dict) -> None:
+        info.setdefault('gt_bboxes', np.zeros((0, 4), np.float32))
+        info.setdefault('gt_labels', np.zeros(0, np.int64))
+        if self._proposal_file is None:
+            boxes, scores = info['gt_bboxes'].copy(), np.ones(len(info['gt_bboxes']), np.float32)
+        else:
+            boxes, scores = self._proposal_file.of_frame(
+                info['video_name'], info['key_frame'], info['total_frames']
+            )
+        info['proposals'] = boxes[: self.max_proposals]
+        info['proposal_scores'] = scores[: self.max_proposals]
+        info['num_classes'] = len(self._metainfo['classes'])

@@ -29,8 +29,9 @@ def proposal_options(cfg: Config, file: Path) -> list[str]:
 def _find(value, key: str) -> Iterator[tuple[str, Path]]:
     if isinstance(value, Mapping):
         kind = str(value.get('type')).rpartition('.')[2]
-        if kind == 'LoadProposals' and value.get('proposals') != 'ground_truth':
-            yield f'{key}.proposals', Path(value.get('proposals') or '')
+        file = value.get('proposals')
+        if kind == 'ActionTubeDataset' and file not in (None, 'ground_truth'):
+            yield f'{key}.proposals', Path(file)
         items = value.items()
     else:
         items = enumerate(value) if isinstance(value, list | tuple) else ()

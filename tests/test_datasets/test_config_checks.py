@@ -264,9 +264,8 @@ def test_the_tools_say_it_before_they_write_anything(name, cfg, tmp_path, monkey
 
 def test_proposals_that_are_not_there_are_found_before_training(cfg, tmp_path):
     file = tmp_path / 'proposals.npz'
-    load = dict(type='LoadProposals', proposals=str(file), part='train')
-    cfg.train_dataloader.dataset.source.pipeline = [load]
-    with pytest.raises(ConfigError, match='dataset.source: .*no such file.*dump_proposals.py'):
+    cfg.train_dataloader.dataset.source.proposals = str(file)
+    with pytest.raises(ConfigError, match='source.proposals: .*no such file.*dump_proposals.py'):
         check_config(cfg, 'train')
     save_proposals(file, {'test': ({}, {})})
     with pytest.raises(ConfigError, match=r"no part 'train', only \['test'\]"):
@@ -276,12 +275,14 @@ def test_proposals_that_are_not_there_are_found_before_training(cfg, tmp_path):
         check_config(cfg, 'train')
     save_proposals(file, {'train': ({}, {})})
     check_config(cfg, 'train')
-    load['proposals'] = 'ground_truth'
-    cfg.train_dataloader.dataset.source.pipeline = [load]
+    cfg.train_dataloader.dataset.source.proposals_part = 'val'
+    with pytest.raises(ConfigError, match=r"no part 'val', only \['train'\]"):
+        check_config(cfg, 'train')
+    cfg.train_dataloader.dataset.source.proposals = 'ground_truth'
     check_config(cfg, 'train')
 
 
-def test_packed_labels_have_the_classes_of_the_data(cfg):
-    cfg.test_dataloader.dataset.pipeline = [dict(type='PackAVAInputs', num_classes=3)]
-    with pytest.raises(ConfigError, match='PackAVAInputs has num_classes=3, but there are 2'):
+def test_a_head_on_proposals_has_the_classes_of_the_data(cfg):
+    cfg.model = dict(type='mmdet.FastRCNN', roi_head=dict(bbox_head=dict(num_classes=3)))
+    with pytest.raises(ConfigError, match='num_classes is 3, but .* has 2 classes'):
         check_config(cfg, 'test')

@@ -1,4 +1,6 @@
-"""Proposals: the file, the transforms, and score matrices back to detections."""
+"""Proposals: the file, the data set, and score matrices back to detections."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,16 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmaction.structures import ActionDataSample
-from mmengine.dataset import Compose
 from mmengine.structures import InstanceData
 
 from mmstal_da.datasets import ActionTubeDataset
+from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
 from mmstal_da.datasets.draws import seeded
 from mmstal_da.datasets.proposals import ProposalError, ProposalFile, save_proposals
-from mmstal_da.datasets.transforms import LoadProposals, PackAVAInputs
 from mmstal_da.evaluation.metrics import TubeMetric
 from mmstal_da.evaluation.metrics.score_matrix import expand_score_matrix
-from mmstal_da.registry import TRANSFORMS
 
 from .clips import actor_frames, write_dataset, write_video
 
@@ -107,30 +107,51 @@ def video(tmp_path_factory):
     return write_video(path, actor_frames(BOXES, HEIGHT, WIDTH))
 
 
-def info_of(video, labelled=True, scale=1, frame=2, boxes=BOXES[1:2], labels=(1,)):
-    """A sample whose annotation is ``scale`` times as large as the video."""
-    info = dict(
-        video_name='actor', filename=str(video), filename_tmpl=None, total_frames=len(BOXES),
-        key_frame=frame, height=HEIGHT * scale, width=WIDTH * scale, fps=25.0,
-    )  # fmt: skip
-    if labelled:
-        info['gt_bboxes'] = (np.array(boxes).reshape(-1, 4) * scale).astype(np.float32)
-        info['gt_labels'] = np.array(labels, np.int64)
-    return info
+def packed(video, proposals, *middle, labelled=True, scale=1, frame=2, tubes=None, **kwargs):
+    """The sample of a key frame; the annotation is ``scale`` times as large as the video.
 
-
-def packed(info, load, *middle, num_classes=3):
-    stages = [dict(type='SampleKeyFrameClip', clip_len=2), dict(type='DecodeFrames'), load]
-    stages += [*middle, dict(type='PackAVAInputs', num_classes=num_classes)]
+    ``tubes`` are (label, box) of frame 2; by default one of class 1, the video's actor.
+    """
+    tubes = [(1, BOXES[1])] if tubes is None else tubes
+    annotation = Annotation(
+        dataset='toy',
+        classes=['a', 'b', 'c'],
+        videos={'actor': Video('actor.mkv', 3, WIDTH * scale, HEIGHT * scale)},
+        tubes={
+            'actor': [
+                Tube('abc'[label], np.array([2]), np.float32([box]) * scale)
+                for label, box in tubes
+            ]
+        },
+        splits={'all': ['actor']},
+    )
+    file = Path(video).parent / 'actor.json'
+    save_annotation(annotation, file)
+    stages = [dict(type='SampleKeyFrameClip', clip_len=2), dict(type='DecodeFrames')]
+    dataset = ActionTubeDataset(
+        file.name,
+        'all',
+        [*stages, *middle, dict(type='PackTubeInputs')],
+        data_root=str(file.parent),
+        classes=['a', 'b', 'c'],
+        labelled=labelled,
+        proposals=proposals,
+        background_frames=labelled,
+        test_mode=True,
+        **kwargs,
+    )
+    frames = [dataset.get_data_info(i)['key_frame'] for i in range(len(dataset))]
     with seeded(0):
-        return Compose([TRANSFORMS.build(stage) for stage in stages])(info)['data_samples']
+        return dataset[frames.index(frame)]['data_samples']
 
 
-def file_of(tmp_path, boxes, scores, frame=2):
+def file_of(tmp_path, boxes, scores):
+    """A file of proposals of frame 2; the others have none."""
     path = tmp_path / 'p.npz'
-    proposals = {('actor', frame): (np.array(boxes, float).reshape(-1, 4), np.array(scores, float))}
+    proposals = {('actor', frame): NONE for frame in (1, 3)}
+    proposals['actor', 2] = np.array(boxes, float).reshape(-1, 4), np.array(scores, float)
     save_proposals(path, dict(test=(proposals, dict(actor=len(BOXES)))))
-    return dict(type='LoadProposals', proposals=str(path), part='test')
+    return str(path)
 
 
 RESIZE = dict(type='mmaction.Resize', scale=(96, 36), keep_ratio=False)  # 1.5 and 0.75
@@ -142,8 +163,8 @@ def test_proposals_go_through_resize_and_flip_in_the_annotations_convention(
     video, tmp_path, labelled
 ):
     # annotation twice as large as the video: x by 1.5 / 2, y by 0.75 / 2
-    load = file_of(tmp_path, [[8, 8, 47, 63], [0, 0, 127, 95]], [0.9, 0.4])
-    sample = packed(info_of(video, labelled, scale=2), load, RESIZE)
+    file = file_of(tmp_path, [[8, 8, 47, 63], [0, 0, 127, 95]], [0.9, 0.4])
+    sample = packed(video, file, RESIZE, labelled=labelled, scale=2)
     # first and last pixel times the scale
     expected = [[6.0, 3.0, 35.25, 23.625], [0.0, 0.0, 95.25, 35.625]]
     np.testing.assert_allclose(sample.proposals.bboxes, expected, rtol=1e-6)
@@ -151,7 +172,7 @@ def test_proposals_go_through_resize_and_flip_in_the_annotations_convention(
     assert sample.img_shape == (36, 96) and sample.ori_shape == (96, 128)
     assert len(sample.gt_instances) == labelled
 
-    sample = packed(info_of(video, labelled, scale=2), load, RESIZE, FLIP)
+    sample = packed(video, file, RESIZE, FLIP, labelled=labelled, scale=2)
     # pixels 8 to 47 of 128, mirrored: 80 to 119
     expected = [[60.0, 3.0, 89.25, 23.625], [0.0, 0.0, 95.25, 35.625]]
     np.testing.assert_allclose(sample.proposals.bboxes, expected, rtol=1e-6)
@@ -163,10 +184,8 @@ def test_proposals_go_through_resize_and_flip_in_the_annotations_convention(
 
 @pytest.mark.parametrize('middle', [(), (RESIZE,), (RESIZE, FLIP)])
 def test_ground_truth_as_proposals(video, middle):
-    load = dict(type='LoadProposals', proposals='ground_truth')
-    sample = packed(
-        info_of(video, boxes=[[4, 5, 24, 32], [0, 1, 9, 9]], labels=(2, 0)), load, *middle
-    )
+    tubes = [(2, [4, 5, 24, 32]), (0, [0, 1, 9, 9])]
+    sample = packed(video, 'ground_truth', *middle, tubes=tubes)
     torch.testing.assert_close(sample.proposals.bboxes, sample.gt_instances.bboxes)
     assert sample.proposals.scores.tolist() == [1, 1]
     assert sample.gt_instances.labels.tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -174,40 +193,36 @@ def test_ground_truth_as_proposals(video, middle):
 
 
 def test_a_frame_without_proposals_gets_the_whole_frame_with_score_zero(video, tmp_path):
-    load = file_of(tmp_path, [], [])
-    sample = packed(info_of(video), load, RESIZE)
+    sample = packed(video, file_of(tmp_path, [], []), RESIZE)
     np.testing.assert_allclose(sample.proposals.bboxes, [[0, 0, 94.5, 35.25]])
     assert sample.proposals.scores.tolist() == [0]
-    background = info_of(video, boxes=[], labels=[])
-    sample = packed(background, dict(type='LoadProposals', proposals='ground_truth'))
+    sample = packed(video, 'ground_truth', frame=3)
     assert sample.proposals.scores.tolist() == [0]
     assert sample.gt_instances.labels.shape == (0, 3)
 
 
 def test_only_the_best_are_kept(video, tmp_path):
-    load = file_of(tmp_path, [[0, 0, 5, 5], [1, 1, 5, 5], [2, 2, 5, 5]], [0.2, 0.9, 0.5])
-    sample = packed(info_of(video), dict(load, max_num=2))
+    file = file_of(tmp_path, [[0, 0, 5, 5], [1, 1, 5, 5], [2, 2, 5, 5]], [0.2, 0.9, 0.5])
+    sample = packed(video, file, max_proposals=2)
     assert sample.proposals.bboxes.tolist() == [[1, 1, 5, 5], [2, 2, 5, 5]]
 
 
-def test_complaints_of_the_transforms(video, tmp_path):
-    load = file_of(tmp_path, [[0, 0, 5, 5]], [0.2])
+def test_complaints_of_the_data_set(video, tmp_path):
+    file = file_of(tmp_path, [[0, 0, 5, 5]], [0.2])
+    save_proposals(tmp_path / 'few.npz', dict(test=({('actor', 2): NONE}, dict(actor=3))))
     with pytest.raises(ProposalError, match="no frame 3 of video 'actor'"):
-        packed(info_of(video, frame=3), load)
-    with pytest.raises(ValueError, match='before Flip'):
-        LoadProposals('ground_truth').transform(dict(flip=True))
-    with pytest.raises(ValueError, match='actor, frame 2: .*labelled=True'):
-        packed(info_of(video, labelled=False), dict(load, proposals='ground_truth'))
-    with pytest.raises(ValueError, match='need `part`'):
-        LoadProposals('p.npz')
-    with pytest.raises(ValueError, match='at least 1'):
-        LoadProposals('p.npz', 'test', max_num=0)
-    with pytest.raises(ValueError, match='actor, frame 2: label 2, but .*num_classes is 2'):
-        packed(info_of(video, labels=[2]), load, num_classes=2)
-    with pytest.raises(ValueError, match='put LoadProposals after'):
-        PackAVAInputs(3).transform(info_of(video))
-    with pytest.raises(ValueError, match='at least 2 classes'):
-        PackAVAInputs(1)
+        packed(video, str(tmp_path / 'few.npz'), frame=3)
+    with pytest.raises(ValueError, match="actor.json: proposals='ground_truth'.*labelled=True"):
+        packed(video, 'ground_truth', labelled=False)
+    with pytest.raises(ProposalError, match="no part 'train', only"):
+        packed(video, file, proposals_part='train')
+    with pytest.raises(ValueError, match="proposals_part` is one of .*, not 'all'"):
+        packed(video, file, proposals_part='all')
+    with pytest.raises(ValueError, match='`max_proposals` is at least 1'):
+        packed(video, file, max_proposals=0)
+    ann_file = write_dataset(tmp_path, ['a'], ['run'], num_frames=5)
+    with pytest.raises(ValueError, match='at least 2 classes, not 1'):
+        ActionTubeDataset(str(ann_file), 'train', proposals='ground_truth')
 
 
 def brute_force(boxes, scores, num_classes, size, weights, min_score):

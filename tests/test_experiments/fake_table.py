@@ -72,12 +72,8 @@ with open(sys.argv[sys.argv.index('--out') + 1], 'a') as file:
 
 # what an AVA-style row's config has beside CONFIG, to be formatted with a file
 READS = """
-train_dataloader['dataset']['source']['pipeline'] = [
-    dict(type='Decode'), dict(type='LoadProposals', proposals='{file}', part='train')
-]
-test_dataloader = dict(
-    dataset=dict(pipeline=[dict(type='LoadProposals', proposals='{file}', part='test')])
-)
+train_dataloader['dataset']['source'].update(type='ActionTubeDataset', proposals='{file}')
+test_dataloader = dict(dataset=dict(type='ActionTubeDataset', proposals='{file}'))
 """
 
 

@@ -131,7 +131,7 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
     out = tmp_path / 'p.npz'
     tool.main(arguments(case, out, '--max-per-frame', '5'))
     register_all_modules()
-    row = Config.fromfile(ROOT / 'configs/synthetic/slowonly.py')
+    row = Config.fromfile(ROOT / 'configs/synthetic_a/slowonly.py')
     row.merge_from_dict(
         {
             'model.backbone.base_channels': 8,
@@ -142,19 +142,14 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
     model = MODELS.build(row.model)
     _, _, config = case
     for part in ('train', 'test'):
-        loader = row[f'{part}_dataloader'].dataset
-        stages = loader.get('dataset', loader).pipeline
-        for stage in stages:
-            if stage['type'] == 'LoadProposals':
-                stage['proposals'] = str(out)
-            if stage['type'] == 'PackAVAInputs':
-                stage['num_classes'] = 3
-        source = config[f'{part}_dataloader'].dataset
-        source = dict(source.get('source', source), pipeline=())
+        stages, source = (
+            c[f'{part}_dataloader'].dataset.get('source', c[f'{part}_dataloader'].dataset)
+            for c in (row, config)
+        )
+        source = dict(source, pipeline=stages.pipeline, proposals=str(out))
         source.pop('type')
         dataset = ActionTubeDataset(**source)
-        pipeline = Compose([TRANSFORMS.build(stage) for stage in stages])
-        items = [pipeline(dataset.get_data_info(i)) for i in range(2 if part == 'train' else 1)]
+        items = [dataset[i] for i in range(2 if part == 'train' else 1)]
         batch = {key: [item[key] for item in items] for key in items[0]}
         assert [len(sample.proposals) for sample in batch['data_samples']] == [5] * len(items)
         training = part == 'train'
@@ -187,7 +182,7 @@ def test_what_cannot_be_done_is_said_and_nothing_written(
 
 def test_a_detector_without_rpn_is_refused(tool, case):
     with pytest.raises(tool.UsageError, match='FastRCNN has no RPN on the key frame'):
-        tool.load_detector(Config.fromfile(ROOT / 'configs/synthetic/slowonly.py'), 'any.pth')
+        tool.load_detector(Config.fromfile(ROOT / 'configs/synthetic_a/slowonly.py'), 'any.pth')
 
 
 def test_usage(tool, case, tmp_path, capsys):

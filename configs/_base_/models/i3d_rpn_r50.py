@@ -1,8 +1,6 @@
 # The paper's detector at the paper's size: I3D on the clip, ResNet-50 C4 and RPN on the key frame.
 # Both backbones have stride 16, so proposals of the one are pooled on the map of the other.
 # Weights: python tools/get_weights.py i3d_kinetics400, and resnet50_imagenet.
-num_classes = 4  # a child overrides model.roi_head.bbox_head.num_classes
-
 model = dict(
     # without the key `adaptation` it is the plain detector; rows switch modules on with those of
     # ../adaptation/modules.py
@@ -59,9 +57,7 @@ model = dict(
             strides=[16],
         ),
         bbox_coder=dict(
-            type='mmdet.DeltaXYWHBBoxCoder',
-            target_means=[0.0, 0.0, 0.0, 0.0],
-            target_stds=[1.0, 1.0, 1.0, 1.0],
+            type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4
         ),
         loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='mmdet.L1Loss', loss_weight=1.0),
@@ -91,13 +87,13 @@ model = dict(
             with_avg_pool=True,
             roi_feat_size=7,
             in_channels=1024,
-            num_classes=num_classes,
+            num_classes=4,  # of the pair: len(_base_.classes)
             reg_class_agnostic=True,
             cls_predictor_cfg=dict(type='mmdet.Linear'),
             reg_predictor_cfg=dict(type='mmdet.Linear'),
             bbox_coder=dict(
                 type='mmdet.DeltaXYWHBBoxCoder',
-                target_means=[0.0, 0.0, 0.0, 0.0],
+                target_means=[0.0] * 4,
                 target_stds=[0.1, 0.1, 0.2, 0.2],
             ),
             loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),

@@ -12,3 +12,4 @@ model = dict(
     ),
     roi_head=dict(bbox_head=dict(in_channels=576)),  # slow 512, fast 64
 )
+acrn = dict(type='mmdet.ACRNHead', in_channels=1152, out_channels=576)  # 2 x 576

@@ -1,6 +1,5 @@
 # SlowOnly-R50 as MMAction2 trains it on AVA (slowonly_kinetics400-pretrained-r50_8xb16-4x16x1-20e),
 # on given proposals: a clip's features under each box are classified, boxes are not refined.
-num_classes = 4  # a child overrides model.roi_head.bbox_head.num_classes
 kinetics = 'https://download.openmmlab.com/mmaction/v1.0/recognition/slowonly/'
 kinetics += 'slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_kinetics400-rgb/'
 kinetics += 'slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_'
@@ -48,7 +47,7 @@ model = dict(
             multilabel=False,
             background_class=False,
             in_channels=2048,
-            num_classes=num_classes,
+            num_classes=4,  # of the pair: len(_base_.classes)
             dropout_ratio=0.5,
             topk=None,  # its top-3 and top-5 need more classes
         ),

@@ -4,14 +4,11 @@ from .clip import DecodeFrames, SampleKeyFrameClip
 from .degrade import DegradeFrames
 from .filter_boxes import FilterBoxes
 from .formatting import PackTubeInputs
-from .proposals import LoadProposals, PackAVAInputs
 
 __all__ = [
     'DecodeFrames',
     'DegradeFrames',
     'FilterBoxes',
-    'LoadProposals',
-    'PackAVAInputs',
     'PackTubeInputs',
     'SampleKeyFrameClip',
 ]

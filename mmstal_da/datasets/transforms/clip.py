@@ -48,8 +48,12 @@ class DecodeFrames(BaseTransform):
     flipping (``x -> width - x``) are exact: the last pixel, inclusive, becomes its outer edge.
 
     Required keys: ``filename``, ``filename_tmpl``, ``frame_inds``, ``height`` and ``width`` of
-    the annotation (None: those of the decoded frames), and optionally ``gt_bboxes`` (n, 4) in
-    annotation pixels.
+    the annotation (None: those of the decoded frames), and optionally ``gt_bboxes`` (n, 4) and
+    ``proposals`` (k, 4) in annotation pixels.
+
+    A frame without any proposal gets one of the whole frame with score 0, since upstream's heads
+    cannot take none (its AVA data set adds a whole frame, too, but with score 1). ``TubeMetric``
+    multiplies class scores by it, so nothing comes of it.
 
     Added or changed keys
 
@@ -58,6 +62,7 @@ class DecodeFrames(BaseTransform):
     - ``scale_factor``: (2,) float32, decoded width and height by the annotation's;
     - ``gt_bboxes``: (n, 4) float32, in edge coordinates of the decoded frames;
     - ``gt_areas``: (n,) float32, the boxes' areas in annotation pixels;
+    - ``proposals``: (k, 4) float32, k >= 1, in edge coordinates, too; ``proposal_scores`` (k,);
     - ``modality``: ``'RGB'``, which MMAction2's transforms ask for.
     """
 
@@ -85,4 +90,10 @@ class DecodeFrames(BaseTransform):
             edges = results['gt_bboxes'] + np.array([0, 0, 1, 1], np.float32)
             results['gt_areas'] = (edges[:, 2:] - edges[:, :2]).prod(1)
             results['gt_bboxes'] = edges * np.tile(scale, 2)
+        if 'proposals' in results:
+            edges = results['proposals'] + np.array([0, 0, 1, 1], np.float32)
+            results['proposals'] = edges * np.tile(scale, 2)
+            if not len(edges):
+                results['proposals'] = np.array([[0, 0, width, height]], np.float32)
+                results['proposal_scores'] = np.zeros(1, np.float32)
         return results

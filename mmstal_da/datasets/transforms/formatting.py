@@ -19,6 +19,12 @@ class PackTubeInputs(BaseTransform):
     - ``inputs``: (3, T, H, W) uint8 tensor, RGB;
     - ``data_samples``: an ``ActionDataSample`` with, if the clip has labels,
       ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64;
+    - with proposals (for MMAction2's AVA-style detectors, ``mmdet.FastRCNN`` with
+      ``AVARoIHead``): ``proposals.bboxes`` (k, 4) float32 and ``proposals.scores`` (k,) float32;
+      ``gt_instances.labels`` is then (n, C) float32 with a single 1 in every row, as upstream's
+      ``MaxIoUAssignerAVA`` and ``BBoxHeadAVA`` take. There is no column of the background, as in
+      upstream's configs for data with one label per box (``background_class=False``). To train,
+      upstream's heads need at least one box in every clip;
     - its metainfo: ``video_name``, ``key_frame`` (1-based), ``key_index`` (of the key frame in
       the clip), ``img_shape`` (H, W), ``ori_shape`` (h, w) of the annotation, ``scale_factor``
       (width, height) and ``flip``.
@@ -54,4 +60,13 @@ class PackTubeInputs(BaseTransform):
             sample.gt_instances = InstanceData(
                 bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(results['gt_labels'])
             )
+        if 'proposals' in results:
+            boxes = results['proposals'].astype(np.float32)
+            boxes[:, 2:] -= scale
+            sample.proposals = InstanceData(
+                bboxes=torch.from_numpy(boxes),
+                scores=torch.from_numpy(results['proposal_scores']),
+            )
+            one_hot = np.eye(results['num_classes'], dtype=np.float32)[results['gt_labels']]
+            sample.gt_instances.labels = torch.from_numpy(one_hot)
         return dict(inputs=torch.from_numpy(clip), data_samples=sample)

@@ -1,0 +1,25 @@
+# What the pairs made of JHMDB share: 8 frames in steps of 2, short side 112; all frames have a box.
+_base_ = './pair_256px.py'
+clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)
+resize = dict(type='mmaction.Resize', scale=(-1, 112), keep_ratio=True)
+colour = dict(type='mmaction.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0)
+decode = [clip, _base_.decode]
+augment = [resize, _base_.flip, colour, _base_.pack]
+train_pipeline = [*decode, *augment]
+test_pipeline = [*decode, resize, _base_.pack]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    dataset=dict(
+        source=dict(split='source_train', pipeline=train_pipeline),
+        target=dict(split='target_train', pipeline=train_pipeline),
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(split='target_test', background_frames=True, pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(split='target_test')
+test_evaluator = val_evaluator

@@ -1,0 +1,12 @@
+# For detectors on given proposals: the labelled source alone. The file comes from
+#   python tools/data/dump_proposals.py configs/jhmdb_to_ucf101/source_only.py CHECKPOINT --out FILE
+_base_ = ['../_base_/schedules/paper.py', './_data.py']
+proposals = 'data/proposals/jhmdb_to_ucf101.npz'
+# SlowFast's slow pathway takes every fourth frame: of 24, the key frame (index 12) among them, and
+# the nearest to the 20 of our detector
+clip = dict(type='SampleKeyFrameClip', clip_len=24, frame_interval=1)
+source = dict(pipeline=[clip, *_base_.train_pipeline[1:]], proposals=proposals)
+test = dict(pipeline=[clip, *_base_.test_pipeline[1:]], proposals=proposals)
+train_dataloader = dict(dataset=dict(train_on='source', source=source))
+val_dataloader = dict(batch_size=1, dataset=test)  # MMAction2's AVARoIHead takes no more at test
+test_dataloader = val_dataloader

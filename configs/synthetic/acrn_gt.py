@@ -1,7 +1,0 @@
-# MMAction2's ACRN on SlowFast-R50, narrow; source only, labelled boxes as proposals (upper bound).
-_base_ = [
-    '../_base_/models/acrn_r50_narrow.py',
-    '../_base_/datasets/synthetic_proposals_gt.py',
-    '../_base_/schedules/adamw_600.py',
-    '../_base_/default_runtime.py',
-]

@@ -1,7 +1,0 @@
-# MMAction2's SlowFast-R50, narrow; source only, proposals of our RPN.
-_base_ = [
-    '../_base_/models/slowfast_r50_narrow.py',
-    '../_base_/datasets/synthetic_proposals.py',
-    '../_base_/schedules/adamw_600.py',
-    '../_base_/default_runtime.py',
-]

@@ -1,0 +1,8 @@
+# For detectors on given proposals: the labelled source alone. The file comes from
+#   python tools/data/dump_proposals.py configs/synthetic_b/source_only.py CHECKPOINT --out FILE
+_base_ = './_data.py'
+proposals = 'data/proposals/synthetic_b.npz'
+train_dataloader = dict(dataset=dict(train_on='source', source=dict(proposals=proposals)))
+# batch size: MMAction2's AVARoIHead takes no more at test
+val_dataloader = dict(batch_size=1, dataset=dict(proposals=proposals))
+test_dataloader = val_dataloader
