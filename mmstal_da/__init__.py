@@ -1,9 +1,9 @@
 """Unsupervised domain adaptation for spatio-temporal action localisation, on MMAction2.
 
 Importing the package is light: it loads no torch. ``mmstal_da.registry`` and
-:func:`mmstal_da.utils.setup_env.register_all_modules` bring in the components.
+:func:`mmstal_da.register.register_all_modules` bring in the components.
 """
 
-from .version import __version__
+from mmstal_da.version import __version__
 
 __all__ = ['__version__']

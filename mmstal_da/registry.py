@@ -62,6 +62,13 @@ TASK_UTILS = Registry(
     scope='mmstal_da',
     locations=['mmstal_da.models'],
 )
+# StrictPretrained, which stands in MMEngine's own registry: layers are initialised in no scope
+Registry(
+    'weight initializer',
+    parent=mmengine.registry.WEIGHT_INITIALIZERS,
+    scope='mmstal_da',
+    locations=['mmstal_da.pretrained.strict'],
+)
 # Nothing of its own yet: children that let bare names of MMEngine's (OptimWrapper, AdamW,
 # LinearLR, LogProcessor, …) be found from this scope without a warning.
 for _parent in (
@@ -71,6 +78,5 @@ for _parent in (
     mmengine.registry.PARAM_SCHEDULERS,
     mmengine.registry.VISBACKENDS,
     mmengine.registry.VISUALIZERS,
-    mmengine.registry.WEIGHT_INITIALIZERS,
 ):
     Registry(_parent.name, parent=_parent, scope='mmstal_da', locations=['mmstal_da.engine'])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmstal_da.datasets.annotation import Annotation, Tube, Video
+from mmstal_da.tubes.annotation import Annotation, Tube, Video
 
 NUM_LABELS = 3
 

@@ -8,8 +8,8 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.setup_env import register_all_modules
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

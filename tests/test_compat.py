@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from tiny_runner import make_runner
 
 from mmstal_da import compat
+from tests.tiny_runner import make_runner
 
 
 def test_resume_reads_what_mmengine_saves(tmp_path):
@@ -101,7 +101,7 @@ def test_models_of_mmaction_and_mmdet_import_and_no_registry_is_missing(capfd):
     """
     code = (
         'import mmstal_da.compat; import mmaction.models, mmdet.models;'
-        'from mmstal_da.utils.setup_env import register_all_modules; register_all_modules();'
+        'from mmstal_da.register import register_all_modules; register_all_modules();'
         'from mmdet.registry import TASK_UTILS; from mmengine.registry import TASK_UTILS as ROOT;'
         "ROOT.build(dict(type='mmdet.AnchorGenerator', scales=[1], ratios=[1.0], strides=[16]));"
         "TASK_UTILS.build(dict(type='AnchorGenerator', scales=[1], ratios=[1.0], strides=[16]))"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmstal_da.datasets.annotation import load_annotation
-from mmstal_da.datasets.config_checks import check_config
 from mmstal_da.domains import trained_parts
+from mmstal_da.launch.checks import check_config
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.tubes.annotation import load_annotation
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RUNNABLE = sorted(

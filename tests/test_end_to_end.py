@@ -7,16 +7,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from model_builders import CONFIGS
 
-from mmstal_da.datasets.synthetic import (
+from mmstal_da.register import register_all_modules
+from mmstal_da.synthetic import (
     PRESETS,
     ClipSettings,
     Shift,
     SyntheticConfig,
     generate,
 )
-from mmstal_da.utils.setup_env import register_all_modules
+from tests.model_builders import CONFIGS
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
-from model_builders import CONFIGS
 
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.register import register_all_modules
+from tests.model_builders import CONFIGS
 
 PREPARE = Path(__file__).resolve().parents[1] / 'tools/data/prepare.py'
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from mmstal_da.models.strict_pretrained import compare_state
 from mmstal_da.pretrained import OFFICIAL, PACKAGES, DownloadError, make_checkpoint, reference_state
+from mmstal_da.pretrained.strict import compare_state
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

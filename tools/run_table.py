@@ -27,6 +27,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from mmstal_da.errors import UsageError
 from mmstal_da.experiments.cells import (
     Cell,
     Settings,
@@ -53,7 +54,6 @@ from mmstal_da.experiments.results import (
 )
 from mmstal_da.experiments.scheduling import Scheduler
 from mmstal_da.experiments.table import make_table
-from mmstal_da.utils.launch import UsageError
 
 SEEDS = [0, 1, 2]
 

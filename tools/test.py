@@ -5,16 +5,16 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
-from mmstal_da.datasets.config_checks import ConfigError, check_config
-from mmstal_da.utils.launch import (
+from mmstal_da.errors import ConfigError, UsageError
+from mmstal_da.launch.checks import check_config
+from mmstal_da.launch.config import (
     LAUNCHERS,
-    UsageError,
-    build_runner,
     check_checkpoint,
     load_config,
     set_launcher,
     set_work_dir,
 )
+from mmstal_da.launch.runner import build_runner
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -5,11 +5,10 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
-from mmstal_da.datasets.config_checks import ConfigError, check_config
-from mmstal_da.utils.launch import (
+from mmstal_da.errors import ConfigError, UsageError
+from mmstal_da.launch.checks import check_config
+from mmstal_da.launch.config import (
     LAUNCHERS,
-    UsageError,
-    build_runner,
     load_config,
     set_amp,
     set_launcher,
@@ -17,6 +16,7 @@ from mmstal_da.utils.launch import (
     set_resume,
     set_work_dir,
 )
+from mmstal_da.launch.runner import build_runner
 
 
 def make_parser() -> argparse.ArgumentParser:

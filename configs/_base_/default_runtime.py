@@ -1,16 +1,6 @@
 default_scope = 'mmstal_da'
 # lets MMAction2's own tools run these configs too
-custom_imports = dict(
-    imports=[
-        'mmstal_da.registry',
-        'mmstal_da.datasets',
-        'mmstal_da.engine',
-        'mmstal_da.evaluation',
-        'mmstal_da.models',
-        'mmstal_da.visualization',
-    ],
-    allow_failed_imports=False,
-)
+custom_imports = dict(imports=['mmstal_da.register'], allow_failed_imports=False)
 
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),

@@ -1,5 +1,4 @@
-# For detectors on given proposals: the labelled source alone. The file comes from
-#   python tools/data/dump_proposals.py configs/jhmdb_static_to_moving/source_only.py CHECKPOINT --out FILE
+# For detectors on given proposals (tools/data/dump_proposals.py): the labelled source alone.
 _base_ = './_data.py'
 proposals = 'data/proposals/jhmdb_static_to_moving.npz'
 train_dataloader = dict(dataset=dict(train_on='source', source=dict(proposals=proposals)))

@@ -1,5 +1,4 @@
-# For detectors on given proposals: the labelled source alone. The file comes from
-#   python tools/data/dump_proposals.py configs/jhmdb_to_ucf101/source_only.py CHECKPOINT --out FILE
+# For detectors on given proposals (tools/data/dump_proposals.py): the labelled source alone.
 _base_ = ['../_base_/schedules/paper.py', './_data.py']
 proposals = 'data/proposals/jhmdb_to_ucf101.npz'
 # SlowFast's slow pathway takes every fourth frame: of 24, the key frame (index 12) among them, and

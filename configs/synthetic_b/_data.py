@@ -10,7 +10,9 @@ pair = dict(data_root='data/synthetic_b/', classes=classes)
 train_dataloader = dict(num_workers=1, dataset=dict(source=dict(**pair), target=dict(**pair)))
 val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(background_frames=False, **pair))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='data/synthetic_b/target.json', classes=classes, background_frames=False)
+val_evaluator = dict(
+    ann_file='data/synthetic_b/target.json', classes=classes, background_frames=False
+)
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_iters=700, val_interval=700)

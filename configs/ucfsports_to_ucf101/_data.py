@@ -14,9 +14,7 @@ ucf101 = dict(ann_file='ucf101_24.json', data_root='data/ucf101_24/', classes=cl
 # which videos: by folder, as the target's labels are never read
 videos = [f'{name}/*' for name in classes]
 train_dataloader = dict(
-    dataset=dict(
-        source=dict(classes=classes, **ucf_sports), target=dict(videos=videos, **ucf101)
-    )
+    dataset=dict(source=dict(classes=classes, **ucf_sports), target=dict(videos=videos, **ucf101))
 )
 # background frames count in the evaluation; labelled training never shows one
 val_dataloader = dict(dataset=dict(background_frames=True, **ucf101))

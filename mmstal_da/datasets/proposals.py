@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmstal_da.errors import ProposalError
 from mmstal_da.utils.io import atomic_write
 
 PARTS = ('train', 'val', 'test')
@@ -31,10 +32,6 @@ GROUND_TRUTH = 'ground_truth'  # in place of a file: the labelled boxes
 _COLUMNS = ('videos', 'num_frames', 'video', 'frame', 'first', 'boxes', 'scores')
 # (video name, key frame) -> boxes (n, 4) and scores (n,)
 FrameProposals = Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
-
-
-class ProposalError(ValueError):
-    """A file of proposals that is missing, unreadable, or does not belong to the data."""
 
 
 def how_to_make(path: str | os.PathLike) -> str:

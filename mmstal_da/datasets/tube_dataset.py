@@ -7,11 +7,11 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from mmstal_da.registry import DATASETS, TRANSFORMS
+from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.tubes.selection import boxes_by_frame, class_labels, select_videos
 
-from .annotation import load_annotation
 from .draws import seeded
 from .proposals import GROUND_TRUTH, PARTS, ProposalFile
-from .selection import boxes_by_frame, class_labels, select_videos
 
 
 @DATASETS.register_module()
@@ -40,7 +40,7 @@ class ActionTubeDataset(BaseDataset):
 
     Args:
         ann_file: Annotation file, relative to ``data_root``
-            (see :mod:`mmstal_da.datasets.annotation`).
+            (see :mod:`mmstal_da.tubes.annotation`).
         split: Name of a split in the file.
         pipeline: Transforms.
         data_root: Folder that ``ann_file`` and ``data_prefix`` are relative to.

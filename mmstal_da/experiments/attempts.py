@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .cells import Cell, Settings, iteration_of, last_checkpoint, read_json
 from .commands import Outcome

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .data import data_changed, digest_data
 from .proposals import PROPOSER, files_of

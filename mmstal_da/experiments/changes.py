@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .cells import Cell, Settings, State, digest_config, is_changed, read_config
 from .locking import CellLock, holder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmstal_da.datasets.synthetic.generate import MANIFEST
+from mmstal_da.synthetic.generate import MANIFEST
 
 
 def digest_data(cfg: Config) -> dict[str, str]:

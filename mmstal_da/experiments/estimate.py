@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .cells import Cell, Settings, State
 from .commands import TOOLS

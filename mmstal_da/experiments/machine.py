@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .cells import Cell, Settings
 from .commands import Machine

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmstal_da.errors import UsageError
 from mmstal_da.utils.io import atomic_write
-from mmstal_da.utils.launch import UsageError
 from mmstal_da.visualization.curves import save_figure
 
 from .bar_plot import plot_table

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmstal_da.errors import UsageError
 from mmstal_da.utils.collect_env import PACKAGES, git_commit
 from mmstal_da.utils.io import atomic_write
-from mmstal_da.utils.launch import UsageError
 
 from .cells import Cell, Settings, read_json
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from mmstal_da.utils.launch import UsageError
+from mmstal_da.errors import UsageError
 
 from .cells import Cell, state_of
 from .commands import Command, Outcome

@@ -1,6 +1,7 @@
+from mmstal_da.pretrained.strict import StrictPretrained  # noqa: F401
+
 from .adaptation import *  # noqa: F403
 from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403
 from .detectors import *  # noqa: F403
 from .roi_heads import *  # noqa: F403
-from .strict_pretrained import StrictPretrained  # noqa: F401

@@ -10,7 +10,7 @@ from mmdet.models import ResNet
 from torch import Tensor
 
 from mmstal_da.models.backbones import InceptionI3D
-from mmstal_da.models.strict_pretrained import compare_state
+from mmstal_da.pretrained.strict import compare_state
 from mmstal_da.utils import atomic_write
 
 from .download import DownloadError, verify

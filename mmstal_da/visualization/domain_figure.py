@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmstal_da.datasets.annotation import Annotation, load_annotation
+from mmstal_da.tubes.annotation import Annotation, load_annotation
 
 from .contact_sheet import contact_sheet
 from .overlays import Overlay, ground_truth_overlays

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmstal_da.datasets.annotation import Tube
 from mmstal_da.evaluation.functional import TubeSet, box_iou, tube_iou
+from mmstal_da.tubes.annotation import Tube
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from mmstal_da.datasets.annotation import Video
-from mmstal_da.datasets.video_reader import read_frames
+from mmstal_da.tubes.annotation import Video
+from mmstal_da.video.reader import read_frames
 
 from .drawing import GROUND_TRUTH, PREDICTION, draw_overlays, text_bar
 from .overlays import FrameOverlays

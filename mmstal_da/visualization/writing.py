@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmstal_da.datasets.video_writer import write_video
 from mmstal_da.utils import atomic_write
+from mmstal_da.video.writer import write_video
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:

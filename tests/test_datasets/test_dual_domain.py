@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 from mmstal_da.datasets import ActionTubeDataset, Draw, DrawSampler, DualDomainDataset, SeededDraws
 from mmstal_da.datasets import tube_dataset as tube_dataset_module
 from mmstal_da.registry import DATASETS
-
-from .clips import write_dataset
+from tests.clips import write_dataset
 
 PIPELINE = [
     dict(type='SampleKeyFrameClip', clip_len=4),

@@ -11,13 +11,13 @@ from mmaction.structures import ActionDataSample
 from mmengine.structures import InstanceData
 
 from mmstal_da.datasets import ActionTubeDataset
-from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
 from mmstal_da.datasets.draws import seeded
-from mmstal_da.datasets.proposals import ProposalError, ProposalFile, save_proposals
+from mmstal_da.datasets.proposals import ProposalFile, save_proposals
+from mmstal_da.errors import ProposalError
 from mmstal_da.evaluation.metrics import TubeMetric
 from mmstal_da.evaluation.metrics.score_matrix import expand_score_matrix
-
-from .clips import actor_frames, write_dataset, write_video
+from mmstal_da.tubes.annotation import Annotation, Tube, Video, save_annotation
+from tests.clips import actor_frames, write_dataset, write_video
 
 HEIGHT, WIDTH = 48, 64
 BOXES = np.array([[4, 5, 24, 32]] * 3)  # (3, 4) of frames 1 to 3, inclusive
@@ -119,8 +119,7 @@ def packed(video, proposals, *middle, labelled=True, scale=1, frame=2, tubes=Non
         videos={'actor': Video('actor.mkv', 3, WIDTH * scale, HEIGHT * scale)},
         tubes={
             'actor': [
-                Tube('abc'[label], np.array([2]), np.float32([box]) * scale)
-                for label, box in tubes
+                Tube('abc'[label], np.array([2]), np.float32([box]) * scale) for label, box in tubes
             ]
         },
         splits={'all': ['actor']},

@@ -12,10 +12,9 @@ from mmstal_da.datasets.transforms import (
     PackTubeInputs,
     SampleKeyFrameClip,
 )
-from mmstal_da.datasets.video_reader import VideoError
+from mmstal_da.errors import VideoError
 from mmstal_da.registry import TRANSFORMS
-
-from .clips import actor_frames, write_video
+from tests.clips import actor_frames, write_video
 
 HEIGHT, WIDTH = 48, 64
 BOXES = np.array([[4 + i, 5, 24 + i, 32] for i in range(9)])  # (9, 4), inclusive
@@ -205,7 +204,7 @@ def test_real_boxes_stay_on_real_actors(test_data):
     """The puppet mask, sent through the same transforms as the clip, lies in the box."""
     import scipy.io
 
-    from mmstal_da.datasets.converters.jhmdb import from_annot_mat
+    from mmstal_da.tubes.converters.jhmdb import from_annot_mat
 
     annotation = from_annot_mat(test_data / 'jhmdb/jhmdb_annot.mat')
     geometry = [stage for stage in AUGMENTATIONS if stage['type'] != 'mmaction.ColorJitter']

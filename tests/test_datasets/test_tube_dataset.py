@@ -5,10 +5,9 @@ import pytest
 from mmengine.config import ConfigDict
 
 from mmstal_da.datasets import ActionTubeDataset
-from mmstal_da.datasets.annotation import load_annotation, save_annotation
 from mmstal_da.registry import DATASETS
-
-from .clips import write_dataset
+from mmstal_da.tubes.annotation import load_annotation, save_annotation
+from tests.clips import write_dataset
 
 PIPELINE = [
     dict(type='SampleKeyFrameClip', clip_len=4),
@@ -144,8 +143,8 @@ def test_building_leaves_the_random_state_alone(ann_file):
 
 
 def test_real_clips_of_every_container(test_data, tmp_path):
-    from mmstal_da.datasets.converters.common import locate_videos
-    from mmstal_da.datasets.converters.ucf101_24 import from_pyannot
+    from mmstal_da.tubes.converters.common import locate_videos
+    from mmstal_da.tubes.converters.ucf101_24 import from_pyannot
 
     folder = test_data / 'ucf101_24'
     annotation = locate_videos(from_pyannot(folder / 'pyannot.pkl'), folder / 'videos', True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runner import make_runner
 
 from mmstal_da.engine.atomic_backend import AtomicLocalBackend
 from mmstal_da.registry import HOOKS
+from tests.tiny_runner import make_runner
 
 HOOK = dict(type='mmstal_da.AtomicCheckpointHook', max_keep_ckpts=1)
 
@@ -74,7 +74,7 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from contextlib import contextmanager
-from tiny_runner import make_runner
+from tests.tiny_runner import make_runner
 import mmstal_da.engine.atomic_backend as backend
 whole, calls = backend.atomic_write, []
 

@@ -12,7 +12,7 @@ from mmstal_da.engine import BFloat16OptimWrapper, precision
 from mmstal_da.engine.hooks import PrecisionHook
 from mmstal_da.engine.hooks.precision_hook import training_precision
 from mmstal_da.experiments.record import read_metrics
-from mmstal_da.utils.launch import computes_in_bfloat16
+from mmstal_da.launch.runner import computes_in_bfloat16
 from tests.tiny_runner import RisingScore, make_runner
 
 ZEN3 = 'processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx avx2 fma\n\n'
@@ -82,7 +82,7 @@ def test_it_is_said_once(native, monkeypatch):
 
 
 def test_whether_a_config_computes_in_bfloat16_here(native, monkeypatch):
-    monkeypatch.setattr('mmstal_da.utils.launch.has_native_bfloat16', lambda: native)
+    monkeypatch.setattr('mmstal_da.launch.runner.has_native_bfloat16', lambda: native)
     for cfg in (
         dict(optim_wrapper=dict(type='BFloat16OptimWrapper')),
         dict(test_cfg=dict(fp16=True)),

@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from evaluation_cases import random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmstal_da.evaluation import per_detection
-from mmstal_da.evaluation.error_plot import save_error_plot
 from mmstal_da.evaluation.functional import (
     analyse_errors,
     evaluate_detections,
@@ -16,6 +13,9 @@ from mmstal_da.evaluation.functional import (
     parse_ground_truth,
 )
 from mmstal_da.evaluation.report import format_errors
+from mmstal_da.visualization.error_plot import save_error_plot
+from tests import reference_evaluator as per_detection
+from tests.evaluation_cases import random_case
 
 
 def boxes_of(gt: dict, v: int, frame: int, labels) -> list:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_cases import annotation_of, random_case
 
-from mmstal_da.datasets.annotation import save_annotation
 from mmstal_da.evaluation.files import load_detections, save_detections
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
@@ -18,6 +16,8 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.tubes.annotation import save_annotation
+from tests.evaluation_cases import annotation_of, random_case
 from tests.load_tool import TOOLS, load_tool
 
 TOOL = 'analysis_tools/eval_detections'

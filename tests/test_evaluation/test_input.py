@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from evaluation_cases import random_case
 
 from mmstal_da.evaluation.functional import parse_detections, parse_ground_truth
+from tests.evaluation_cases import random_case
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mmstal_da.datasets.ground_truth import load_ground_truth
-from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import get_protocol
+from mmstal_da.tubes.evaluated import load_ground_truth
+from tests import reference_evaluator as per_detection
 from tests.load_tool import load_tool
 
 pytestmark = pytest.mark.slow

@@ -10,13 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation_cases import annotation_of, random_case
 from mmaction.structures import ActionDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
-from mmstal_da.datasets.annotation import save_annotation
-from mmstal_da.datasets.ground_truth import load_ground_truth
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
@@ -25,6 +22,9 @@ from mmstal_da.evaluation.functional import (
 )
 from mmstal_da.evaluation.metrics import TubeMetric, tube_metric
 from mmstal_da.registry import METRICS
+from mmstal_da.tubes.annotation import save_annotation
+from mmstal_da.tubes.evaluated import load_ground_truth
+from tests.evaluation_cases import annotation_of, random_case
 from tests.load_tool import run_tool
 
 RESULTS = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.75')

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from evaluation_cases import random_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
     frame_ap,
@@ -17,6 +15,8 @@ from mmstal_da.evaluation.functional import (
     tubes,
     video_ap,
 )
+from tests import reference_evaluator as per_detection
+from tests.evaluation_cases import random_case
 
 CONSTANTS = st.fixed_dictionaries(
     {

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmstal_da.errors import UsageError
 from mmstal_da.experiments.cells import (
     PAPER_ROWS,
     Settings,
@@ -13,7 +14,6 @@ from mmstal_da.experiments.cells import (
     read_config,
     state_of,
 )
-from mmstal_da.utils.launch import UsageError
 
 from .fake_table import ITERS, ROOT, make_pair
 

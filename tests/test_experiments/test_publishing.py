@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from mmstal_da.errors import UsageError
 from mmstal_da.experiments.metafile import architecture_of
 from mmstal_da.experiments.publishing import (
     insert_table,
@@ -14,7 +15,6 @@ from mmstal_da.experiments.publishing import (
     without_machine,
 )
 from mmstal_da.experiments.table import make_table
-from mmstal_da.utils.launch import UsageError
 
 from .fake_table import ROOT, files_of, make_pair, make_record, starts
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_end_to_end import tiny_config
 
-from mmstal_da.datasets.synthetic import PRESETS, generate
+from mmstal_da.synthetic import PRESETS, generate
 
 from .fake_table import ROOT, load_main
 

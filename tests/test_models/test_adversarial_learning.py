@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from model_builders import build_detector, module_configs
 
 from mmstal_da.models.adaptation import DomainAdaptation
+from tests.model_builders import build_detector, module_configs
 
 N = 32
 DOMAINS = torch.arange(N) % 2

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmstal_da.evaluation.metrics.score_matrix import expand_score_matrix
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.setup_env import register_all_modules
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 DETECTORS = ('slowonly', 'slowfast', 'acrn')
@@ -64,7 +64,9 @@ def batch_of_actions() -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize('name', DETECTORS)
 def test_narrow_detectors_learn_four_clips_by_heart_and_predict_them(name):
-    model = build(f'synthetic_a/{name}_gt', **{'model.roi_head.bbox_head.dropout_ratio': 0.0}).train()
+    model = build(
+        f'synthetic_a/{name}_gt', **{'model.roi_head.bbox_head.dropout_ratio': 0.0}
+    ).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     values = []
     for _ in range(20):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 from mmstal_da.models.adaptation import DomainAdaptation
+from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 DET_LOSSES = ['loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox']
 DA_LOSSES = ['loss_da_spatial', 'loss_da_timg', 'loss_da_tinst']

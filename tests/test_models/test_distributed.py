@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from model_builders import build_detector, dual_batch, losses_of, module_configs
 from torch.nn.parallel import DistributedDataParallel
+
+from tests.model_builders import build_detector, dual_batch, losses_of, module_configs
 
 
 class Losses(torch.nn.Module):

@@ -19,8 +19,8 @@ from mmstal_da.models.backbones import InceptionI3D
 from mmstal_da.pretrained import DownloadError, Source, make_checkpoint
 from mmstal_da.pretrained import sources as published
 from mmstal_da.pretrained.download import digest, from_url, verify
-from mmstal_da.pretrained.inception_i3d import BRANCHES, from_flax
-from mmstal_da.pretrained.resnet50 import from_keras
+from mmstal_da.pretrained.i3d_from_flax import BRANCHES, from_flax
+from mmstal_da.pretrained.resnet50_from_keras import from_keras
 
 BRANCH_OF = {new: old for old, new in BRANCHES.items()}
 

@@ -11,10 +11,10 @@ from mmaction.structures import ActionDataSample
 from mmdet.models import ResNet
 from mmengine.config import Config
 
-from mmstal_da.datasets.video_reader import count_frames, read_frames
 from mmstal_da.models.backbones import InceptionI3D
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.video.reader import count_frames, read_frames
 
 WEIGHTS = Path(__file__).parents[2] / 'data' / 'weights'
 

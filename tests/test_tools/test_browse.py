@@ -7,10 +7,10 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmstal_da.datasets.video_reader import count_frames
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.register import register_all_modules
+from mmstal_da.video.reader import count_frames
+from tests.clips import write_dataset
 from tests.load_tool import load_tool
-from tests.test_datasets.clips import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ['golf', 'walk']

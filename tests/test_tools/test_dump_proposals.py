@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 
 from mmstal_da.datasets import ActionTubeDataset
-from mmstal_da.datasets.proposals import ProposalError, ProposalFile
-from mmstal_da.registry import MODELS, TRANSFORMS
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.datasets.proposals import ProposalFile
+from mmstal_da.errors import ProposalError
+from mmstal_da.register import register_all_modules
+from mmstal_da.registry import MODELS
+from tests.clips import write_dataset
 from tests.load_tool import load_tool
 from tests.model_builders import build_detector
-from tests.test_datasets.clips import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 

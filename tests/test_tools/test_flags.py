@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.utils import launch
+from mmstal_da.launch import runner as launch
 from tests.load_tool import load_tool
 
 

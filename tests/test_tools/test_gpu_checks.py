@@ -19,7 +19,7 @@ from gpu_checks.context import Context, NotPossible
 from gpu_checks.networks import load_row, make_batch, sees_both_domains, without_pretrained
 from gpu_checks.plan import PAIR, ROWS, Step, choose_steps, find_row
 
-from mmstal_da.datasets.annotation import Annotation, Video, load_annotation, save_annotation
+from mmstal_da.tubes.annotation import Annotation, Video, load_annotation, save_annotation
 
 ROOT = Path(__file__).parents[2]
 MACHINE = dict(card='NVIDIA Test 80GB', driver='1.2', commit='c', tiny=False, environment={})

@@ -6,10 +6,10 @@ import cv2
 import pytest
 
 from mmstal_da.datasets import ActionTubeDataset
-from mmstal_da.datasets.annotation import load_annotation
-from mmstal_da.datasets.selection import class_labels
+from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.tubes.selection import class_labels
+from tests.clips import number_shown, numbered_frames, write_video
 from tests.load_tool import load_tool
-from tests.test_datasets.clips import number_shown, numbered_frames, write_video
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmstal_da.datasets.annotation import (
+from mmstal_da.tubes.annotation import (
     Annotation,
     Tube,
     Video,

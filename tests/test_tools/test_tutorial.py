@@ -14,12 +14,13 @@ import torch
 from mmengine.config import Config
 
 import mmstal_da.compat  # noqa: F401  (torch.load reads checkpoints of MMEngine)
-from mmstal_da.datasets.annotation import Tube, load_annotation, save_annotation
-from mmstal_da.datasets.config_checks import ConfigError, check_config
+from mmstal_da.errors import ConfigError
+from mmstal_da.launch.checks import check_config
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.tubes.annotation import Tube, load_annotation, save_annotation
+from tests.clips import actor_frames, write_video
 from tests.load_tool import run_tool
-from tests.test_datasets.clips import actor_frames, write_video
 
 pytestmark = pytest.mark.slow
 

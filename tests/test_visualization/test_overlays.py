@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from mmstal_da.datasets.annotation import Tube
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
     get_protocol,
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.tubes.annotation import Tube
 from mmstal_da.visualization import (
     Overlay,
     detection_overlays,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmstal_da.datasets.annotation import Annotation, Tube, Video, save_annotation
-from mmstal_da.datasets.video_writer import write_video
+from mmstal_da.tubes.annotation import Annotation, Tube, Video, save_annotation
+from mmstal_da.video.writer import write_video
 from mmstal_da.visualization import write_gif, write_mp4
 from mmstal_da.visualization.domain_figure import domain_figure
 from mmstal_da.visualization.drawing import CLASS_COLOURS, GROUND_TRUTH

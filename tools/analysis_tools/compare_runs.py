@@ -14,7 +14,6 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from mmstal_da.datasets.ground_truth import load_ground_truth
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import (
     evaluate_detections,
@@ -22,6 +21,7 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
 
 COLUMNS = {

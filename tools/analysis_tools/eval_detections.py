@@ -120,7 +120,7 @@ def read_act(args: argparse.Namespace) -> Truth:
 def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
     """Ground truth from an annotation file; ``meta`` says what the flags do not."""
     # the package of the datasets loads torch, which takes longer than scoring
-    from mmstal_da.datasets.ground_truth import load_ground_truth
+    from mmstal_da.tubes.evaluated import load_ground_truth
 
     renamed = args.class_map and parse_assignments(args.class_map, '--class-map')
     split = args.split or meta.get('split')
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
         print(format_errors(result['errors']))
     print(f'{result["seconds"]["total"]:.2f} s from arrays to numbers')
     if args.plot:
-        from mmstal_da.evaluation.error_plot import save_error_plot
+        from mmstal_da.visualization.error_plot import save_error_plot
 
         save_error_plot(result['errors'], args.plot, f'{result["dataset"]}, {result["protocol"]}')
     if args.out:

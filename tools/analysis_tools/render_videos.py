@@ -16,8 +16,8 @@ from operator import itemgetter
 import numpy as np
 from rich.progress import track
 
-from mmstal_da.datasets.annotation import Annotation, load_annotation
 from mmstal_da.evaluation.functional import get_protocol
+from mmstal_da.tubes.annotation import Annotation, load_annotation
 from mmstal_da.visualization import (
     WRITERS,
     contact_sheet,

@@ -27,12 +27,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 
 from mmstal_da.datasets.draws import seeded
-from mmstal_da.datasets.video_reader import VideoError
 from mmstal_da.domains import DOMAIN_OF
+from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.launch.config import load_config
 from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.launch import UsageError, load_config
-from mmstal_da.utils.setup_env import register_all_modules
 from mmstal_da.visualization import Overlay, contact_sheet, render_frames, write_mp4, write_png
 from mmstal_da.visualization.drawing import text_bar
 

@@ -23,11 +23,12 @@ from torch.utils.data import DataLoader
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.datasets.proposals import PARTS, FrameProposals, save_proposals
 from mmstal_da.domains import trained_parts
+from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.functional.iou import box_iou
+from mmstal_da.launch.config import check_checkpoint, load_config
 from mmstal_da.models.detectors import ActionTubeDetector
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS, MODELS
-from mmstal_da.utils.launch import UsageError, check_checkpoint, load_config
-from mmstal_da.utils.setup_env import register_all_modules
 
 
 def make_parser() -> argparse.ArgumentParser:

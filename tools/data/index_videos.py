@@ -21,8 +21,9 @@ from pathlib import Path
 import av
 from rich.progress import track
 
-from mmstal_da.datasets.annotation import Annotation, AnnotationError, Video, save_annotation
-from mmstal_da.datasets.video_reader import VideoError, count_frames, read_frames
+from mmstal_da.errors import AnnotationError, VideoError
+from mmstal_da.tubes.annotation import Annotation, Video, save_annotation
+from mmstal_da.video.reader import count_frames, read_frames
 
 VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmstal_da.datasets.synthetic import (
+from mmstal_da.synthetic import (
     ACTIONS,
     PRESETS,
     OutputExistsError,

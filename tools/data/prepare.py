@@ -32,27 +32,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmstal_da.datasets.annotation import (
-    Annotation,
-    AnnotationError,
-    load_annotation,
-    save_annotation,
-)
-from mmstal_da.datasets.converters.act import save_act
-from mmstal_da.datasets.converters.ava import from_ava, save_ava
-from mmstal_da.datasets.converters.frames import (
+from mmstal_da.errors import AnnotationError
+from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
+from mmstal_da.tubes.converters.act import save_act
+from mmstal_da.tubes.converters.ava import from_ava, save_ava
+from mmstal_da.tubes.converters.frames import (
     link_numbered,
     locate_videos,
     measure,
     named_images,
 )
-from mmstal_da.datasets.converters.problems import Conversion
-from mmstal_da.datasets.converters.sources import ACCEPTED, read_source
-from mmstal_da.datasets.converters.splits import read_splits
-from mmstal_da.datasets.converters.stats import statistics, summary
-from mmstal_da.datasets.converters.subset import keep_classes
-from mmstal_da.datasets.converters.ucf_sports import frame_order, parse_frame_sizes
-from mmstal_da.datasets.integrity import check_classes, check_videos
+from mmstal_da.tubes.converters.problems import Conversion
+from mmstal_da.tubes.converters.sources import ACCEPTED, read_source
+from mmstal_da.tubes.converters.splits import read_splits
+from mmstal_da.tubes.converters.stats import statistics, summary
+from mmstal_da.tubes.converters.subset import keep_classes
+from mmstal_da.tubes.converters.ucf_sports import frame_order, parse_frame_sizes
+from mmstal_da.tubes.integrity import check_classes, check_videos
 from mmstal_da.utils import atomic_write
 
 SHOWN = 10  # problems on the terminal; --stats has all

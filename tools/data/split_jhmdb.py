@@ -12,8 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmstal_da.datasets.annotation import AnnotationError, load_annotation, save_annotation
-from mmstal_da.datasets.jhmdb_pairs import (
+from mmstal_da.errors import AnnotationError
+from mmstal_da.tubes.annotation import load_annotation, save_annotation
+from mmstal_da.tubes.jhmdb_pairs import (
     SOURCE_TRAIN,
     TARGET_TEST,
     TARGET_TRAIN,

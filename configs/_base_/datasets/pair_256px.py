@@ -33,6 +33,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='TubeMetric', split='test')
 test_evaluator = val_evaluator
 
-# What the check of the config (mmstal_da/datasets/config_checks.py) lets pass only if it is said:
+# What the check of the config (mmstal_da/launch/checks.py) lets pass only if it is said:
 allow_transductive = False  # evaluation on the very videos that were adapted on, without labels
 allow_classes_without_truth = ()  # classes that the evaluated split has no tube of

@@ -34,6 +34,6 @@ model = dict(
     ),
     roi_head=dict(bbox_head=dict(in_channels=2304)),  # slow 2048, fast 256
 )
-# for rows of ACRN: roi_head.shared_head, which relates every actor's features to the whole map before
-# they are classified (slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e)
+# roi_head.shared_head of ACRN: relates every actor's features to the whole map before they are
+# classified (slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e)
 acrn = dict(type='mmdet.ACRNHead', in_channels=4608, out_channels=2304)  # 2 x 2304

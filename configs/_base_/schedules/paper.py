@@ -1,5 +1,5 @@
-# For the paper's networks on a GPU: SGD as Faster R-CNN's adaptations train [derived], one source and
-# one target clip per GPU.
+# For the paper's networks on a GPU: SGD as Faster R-CNN's adaptations train [derived], one source
+# and one target clip per GPU.
 train_cfg = dict(type='DrawTrainLoop', max_iters=20000, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

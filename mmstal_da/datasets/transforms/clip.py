@@ -3,9 +3,9 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmstal_da.errors import VideoError
 from mmstal_da.registry import TRANSFORMS
-
-from ..video_reader import VideoError, read_frames
+from mmstal_da.video.reader import read_frames
 
 
 @TRANSFORMS.register_module()

@@ -10,7 +10,6 @@ from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmstal_da.datasets.ground_truth import load_ground_truth
 from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import (
     Detections,
@@ -21,6 +20,7 @@ from mmstal_da.evaluation.functional import (
 )
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
+from mmstal_da.tubes.evaluated import load_ground_truth
 
 from .score_matrix import expand_score_matrix
 
@@ -49,7 +49,7 @@ class TubeMetric(BaseMetric):
     is in ``last_result``.
 
     Args:
-        ann_file: Annotation file (:mod:`mmstal_da.datasets.annotation`).
+        ann_file: Annotation file (:mod:`mmstal_da.tubes.annotation`).
         split: Name of a split in the file.
         classes: Classes in label order; None takes all classes of the file.
         class_map: Class of the file -> class of the model.

@@ -1,3 +1,3 @@
-from .action_tube_detector import ActionTubeDetector
+from .action_tube import ActionTubeDetector
 
 __all__ = ['ActionTubeDetector']

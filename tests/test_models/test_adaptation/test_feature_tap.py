@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
+
+from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 
 def tapped(**taps) -> dict:

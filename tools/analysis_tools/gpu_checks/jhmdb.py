@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from mmstal_da.datasets.annotation import Annotation, load_annotation, save_annotation
-from mmstal_da.datasets.converters.subset import keep_videos
-from mmstal_da.datasets.jhmdb_pairs import (
+from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
+from mmstal_da.tubes.converters.subset import keep_videos
+from mmstal_da.tubes.jhmdb_pairs import (
     SOURCE_TRAIN,
     TARGET_TEST,
     TARGET_TRAIN,

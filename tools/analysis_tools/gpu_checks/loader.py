@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
-from mmstal_da.utils.setup_env import register_all_modules
+from mmstal_da.register import register_all_modules
 
 from .context import Context, cores
 from .jhmdb import locate

@@ -10,8 +10,8 @@ from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.setup_env import register_all_modules
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 

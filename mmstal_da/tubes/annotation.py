@@ -1,0 +1,320 @@
+"""The project's annotation file: videos, splits and action tubes as JSON.
+
+One file describes one dataset::
+
+    {
+      "format": "mmstal_da.tubes", "version": 1,
+      "dataset": "jhmdb",
+      "classes": ["golf", "walk"],          # their order is the label order within this file
+      "videos": {
+        "golf/clip_a": {
+          "path": "golf/clip_a.avi",        # a video file, or a folder of images
+          "filename_tmpl": "{:05d}.png",    # image folders only; the first image is number 1
+          "num_frames": 40,
+          "width": 320, "height": 240,      # the resolution the boxes refer to (optional)
+          "fps": 30.0                       # optional
+        }
+      },
+      "splits": {"train": ["golf/clip_a"], "test": []},
+      "tubes": {
+        "golf/clip_a": [
+          {"label": "golf", "frames": [1, 2], "boxes": [[10, 20, 59, 119], [11, 20, 60, 119]]}
+        ]
+      }
+    }
+
+``path`` is relative to the ``data_prefix`` of the dataset. Frames are 1-based and strictly
+increasing. Boxes are ``x1 y1 x2 y2`` in 0-based absolute pixels of ``width`` x ``height``, with
+``x2 = x1 + w - 1``. Without ``width`` and ``height`` (both or neither) boxes refer to the video as
+it decodes; with them a video of another resolution has its boxes scaled. A video without tubes
+may be left out of ``tubes``, and a dataset without labels has no ``tubes`` at all.
+
+Numbers survive a round trip exactly: boxes are float32, written in their shortest form.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmstal_da.errors import AnnotationError
+from mmstal_da.utils import atomic_write
+
+FORMAT = 'mmstal_da.tubes'
+VERSION = 1
+
+
+@dataclass
+class Video:
+    """Where a video lies and what its annotation counts.
+
+    Attributes:
+        path: File, or folder of images, relative to the dataset's ``data_prefix``.
+        num_frames: Frames of the video.
+        width: Pixels that boxes refer to; None together with ``height``: the video's own.
+        height: The same.
+        filename_tmpl: Pattern of the image names in a folder of images; None for a video file.
+        fps: Frames per second; None if not known.
+    """
+
+    path: str
+    num_frames: int
+    width: int | None = None
+    height: int | None = None
+    filename_tmpl: str | None = None
+    fps: float | None = None
+
+
+@dataclass(eq=False)
+class Tube:
+    """One action instance: a box per frame. Equal tubes have the same numbers, to the last bit.
+
+    Attributes:
+        label: Class name.
+        frames: (n,) int64, 1-based, strictly increasing.
+        boxes: (n, 4) float32 ``x1 y1 x2 y2``, 0-based absolute pixels, ends inclusive.
+    """
+
+    label: str
+    frames: np.ndarray
+    boxes: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tube):
+            return NotImplemented
+        return (
+            self.label == other.label
+            and np.array_equal(self.frames, other.frames)
+            and np.array_equal(self.boxes, other.boxes)
+        )
+
+
+@dataclass
+class Annotation:
+    """The contents of one annotation file."""
+
+    dataset: str
+    classes: list[str]
+    videos: dict[str, Video] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    tubes: dict[str, list[Tube]] = field(default_factory=dict)
+
+    def split(self, name: str) -> list[str]:
+        """Video names of a split, in the order of the file."""
+        if name not in self.splits:
+            raise AnnotationError(
+                f'dataset {self.dataset!r} has no split {name!r}; it has {sorted(self.splits)}'
+            )
+        return self.splits[name]
+
+
+def load_annotation(path: str | os.PathLike, with_tubes: bool = True) -> Annotation:
+    """Read and validate an annotation file.
+
+    Args:
+        path: A file of the format above.
+        with_tubes: False leaves the tubes unread and :attr:`Annotation.tubes` empty, for
+            domains whose labels must not be touched.
+
+    Raises:
+        FileNotFoundError: No such file.
+        AnnotationError: The file, video, tube and frame at fault, and what is wrong.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'no annotation file {path!r}: check `ann_file`, or make it with tools/data/prepare.py'
+        )
+    with open(path, encoding='utf-8') as file:
+        try:
+            raw = json.load(file)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise AnnotationError(f'{path}: not JSON ({error})') from error
+    if not isinstance(raw, dict) or raw.get('format') != FORMAT:
+        raise AnnotationError(
+            f'{path}: "format" is not {FORMAT!r}; convert the file with tools/data/prepare.py'
+        )
+    if raw.get('version') != VERSION:
+        raise AnnotationError(f'{path}: version {raw.get("version")!r}, this code reads {VERSION}')
+    known = {'format', 'version', 'dataset', 'classes', 'videos', 'splits', 'tubes'}
+    _check_keys(raw, path, known - {'format', 'version', 'tubes'}, known)
+    raw_tubes = raw['tubes'] if with_tubes and 'tubes' in raw else {}
+    for key, kind in (('classes', list), ('videos', dict), ('splits', dict)):
+        _check_type(raw[key], kind, f'{path}: "{key}"')
+    _check_type(raw_tubes, dict, f'{path}: "tubes"')
+    videos = {
+        name: _read_video(video, f'{path}: video {name!r}') for name, video in raw['videos'].items()
+    }
+    tubes = {}
+    for name, items in raw_tubes.items():
+        where = f'{path}: video {name!r}'
+        _check_type(items, list, f'{where}: tubes')
+        tubes[name] = [_read_tube(item, f'{where}, tube {i}') for i, item in enumerate(items)]
+    annotation = Annotation(raw['dataset'], raw['classes'], videos, raw['splits'], tubes)
+    validate(annotation, path)
+    return annotation
+
+
+def save_annotation(annotation: Annotation, path: str | os.PathLike) -> None:
+    """Validate an annotation and write it, whole or not at all; one line per video."""
+    validate(annotation, os.fspath(path))
+    head = {
+        'format': FORMAT,
+        'version': VERSION,
+        'dataset': annotation.dataset,
+        'classes': annotation.classes,
+    }
+    lines = [json.dumps(head, indent=1, ensure_ascii=False)[:-2]]
+    videos = {
+        name: {key: value for key, value in vars(video).items() if value is not None}
+        for name, video in annotation.videos.items()
+    }
+    tubes = {
+        name: [_tube_to_json(tube) for tube in items]
+        for name, items in annotation.tubes.items()
+        if items
+    }
+    for key, mapping in (('videos', videos), ('splits', annotation.splits), ('tubes', tubes)):
+        rows = ',\n  '.join(
+            f'{json.dumps(name, ensure_ascii=False)}: '
+            f'{json.dumps(value, ensure_ascii=False, separators=(",", ":"))}'
+            for name, value in mapping.items()
+        )
+        lines.append(f' "{key}": {{\n  {rows}\n }}' if rows else f' "{key}": {{}}')
+    with atomic_write(path) as file:
+        file.write(',\n'.join(lines) + '\n}\n')
+
+
+def validate(annotation: Annotation, where: str) -> None:
+    """Check what a well-formed annotation must satisfy.
+
+    Args:
+        annotation: The annotation.
+        where: The file's name, for messages.
+
+    Raises:
+        AnnotationError: Naming the video, tube and frame at fault.
+    """
+    classes = annotation.classes
+    if not classes or not all(isinstance(name, str) and name for name in classes):
+        raise AnnotationError(f'{where}: "classes" is a list of class names, not {classes!r}')
+    if len(set(classes)) != len(classes):
+        raise AnnotationError(f'{where}: "classes" names a class twice: {classes}')
+    for name, video in annotation.videos.items():
+        _validate_video(video, f'{where}: video {name!r}')
+    for split, names in annotation.splits.items():
+        _check_type(names, list, f'{where}: split {split!r}')
+        unknown = [name for name in names if name not in annotation.videos]
+        if unknown:
+            raise AnnotationError(
+                f'{where}: split {split!r} names videos that "videos" lacks: {unknown[:5]}'
+            )
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise AnnotationError(f'{where}: split {split!r} names videos twice: {twice[:5]}')
+    for name, tubes in annotation.tubes.items():
+        if name not in annotation.videos:
+            raise AnnotationError(f'{where}: "tubes" has video {name!r}, which "videos" lacks')
+        for number, tube in enumerate(tubes):
+            position = f'{where}: video {name!r}, tube {number}'
+            _validate_tube(tube, annotation.videos[name], classes, position)
+
+
+def _read_video(raw: dict, where: str) -> Video:
+    _check_type(raw, dict, where)
+    required = {'path', 'num_frames'}
+    _check_keys(raw, where, required, required | {'width', 'height', 'filename_tmpl', 'fps'})
+    return Video(**raw)
+
+
+def _read_tube(raw: dict, where: str) -> Tube:
+    _check_type(raw, dict, where)
+    keys = {'label', 'frames', 'boxes'}
+    _check_keys(raw, where, keys, keys)
+    try:
+        frames = np.array(raw['frames'])
+        boxes = np.array(raw['boxes'], dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise AnnotationError(f'{where}: "frames" or "boxes" is ragged ({error})') from error
+    return Tube(raw['label'], frames, boxes)
+
+
+def _tube_to_json(tube: Tube) -> dict:
+    boxes = np.asarray(tube.boxes, dtype=np.float32)
+    whole = boxes.astype(np.int64)
+    if np.array_equal(whole, boxes):
+        rows = whole.tolist()
+    else:  # the shortest decimals that give the same float32 back
+        rows = [[float(str(value)) for value in box] for box in boxes]
+    return {'label': tube.label, 'frames': np.asarray(tube.frames).tolist(), 'boxes': rows}
+
+
+def _validate_video(video: Video, where: str) -> None:
+    if (video.width is None) != (video.height is None):
+        raise AnnotationError(f'{where}: "width" and "height" are given both or not at all')
+    for key in ('num_frames', 'width', 'height'):
+        value = getattr(video, key)
+        if value is None and key != 'num_frames':
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise AnnotationError(f'{where}: "{key}" is a positive integer, not {value!r}')
+    if not isinstance(video.path, str) or not video.path:
+        raise AnnotationError(f'{where}: "path" is a file or folder name, not {video.path!r}')
+    tmpl = video.filename_tmpl
+    if tmpl is not None:
+        try:
+            distinct = tmpl.format(1) != tmpl.format(2)
+        except (AttributeError, IndexError, KeyError, ValueError):
+            distinct = False
+        if not distinct:
+            raise AnnotationError(
+                f'{where}: "filename_tmpl" is a pattern such as "{{:05d}}.jpg", not {tmpl!r}'
+            )
+    fps = video.fps
+    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < math.inf):
+        raise AnnotationError(f'{where}: "fps" is a positive number, not {fps!r}')
+
+
+def _validate_tube(tube: Tube, video: Video, classes: list[str], where: str) -> None:
+    frames, boxes = tube.frames, tube.boxes
+    if tube.label not in classes:
+        raise AnnotationError(f'{where}: label {tube.label!r} is none of {classes}')
+    if frames.ndim != 1 or not len(frames) or not np.issubdtype(frames.dtype, np.integer):
+        raise AnnotationError(f'{where}: "frames" is a non-empty list of integers')
+    if boxes.shape != (len(frames), 4):
+        raise AnnotationError(
+            f'{where}: {len(frames)} frames, but "boxes" has shape {boxes.shape}'
+            f' instead of ({len(frames)}, 4)'
+        )
+    # cast first: differences of unsigned integers wrap around
+    backwards = np.flatnonzero(np.diff(frames.astype(np.int64)) <= 0)
+    if len(backwards):
+        before, after = frames[backwards[0]], frames[backwards[0] + 1]
+        raise AnnotationError(f'{where}: frame {after} follows frame {before}; sort the frames')
+    outside = (frames < 1) | (frames > video.num_frames)
+    if outside.any():
+        raise AnnotationError(
+            f'{where}: frame {frames[outside][0]} is outside 1..{video.num_frames};'
+            ' frames are counted from 1'
+        )
+    bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
+    if bad.any():
+        raise AnnotationError(
+            f'{where}, frame {frames[bad][0]}: {boxes[bad][0].tolist()} is no box'
+            ' x1 y1 x2 y2 with x1 <= x2 and y1 <= y2'
+        )
+
+
+def _check_keys(raw: dict, where: str, required: set[str], known: set[str]) -> None:
+    missing, unknown = sorted(required - set(raw)), sorted(set(raw) - known)
+    if missing:
+        raise AnnotationError(f'{where}: lacks {missing}')
+    if unknown:
+        raise AnnotationError(f'{where}: unknown {unknown}; known are {sorted(known)}')
+
+
+def _check_type(value: object, kind: type, where: str) -> None:
+    if not isinstance(value, kind):
+        raise AnnotationError(f'{where} is a {kind.__name__}, not {type(value).__name__}')

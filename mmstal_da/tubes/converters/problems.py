@@ -1,0 +1,107 @@
+"""What a source says that cannot be kept: noted one by one, never dropped in silence."""
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from mmstal_da.errors import AnnotationError
+
+from ..annotation import Annotation
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing in a source that is wrong, and what was done about it.
+
+    Attributes:
+        video: Name of the video.
+        problem: What is wrong.
+        done: What the conversion did.
+        label: Class of the tube, if it is about one.
+        frame: 1-based frame, if it is about one.
+        box: The four numbers of a box as the source has them, if it is about one.
+        boxes: Boxes of the source that the written annotation lacks because of this.
+    """
+
+    video: str
+    problem: str
+    done: str
+    label: str | None = None
+    frame: int | None = None
+    box: tuple[float, ...] | None = None
+    boxes: int = 0
+
+    def __str__(self) -> str:
+        frame = '' if self.frame is None else f', frame {self.frame}'
+        return f'video {self.video!r}{frame}: {self.problem}; {self.done}'
+
+    def to_json(self) -> dict:
+        """The attributes that are set."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, 0)}
+
+
+@dataclass
+class Conversion:
+    """A source, read.
+
+    Attributes:
+        annotation: What it says.
+        kind: Which kind of file it is, in words.
+        problems: What of it was left out or changed.
+        counted: Videos whose ``num_frames`` is only the last annotated frame: the source does
+            not say how long they are.
+    """
+
+    annotation: Annotation
+    kind: str
+    problems: list[Problem] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
+
+
+def note(problems: list[Problem] | None, problem: Problem) -> None:
+    """Append a problem; without a list, raise it as :class:`AnnotationError`."""
+    if problems is None:
+        raise AnnotationError(str(problem))
+    problems.append(problem)
+
+
+def large_enough(
+    sizes: np.ndarray,
+    raw: np.ndarray,
+    frames: np.ndarray,
+    video: str,
+    label: str,
+    problems: list[Problem] | None,
+    smallest: float = 1,
+) -> np.ndarray:
+    """Which boxes are boxes; the others are noted as degenerate.
+
+    Args:
+        sizes: (n, 2) width and height in pixels, not wrapped around.
+        raw: (n, 4) the boxes as the source has them, for the note.
+        frames: (n,) 1-based.
+        video: Name of the video.
+        label: Class of the tube.
+        problems: Where to note; None raises at the first.
+        smallest: Least width and height of a box in pixels.
+
+    Returns:
+        (n,) bool.
+    """
+    keep = (sizes >= smallest).all(1) & np.isfinite(raw).all(1)
+    for row in np.flatnonzero(~keep):
+        box = tuple(float(value) for value in raw[row])
+        text = ' '.join(f'{value:g}' for value in box)
+        note(
+            problems,
+            Problem(
+                video,
+                f'box {text} is degenerate: {sizes[row][0]:g} x {sizes[row][1]:g} pixels',
+                'left out',
+                label,
+                int(frames[row]),
+                box,
+                1,
+            ),
+        )
+    return keep

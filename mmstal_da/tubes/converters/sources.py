@@ -1,0 +1,63 @@
+"""Which kind of source a path is, and its reader."""
+
+import os
+from pathlib import Path
+
+from mmstal_da.errors import AnnotationError
+from mmstal_da.utils.safe_pickle import load_pickle
+
+from . import viper
+from .act import from_act, is_act
+from .jhmdb import from_annot_mat
+from .problems import Conversion, Problem
+from .puppet_mask import from_puppet_masks
+from .ucf101_24 import from_pyannot
+from .ucf_sports import from_gt_tree
+
+ACT = "a ground-truth pickle in ACT's format"
+ACCEPTED = {
+    'ucf101_24': f'pyannot.pkl, {ACT}, or the folder UCF101_24_Annotations of .xgtf files',
+    'jhmdb': f'jhmdb_annot.mat, the folder puppet_mask, or {ACT}',
+    'ucf_sports': f'the folder or .tar.gz of <Class>/<NNN>/gt/<frame>.tif.txt, or {ACT}',
+    'act': ACT,
+}
+TAR = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
+
+
+def read_source(
+    dataset: str, path: str | os.PathLike, images: dict[str, list[str]] | None = None
+) -> Conversion:
+    """Read a source of any kind that the dataset is released in.
+
+    Args:
+        dataset: A key of ``ACCEPTED``.
+        path: File or folder; its suffix and content say which kind it is.
+        images: For UCF-Sports, the names of every video's images
+            (:func:`.ucf_sports.from_gt_tree`).
+
+    Raises:
+        FileNotFoundError: Nothing there.
+        AnnotationError: None of the kinds that the dataset has.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'no {path}: for {dataset} give {ACCEPTED[dataset]}')
+    problems: list[Problem] = []
+    if path.is_file() and path.suffix in ('.pkl', '.pickle'):
+        raw = load_pickle(path)
+        if is_act(raw):
+            name = None if dataset == 'act' else dataset
+            return Conversion(from_act(path, name, problems, raw), "ACT's pickle", problems)
+        if dataset == 'ucf101_24':
+            return Conversion(from_pyannot(path, problems, raw), 'pyannot.pkl', problems)
+    elif dataset == 'ucf101_24' and path.is_dir() and next(path.rglob('*.xgtf'), None):
+        return viper.convert(path)
+    elif dataset == 'jhmdb' and path.suffix == '.mat' and path.is_file():
+        return Conversion(from_annot_mat(path, problems), 'jhmdb_annot.mat', problems)
+    elif dataset == 'jhmdb' and path.is_dir() and next(path.rglob('*.mat'), None):
+        return Conversion(from_puppet_masks(path, problems), 'puppet masks', problems)
+    elif dataset == 'ucf_sports' and (path.is_dir() or path.name.endswith(TAR)):
+        annotation = from_gt_tree(path, problems, images)
+        kind = 'ground-truth text files'
+        return Conversion(annotation, kind, problems, set(annotation.videos))
+    raise AnnotationError(f'{path} is no source of {dataset}: give {ACCEPTED[dataset]}')

@@ -1,0 +1,141 @@
+"""Splits from the lists that datasets are released with.
+
+- A list of video names, one a line. Extensions are ignored, and so is a class number after the
+  name (UCF101's ``trainlist01.txt``) and every name of a class that the annotation lacks (those
+  lists cover 101 classes).
+- JHMDB's official ``<class>_test_split<k>.txt``, one file per class and split: lines
+  ``video.avi 1`` (training), ``2`` (test) or ``0`` (in neither).
+
+Split 1 is called ``train`` and ``test``, split k > 1 ``train<k>`` and ``test<k>``.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmstal_da.errors import AnnotationError
+
+from ..annotation import Annotation
+from .problems import Problem, note
+
+VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg')
+OFFICIAL_JHMDB = re.compile(r'(?P<label>.+)_test_split(?P<number>\d+)\.txt')
+
+
+def split_name(part: str, number: int) -> str:
+    """Name of part ``'train'`` or ``'test'`` of split ``number`` (1-based)."""
+    return part if number == 1 else f'{part}{number}'
+
+
+def read_splits(
+    annotation: Annotation,
+    sources: Sequence[str],
+    problems: list[Problem] | None = None,
+) -> None:
+    """Add splits from files and folders.
+
+    Args:
+        annotation: Gets the splits.
+        sources: ``[NAME=]FILE`` for a list, NAME by default the last part of the file's name as
+            in ``..._train.txt``; official files of JHMDB, or a folder of them.
+        problems: Where names that the annotation lacks are noted; None raises at the first.
+
+    Raises:
+        AnnotationError: A file that is none of these, two lists for one split, or a list of
+            which the annotation has no video at all.
+        OSError: A file that cannot be read.
+    """
+    official: dict[str, list[str]] = {}
+    for source in sources:
+        name, _, path = str(source).rpartition('=')
+        path = Path(path)
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if OFFICIAL_JHMDB.fullmatch(file.name))
+            if not files:
+                raise AnnotationError(
+                    f'{path} holds no <class>_test_split<k>.txt; give lists of video names as files'
+                )
+        for file in files:
+            if OFFICIAL_JHMDB.fullmatch(file.name):
+                if name:
+                    raise AnnotationError(
+                        f'{file} names its split itself: drop the {name!r} before it'
+                    )
+                _read_official(annotation, file, official, problems)
+            else:
+                add_split(annotation, name or file.stem.split('_')[-1], file, problems)
+    for name in sorted(official):
+        _add(annotation, name, official[name])
+
+
+def add_split(
+    annotation: Annotation,
+    name: str,
+    path: str | os.PathLike,
+    problems: list[Problem] | None = None,
+) -> None:
+    """Add a split from a list of video names, one a line (see the module)."""
+    listed = [_strip(re.sub(r'\s+\d+$', '', line)) for line in _lines(path)]
+    groups = {video.split('/')[0] for video in annotation.videos} | set(annotation.classes)
+    known = [video for video in listed if video in annotation.videos]
+    unknown = [v for v in listed if v not in annotation.videos and v.split('/')[0] in groups]
+    if not known:
+        raise AnnotationError(
+            f'{os.fspath(path)} lists {len(listed)} videos that the annotation lacks: {listed[:3]}'
+        )
+    for video in unknown:
+        note(problems, _not_annotated(video, path))
+    _add(annotation, name, known)
+
+
+def _read_official(
+    annotation: Annotation,
+    path: Path,
+    splits: dict[str, list[str]],
+    problems: list[Problem] | None,
+) -> None:
+    """Sort the videos of one official file of JHMDB into its train and test split."""
+    match = OFFICIAL_JHMDB.fullmatch(path.name)
+    for line in _lines(path):
+        video, _, part = line.rpartition(' ')
+        video = f'{match["label"]}/{_strip(video.strip())}'
+        if part not in ('0', '1', '2'):
+            raise AnnotationError(
+                f'{path}: {line!r} is not "video.avi N" with N = 1 (train), 2 (test) or 0 (neither)'
+            )
+        if part == '0':
+            continue
+        if video not in annotation.videos:
+            note(problems, _not_annotated(video, path))
+            continue
+        name = split_name('train' if part == '1' else 'test', int(match['number']))
+        splits.setdefault(name, []).append(video)
+
+
+def _not_annotated(video: str, path: str | os.PathLike) -> Problem:
+    return Problem(
+        video, f'{Path(path).name} lists it, the annotation lacks it', 'left out of the split'
+    )
+
+
+def _add(annotation: Annotation, name: str, videos: list[str]) -> None:
+    if name in annotation.splits:
+        raise AnnotationError(
+            f'two files for split {name!r}; name them: --splits train1=PATH train2=PATH'
+        )
+    annotation.splits[name] = videos
+
+
+def _lines(path: str | os.PathLike) -> list[str]:
+    with open(path, encoding='utf-8') as file:
+        try:
+            lines = [line.strip() for line in file]
+        except UnicodeDecodeError as error:
+            raise AnnotationError(f'{os.fspath(path)} is no list of names ({error})') from error
+    return [line for line in lines if line]
+
+
+def _strip(name: str) -> str:
+    return os.path.splitext(name)[0] if name.endswith(VIDEO_SUFFIXES) else name

@@ -1,0 +1,271 @@
+"""Whether the videos of a prepared dataset are what its annotation says.
+
+Every video is decoded once, every image of a folder of images too: headers do not tell a damaged
+file from a whole one. (A GIF carries no check on its data: a few wrong bytes in it go unseen as
+long as its frames are all there.) A damaged clip gets one complaint, about the first thing that is
+wrong with it, since the rest follows from that.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from mmstal_da.errors import VideoError
+from mmstal_da.video.reader import _decode, _open
+
+from .annotation import Annotation, Tube, Video
+
+# an encoder rounds sizes: 320x240 may become 340x256
+ASPECT_TOLERANCE = 0.02
+# ACT's caches count x2 = x + w: a box may end one pixel beyond the last
+BORDER = 1
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One thing that is wrong with a dataset.
+
+    Attributes:
+        kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box`` or ``class``.
+        problem: What is wrong.
+        remedy: What to do.
+        video: Name of the video, if it is about one.
+        file: Its file or folder, or the image at fault.
+        frame: 1-based frame, where one can be named.
+    """
+
+    kind: str
+    problem: str
+    remedy: str
+    video: str | None = None
+    file: str | None = None
+    frame: int | None = None
+
+    def __str__(self) -> str:
+        where = [] if self.video is None else [f'video {self.video!r}']
+        where += [] if self.file is None else [self.file]
+        where += [] if self.frame is None else [f'frame {self.frame}']
+        return f'{", ".join(where)}: {self.problem}. {self.remedy}'.removeprefix(': ')
+
+    def to_json(self) -> dict:
+        """The attributes that are set."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """What decoding showed: frames, and the (width, height) of all of them."""
+
+    num_frames: int
+    size: tuple[int, int]
+
+
+class _DamagedError(Exception):
+    """Carries the complaint about a video that cannot be decoded as a whole."""
+
+    def __init__(self, kind: str, problem: str, remedy: str, file: str, frame: int | None = None):
+        super().__init__(problem)
+        self.args_of_complaint = dict(
+            kind=kind, problem=problem, remedy=remedy, file=file, frame=frame
+        )
+
+
+def check_videos(
+    annotation: Annotation, folder: str | os.PathLike, workers: int = 1
+) -> Iterator[tuple[str, Complaint | None]]:
+    """Check all videos of an annotation.
+
+    Args:
+        annotation: The annotation.
+        folder: Folder that the videos' paths are relative to (a dataset's ``data_prefix``).
+        workers: Processes; 1 checks in this one.
+
+    Yields:
+        Name of a video and what is wrong with it, in the order of the annotation.
+    """
+    names = list(annotation.videos)
+    check = partial(check_video, folder=os.fspath(folder))
+    arguments = (
+        names,
+        list(annotation.videos.values()),
+        [annotation.tubes.get(name, []) for name in names],
+    )
+    if workers == 1:
+        yield from zip(names, map(check, *arguments), strict=True)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+
+
+def check_video(
+    name: str, video: Video, tubes: Sequence[Tube], folder: str | os.PathLike
+) -> Complaint | None:
+    """Decode one video and compare it with its annotation.
+
+    Args:
+        name: Name of the video.
+        video: What the annotation says about it.
+        tubes: Its tubes.
+        folder: Folder that ``video.path`` is relative to.
+
+    Returns:
+        The first thing that is wrong, in this order: the file, the number of frames, the size,
+        a box off the frame. None if nothing is.
+    """
+    path = os.path.join(folder, video.path)
+    try:
+        pixels = _read(path, video)
+    except _DamagedError as error:
+        return Complaint(video=name, **error.args_of_complaint)
+    complain = partial(Complaint, video=name, file=path)
+    if pixels.num_frames != video.num_frames:
+        fewer = pixels.num_frames < video.num_frames
+        return complain(
+            'frames',
+            f'{pixels.num_frames} frames, the annotation counts {video.num_frames}',
+            'The file is truncated or another version: get it again, or correct num_frames'
+            if fewer
+            else 'It is another version of the video: get the one that was annotated, or correct'
+            ' num_frames',
+            frame=min(pixels.num_frames, video.num_frames) + 1,
+        )
+    width, height = pixels.size
+    if video.width is not None:
+        stretch = (width / height) / (video.width / video.height)
+        if abs(stretch - 1) > ASPECT_TOLERANCE:
+            return complain(
+                'size',
+                f'{width}x{height} pixels, the annotation is for {video.width}x{video.height}:'
+                ' another shape',
+                'Boxes can be scaled, not cropped or padded: get the video that was annotated',
+            )
+        width, height = video.width, video.height
+    found = _off_frame(tubes, width, height)
+    if found is not None:
+        frame, box = found
+        text = ' '.join(f'{value:g}' for value in box)
+        return complain(
+            'box',
+            f'box {text} reaches beyond the frame of {width}x{height} pixels',
+            'Correct the annotation, or its width and height',
+            frame=frame,
+        )
+    return None
+
+
+def check_classes(annotation: Annotation) -> list[Complaint]:
+    """Complain about splits without videos, and classes without a tube.
+
+    A class that no split has a tube of is one complaint. A dataset without any tube is
+    unlabelled: nothing is said about its classes.
+    """
+    complaints = []
+    present: dict[str, set[str]] = {}
+    for split, names in annotation.splits.items():
+        if names:
+            tubes = [tube for name in names for tube in annotation.tubes.get(name, [])]
+            present[split] = {tube.label for tube in tubes}
+        else:
+            problem, remedy = f'split {split!r} has no videos', 'Prepare the dataset with its lists'
+            complaints.append(Complaint('class', problem, remedy))
+    for label in annotation.classes if any(annotation.tubes.values()) else ():
+        lacking = [split for split, labels in present.items() if label not in labels]
+        where = [f'split {split!r}' for split in lacking]
+        if present and len(lacking) == len(present):
+            where = ['the dataset']
+        complaints += [
+            Complaint(
+                'class',
+                f'{place} has no sample of class {label!r}',
+                'Check the split lists, or leave the class out with --classes',
+            )
+            for place in where
+        ]
+    return complaints
+
+
+def _read(path: str, video: Video) -> _Pixels:
+    """Decode everything.
+
+    Raises:
+        _DamagedError: It is missing or cannot be decoded.
+    """
+    again = 'Get it again'
+    if not os.path.exists(path):
+        raise _DamagedError('missing', 'no such file', f'{again}, or correct its path', path)
+    if video.filename_tmpl is not None:
+        return _read_images(path, video)
+    if os.path.isdir(path):
+        remedy = 'Prepare the dataset again with --frames'
+        raise _DamagedError('unreadable', 'a folder where a video file is expected', remedy, path)
+    if not os.path.getsize(path):
+        raise _DamagedError('unreadable', 'the file is empty', again, path)
+    count, size = 0, (0, 0)
+    try:
+        with _open(path) as container:
+            for frame in _decode(container, path):
+                count += 1
+                if frame.is_corrupt:  # decoders paint over what they cannot decode
+                    problem = 'the data of this frame are damaged'
+                    raise _DamagedError('unreadable', problem, again, path, count)
+                if count > 1 and (frame.width, frame.height) != size:
+                    problem = f'{frame.width}x{frame.height} pixels after {size[0]}x{size[1]}'
+                    raise _DamagedError('size', problem, again, path, count)
+                size = (frame.width, frame.height)
+    except VideoError as error:
+        # the reader's message begins with the path, which the complaint names already
+        problem = str(error).removeprefix(path).lstrip(': ').removeprefix('is ').split(';')[0]
+        raise _DamagedError('unreadable', problem, again, path, count + 1) from error
+    if not count:
+        raise _DamagedError('unreadable', 'no frame can be decoded', again, path)
+    return _Pixels(count, size)
+
+
+def _read_images(folder: str, video: Video) -> _Pixels:
+    """Decode the images of a folder.
+
+    Raises:
+        _DamagedError: The first that is missing, cannot be decoded, or has another size.
+    """
+    again = 'Extract the frames again'
+    if not os.path.isdir(folder):
+        raise _DamagedError('missing', 'a file where a folder of images is expected', again, folder)
+    size: tuple[int, int] | None = None
+    for number in range(1, video.num_frames + 1):
+        file = os.path.join(folder, video.filename_tmpl.format(number))
+        if not os.path.isfile(file):
+            problem = f'no such image; the annotation counts {video.num_frames} frames'
+            raise _DamagedError('frames', problem, again, file, number)
+        try:
+            with Image.open(file) as image:
+                image.load()
+                found = image.size
+        # what Pillow raises on damaged data depends on the format
+        except (OSError, SyntaxError, ValueError) as error:
+            problem = f'no image that can be decoded ({error})'
+            raise _DamagedError('unreadable', problem, again, file, number) from error
+        if size not in (None, found):
+            problem = f'{found[0]}x{found[1]} pixels after {size[0]}x{size[1]}'
+            raise _DamagedError('size', problem, again, file, number)
+        size = found
+    beyond = os.path.join(folder, video.filename_tmpl.format(video.num_frames + 1))
+    more = int(os.path.isfile(beyond))
+    return _Pixels(video.num_frames + more, size)
+
+
+def _off_frame(
+    tubes: Sequence[Tube], width: int, height: int
+) -> tuple[int, tuple[float, ...]] | None:
+    """Frame and numbers of the first box that reaches beyond the frame."""
+    limit = np.array([width - 1, height - 1]) + BORDER
+    for tube in tubes:
+        off = (tube.boxes[:, :2] < 0).any(1) | (tube.boxes[:, 2:] > limit).any(1)
+        if off.any():
+            row = int(np.flatnonzero(off)[0])
+            return int(tube.frames[row]), tuple(tube.boxes[row].tolist())
+    return None
