@@ -275,12 +275,10 @@ def _check_classes(cfg: Config, parts: Sequence[Data]) -> None:
                 f' {list(data.classes)} of {data.where}; their order is the order of the labels'
             )
     model = cfg.get('model') or {}
-    if _kind(model) not in ('ActionTubeDetector', 'FastRCNN'):
-        return
     head = (model.get('roi_head') or {}).get('bbox_head') or {}
-    if head.get('num_classes') != len(first.classes):
+    if 'num_classes' in head and head['num_classes'] != len(first.classes):
         raise ConfigError(
-            f'model.roi_head.bbox_head.num_classes is {head.get("num_classes")}, but'
+            f'model.roi_head.bbox_head.num_classes is {head["num_classes"]}, but'
             f' {first.where} has {len(first.classes)} classes {list(first.classes)}'
         )
 

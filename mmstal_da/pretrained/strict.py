@@ -9,10 +9,10 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from mmstal_da.models.layers.domain_batch_norm import ADDED
+from mmstal_da.models.layers.domain_batch_norm import TARGET_BUFFERS
 
 # a counter that older checkpoints lack, and what per-domain batch norm starts from the source's
-OPTIONAL = ('num_batches_tracked', *ADDED)
+OPTIONAL = ('num_batches_tracked', *TARGET_BUFFERS)
 
 
 @WEIGHT_INITIALIZERS.register_module()

@@ -79,7 +79,7 @@ def test_publish(tmp_path):
 @pytest.mark.slow
 def test_the_metafile_names_the_networks_of_each_row():
     pair = ROOT / 'configs/jhmdb_to_foggy'
-    ours = ['ActionTubeDetector', 'ResNet', 'InceptionI3D', 'RPNHead', 'ActionRoIHead']
+    ours = ['DomainAdaptiveDetector', 'ResNet', 'InceptionI3D', 'RPNHead', 'ActionRoIHead']
     ours += ['InceptionRoIStage', 'BBoxHead']
     theirs = ['FastRCNN', 'ResNet3dSlowFast', 'AVARoIHead']
     assert architecture_of(pair / 'source_only.py') == ours

@@ -205,7 +205,7 @@ def test_adaptation_on_a_plain_batch_is_refused():
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 def test_equations_6_and_7(reduction):
     """The total that is minimised is L_act + lambda (L_DS + L_DTimg + L_DTinst), by hand."""
-    reductions = dict(spatial_reduction=reduction, instance_reduction=reduction)
+    reductions = dict(map_reduction=reduction, instance_reduction=reduction)
     detector = build_detector(dict(**reductions, **module_configs()))
     adaptation = detector.adaptation.eval()
     adaptation.weight = 0.3

@@ -5,14 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from mmstal_da.models.layers.domain_batch_norm import DomainNorm, channel_statistics, convert
+from mmstal_da.models.layers.domain_batch_norm import (
+    DomainNorm,
+    channel_statistics,
+    convert_batch_norm,
+)
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 
 def converted(layer: nn.Module) -> tuple[nn.Module, DomainNorm]:
     norm = DomainNorm('target')
     net = nn.Sequential(layer)
-    assert convert(net, norm) == 1
+    assert convert_batch_norm(net, norm) == 1
     return net, norm
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmstal_da.models.backbones import InceptionI3D
-from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert
+from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.models.roi_heads import InceptionRoIStage
 
 
@@ -42,7 +42,7 @@ def test_one_file_fills_backbone_and_roi_stage(whole):
 def test_pretrained_weights_fill_a_network_of_statistics_per_domain(whole):
     path, state = whole
     net = InceptionI3D(width=0.1, init_cfg=init_cfg(path, 'Mixed_5', 'logits.'))
-    convert(net, DomainNorm('target'))
+    convert_batch_norm(net, DomainNorm('target'))
     net.init_weights()
     for key, value in net.state_dict().items():
         assert torch.equal(value, state[re.sub('(target|source)_(running|seen)', 'running', key)])

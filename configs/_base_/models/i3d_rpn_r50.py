@@ -2,9 +2,9 @@
 # Both backbones have stride 16, so proposals of the one are pooled on the map of the other.
 # Weights: python tools/get_weights.py i3d_kinetics400, and resnet50_imagenet.
 model = dict(
-    # without the key `adaptation` it is the plain detector; rows switch modules on with those of
-    # ../adaptation/modules.py
-    type='ActionTubeDetector',
+    # without the key `adaptation` it is the plain ActionTubeDetector; rows switch modules on with
+    # those of ../adaptation/modules.py
+    type='DomainAdaptiveDetector',
     data_preprocessor=dict(
         type='ClipKeyFramePreprocessor',
         clip_mean=[127.5, 127.5, 127.5],  # I3D was trained on RGB in [-1, 1]

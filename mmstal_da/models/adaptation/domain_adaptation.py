@@ -21,7 +21,7 @@ class DomainAdaptation(BaseModule):
         spatial: D_S on SF(K). A discriminator's config with a key ``loss``.
         temporal_image: D_Timg on TF1(V). Likewise.
         temporal_instance: D_Tinst on the TF2 vectors of the proposals. Likewise.
-        spatial_reduction: ``'mean'`` or ``'sum'`` (Eq. 4 to the letter) over the map of D_Timg.
+        map_reduction: ``'mean'`` or ``'sum'`` (Eq. 4 to the letter) over the map of D_Timg.
         instance_reduction: ``'mean'`` or ``'sum'`` (Eq. 5) over the proposals of an image.
         lambda_mode: ``'loss_weight'`` multiplies the losses by lambda, which also scales what
             the discriminators learn (Eq. 7). ``'grl_coefficient'`` multiplies only the reversed
@@ -42,7 +42,7 @@ class DomainAdaptation(BaseModule):
         spatial: dict | None = None,
         temporal_image: dict | None = None,
         temporal_instance: dict | None = None,
-        spatial_reduction: str = 'mean',
+        map_reduction: str = 'mean',
         instance_reduction: str = 'mean',
         lambda_mode: str = 'loss_weight',
         weight: float = 0.1,
@@ -55,7 +55,7 @@ class DomainAdaptation(BaseModule):
                 'DomainAdaptation: no module is on; give spatial, temporal_image or '
                 'temporal_instance, or set adaptation=None for the plain detector'
             )
-        for key, value in (('spatial', spatial_reduction), ('instance', instance_reduction)):
+        for key, value in (('map', map_reduction), ('instance', instance_reduction)):
             if value not in REDUCTIONS:
                 raise ValueError(f'{key}_reduction is one of {REDUCTIONS}, not {value!r}')
         if lambda_mode not in LAMBDA_MODES:
@@ -67,7 +67,7 @@ class DomainAdaptation(BaseModule):
         self.temporal_instance, self.temporal_instance_loss = self._build(
             'temporal_instance', temporal_instance
         )
-        self.spatial_reduction = spatial_reduction
+        self.map_reduction = map_reduction
         self.instance_reduction = instance_reduction
         self.lambda_mode = lambda_mode
         self.weight = weight
@@ -129,7 +129,7 @@ class DomainAdaptation(BaseModule):
         if self.temporal_image is not None:
             logits = self.temporal_image(grad_reverse(temporal, coeff))
             loss = self.temporal_image_loss(
-                logits, domains, map_reduction=self.spatial_reduction, mask=valid
+                logits, domains, map_reduction=self.map_reduction, mask=valid
             )
             add('timg', logits, loss)
         if self.temporal_instance is not None:

@@ -1,3 +1,4 @@
 from .action_tube import ActionTubeDetector
+from .domain_adaptive import DomainAdaptiveDetector
 
-__all__ = ['ActionTubeDetector']
+__all__ = ['ActionTubeDetector', 'DomainAdaptiveDetector']

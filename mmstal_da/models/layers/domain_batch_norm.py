@@ -5,8 +5,9 @@ other's offset, and statistics of the source alone do not fit the target (AdaBN,
 domain-specific batch norm, Chang et al., CVPR 2019).
 """
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 DOMAINS = ('source', 'target')
 # of frozen layers: one clip per domain says little about the domain; some 50 batches do
 FROZEN_MOMENTUM = 0.02
-ADDED = (
+TARGET_BUFFERS = (
     *('target_running_mean', 'target_running_var'),
     *('source_seen_mean', 'source_seen_var', 'target_seen_mean', 'target_seen_var'),
 )
 
 
-def of_the_source(name: str) -> str:
+def source_buffer(name: str) -> str:
     """The statistics of batch norm that an added one starts from."""
     return f'running_{name.rsplit("_", 1)[1]}'
 
@@ -37,6 +38,10 @@ class DomainNorm:
             raise ValueError(f'domain_norm is one of {DOMAINS}, not {test_domain!r}')
         self.test_domain = test_domain
         self.num_source: int | None = None
+
+    def source_only(self) -> AbstractContextManager[None]:
+        """Within, all rows of a batch are source."""
+        return self.joint(sys.maxsize)
 
     @contextmanager
     def joint(self, num_source: int) -> Iterator[None]:
@@ -96,8 +101,8 @@ class _DomainBatchNorm:
     def set_domain_norm(self, norm: DomainNorm) -> None:
         """Add the target's statistics."""
         self.norm = norm
-        for name in ADDED:
-            self.register_buffer(name, getattr(self, of_the_source(name)).clone())
+        for name in TARGET_BUFFERS:
+            self.register_buffer(name, getattr(self, source_buffer(name)).clone())
 
     def _statistics(self, domain: str) -> tuple[Tensor, Tensor]:
         if domain == 'source':
@@ -138,10 +143,10 @@ class _DomainBatchNorm:
         self.target_running_var.copy_(ratio * (self.running_var + self.eps) - self.eps)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        for name in ADDED:
-            if f'{prefix}{of_the_source(name)}' in state_dict:
+        for name in TARGET_BUFFERS:
+            if f'{prefix}{source_buffer(name)}' in state_dict:
                 state_dict.setdefault(
-                    f'{prefix}{name}', state_dict[f'{prefix}{of_the_source(name)}']
+                    f'{prefix}{name}', state_dict[f'{prefix}{source_buffer(name)}']
                 )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -154,10 +159,10 @@ class DomainBatchNorm3d(_DomainBatchNorm, nn.BatchNorm3d):
     """Of clips ``(N, C, T, H, W)``."""
 
 
-KINDS = {nn.BatchNorm2d: DomainBatchNorm2d, nn.BatchNorm3d: DomainBatchNorm3d}
+LAYERS = {nn.BatchNorm2d: DomainBatchNorm2d, nn.BatchNorm3d: DomainBatchNorm3d}
 
 
-def convert(module: nn.Module, norm: DomainNorm) -> int:
+def convert_batch_norm(module: nn.Module, norm: DomainNorm) -> int:
     """Give every batch norm of a module per-domain statistics, in place.
 
     Args:
@@ -169,9 +174,9 @@ def convert(module: nn.Module, norm: DomainNorm) -> int:
     """
     count = 0
     for child_name, child in list(module.named_children()):
-        kind = KINDS.get(type(child))
+        kind = LAYERS.get(type(child))
         if kind is None:
-            count += convert(child, norm)
+            count += convert_batch_norm(child, norm)
             continue
         layer = kind(child.num_features, child.eps, child.momentum, affine=child.affine)
         layer.set_domain_norm(norm)
