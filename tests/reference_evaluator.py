@@ -214,7 +214,7 @@ def evaluate(
         background_frames: Whether frames without ground truth count.
 
     Returns:
-        ``frame_map50``, ``frame_ap50``, ``video_map@<iou>``, ``video_map5095``, ``video_ap50``
+        ``frame_mAP@0.5``, ``frame_AP@0.5``, ``video_mAP@<iou>``, ``video_mAP@0.5:0.95``, ``video_AP@0.5``
         and ``n_tubes`` as :func:`~.functional.evaluate_detections` has them.
     """
     groups = group_detections(dets, gt, background_frames)
@@ -272,11 +272,11 @@ def evaluate(
         values = [value for value in column if value is not None]
         return sum(values) / len(values) if values else None
 
-    result = {'frame_map50': mean(frame_ap), 'frame_ap50': frame_ap}
+    result = {'frame_mAP@0.5': mean(frame_ap), 'frame_AP@0.5': frame_ap}
     for threshold in protocol.video_ious:
-        result[f'video_map@{threshold:g}'] = mean(video_ap[threshold])
-    result['video_map5095'] = mean([mean(video_ap[t]) for t in protocol.video_iou_steps])
-    result['video_ap50'] = video_ap[0.5]
+        result[f'video_mAP@{threshold:g}'] = mean(video_ap[threshold])
+    result['video_mAP@0.5:0.95'] = mean([mean(video_ap[t]) for t in protocol.video_iou_steps])
+    result['video_AP@0.5'] = video_ap[0.5]
     result['n_tubes'] = num_tubes
     return result
 

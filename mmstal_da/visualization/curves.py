@@ -22,8 +22,8 @@ PANELS = (
     ('Adaptation weight λ', 'λ', r'da_lambda', False),
     ('Discriminator accuracy, source', 'accuracy', r'acc_da_(\w+)_source', False),
     ('Discriminator accuracy, target', 'accuracy', r'acc_da_(\w+)_target', False),
-    ('Frame-mAP at IoU 0.5', 'frame-mAP (%)', r'(?:.*/)?frame_map\w*', True),
-    ('Video-mAP at IoU 0.5', 'video-mAP (%)', r'(?:.*/)?video_map@?0?\.?50?', True),
+    ('Frame-mAP at IoU 0.5', 'frame-mAP (%)', r'(?:.*/)?frame_mAP@[\d.]+', True),
+    ('Video-mAP at IoU 0.5', 'video-mAP (%)', r'(?:.*/)?video_mAP@0\.5', True),
 )
 """What is plotted; a panel without data is left out."""
 

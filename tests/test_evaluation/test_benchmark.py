@@ -22,7 +22,7 @@ def test_both_agree_and_ours_is_faster(tool, tmp_path, capsys):
     for row in rows:
         assert row['largest_difference'] < 1e-9
         assert row['ratio'] > 2
-        assert row['video_map@0.5'] > 0  # tubes are found at all
+        assert row['video_mAP@0.5'] > 0  # tubes are found at all
     assert 'ratio' in capsys.readouterr().out
 
 

@@ -96,7 +96,7 @@ def test_ap_is_that_of_the_evaluation_and_the_mean_that_of_the_classes():
     truth = parse_ground_truth(gt)
     parsed = parse_detections(dets, truth)
     errors = analyse_errors(parsed, truth)
-    aps = evaluate_detections(parsed, truth)['frame_ap50']
+    aps = evaluate_detections(parsed, truth)['frame_AP@0.5']
     found = [shares and shares['ap'] for shares in errors['classes'].values()]
     assert found == pytest.approx(aps)
     known = [shares for shares in errors['classes'].values() if shares]

@@ -66,13 +66,13 @@ def test_as_a_process_without_torch(case):
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((folder / 'result.json').read_text())
-    for key in ('frame_map50', 'video_map@0.2', 'video_map@0.5', 'video_map@0.75', 'n_tubes'):
+    for key in ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.75', 'n_tubes'):
         assert f'"{key}"' in (folder / 'result.json').read_text()
-    assert result['frame_ap50'][2] is None  # a class without ground truth
+    assert result['frame_AP@0.5'][2] is None  # a class without ground truth
     assert result['seconds']['total'] > 0
     assert (result['dataset'], result['split'], result['protocol']) == ('gt', 1, 'act')
     assert tool_result(folder / 'result.json') == evaluate(gt, dets)
-    assert f'{result["frame_map50"]:.2f}' in done.stdout
+    assert f'{result["frame_mAP@0.5"]:.2f}' in done.stdout
 
 
 @pytest.mark.parametrize('content', ['array', 'dict'])
@@ -134,8 +134,8 @@ def test_annotation_file_with_renamed_classes(case):
     kept = [name for name in gt['videos'] if gt['gttubes'][name]]
     truth = parse_ground_truth({**gt, 'videos': kept})
     expected = evaluate_detections(parse_detections(dets, truth, gt['videos']), truth)
-    assert result['frame_ap50'] == expected['frame_ap50']
-    assert result['video_ap50'] == expected['video_ap50']
+    assert result['frame_AP@0.5'] == expected['frame_AP@0.5']
+    assert result['video_AP@0.5'] == expected['video_AP@0.5']
     flags = ['--classes', 'run', '--class-map', 'class 0=run', 'class 1=run', '--videos', 'video ?']
     one_label = dets[dets[:, 2] < 2]
     one_label[:, 2] = 0

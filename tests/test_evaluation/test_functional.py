@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmstal_da.evaluation.functional import (
+    Detections,
     average_precision,
     box_iou,
     build_tubes,
     get_protocol,
     greedy_match,
-    link_tubes,
+    link_boxes,
     mean_over_classes,
     nms,
     paired_iou,
@@ -197,7 +198,7 @@ class TestLinking:
         protocol = get_protocol('act', min_length=1, min_score=0.0, **constants)
         frames, scores = np.array(frames), np.array(scores, np.float32)
         boxes = np.array(boxes, np.float32)
-        order, offsets = link_tubes(np.zeros(len(frames), int), frames, boxes, scores, protocol)
+        order, offsets = link_boxes(np.zeros(len(frames), int), frames, boxes, scores, protocol)
         return [order[a:b].tolist() for a, b in itertools.pairwise(offsets)]
 
     def test_takes_the_best_scoring_overlapping_box_not_the_nearest(self):
@@ -229,11 +230,8 @@ class TestLinking:
 
     def test_weak_and_short_tubes_are_dropped(self):
         def build(length, score):
-            zeros = np.zeros(length, int)
-            boxes = np.tile(np.float32([0, 0, 9, 9]), (length, 1))
-            scores = np.full(length, score, np.float32)
-            frames = np.arange(1, length + 1)
-            return build_tubes(zeros, zeros, frames, boxes, scores, get_protocol())
+            rows = [[0, frame, 0, score, 0, 0, 9, 9] for frame in range(1, length + 1)]
+            return build_tubes(Detections.from_rows(np.array(rows)), get_protocol())
 
         assert len(build(14, 0.5)) == 0
         assert len(build(15, 0.004)) == 0

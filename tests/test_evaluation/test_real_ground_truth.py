@@ -35,7 +35,7 @@ def test_agrees_detection_by_detection(tool, ground_truth, protocol):
     _, _, result = tool.time_ours(dets, gt, get_protocol(protocol), 1)
     slow = per_detection.evaluate(dets, gt, get_protocol(protocol))
     assert tool.difference(result, slow) < 1e-9
-    assert result['video_map@0.2'] > 0
+    assert result['video_mAP@0.2'] > 0
     assert result['n_tubes'] > 20
 
 

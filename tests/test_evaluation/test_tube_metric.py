@@ -63,7 +63,7 @@ def expected_result(gt: dict, dets: np.ndarray, background_frames: bool = True) 
 
 
 def flat(result: dict) -> list[float]:
-    keys = ('frame_map50', 'video_map@0.2', 'video_map@0.5', 'video_map@0.75')
+    keys = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.75')
     return [result[key] for key in keys]
 
 
@@ -86,8 +86,8 @@ def test_scores_data_samples_in_any_order_of_batches(tmp_path, background_frames
     found = evaluator.evaluate(len(samples))
     expected = expected_result(gt, dets, background_frames)
     assert [found[key] for key in RESULTS] == flat(expected)
-    assert found['video_mAP@0.5:0.95'] == expected['video_map5095']
-    assert found['frame_AP@0.5/class 1'] == expected['frame_ap50'][1]
+    assert found['video_mAP@0.5:0.95'] == expected['video_mAP@0.5:0.95']
+    assert found['frame_AP@0.5/class 1'] == expected['frame_AP@0.5'][1]
     assert 'frame_AP@0.5/class 2' not in found  # no ground truth
     for key in ('n_frames', 'n_videos', 'n_tubes'):
         assert found[key] == expected[key]

@@ -80,7 +80,7 @@ def test_agrees_on_long_videos_at_the_protocols_constants(protocol, seed):
     gt['nframes'] = {name: 60 for name in gt['videos']}
     result = compare(gt, dets, get_protocol(protocol, link_iou=0.3), True)
     assert result['n_tubes'] > 0
-    assert result['frame_map50'] > 0
+    assert result['frame_mAP@0.5'] > 0
 
 
 def test_agrees_when_the_work_is_cut_into_many_pieces(monkeypatch):
@@ -103,11 +103,11 @@ def test_single_frame_and_single_tube():
     }
     dets = np.array([[0, 1, 0, 0.9, 0, 0, 9, 9]])
     result = compare(gt, dets, get_protocol('act', min_length=1), True)
-    assert result['frame_map50'] == result['video_map@0.75'] == 100
+    assert result['frame_mAP@0.5'] == result['video_mAP@0.75'] == 100
 
 
 def test_no_detections_at_all():
     gt, _ = random_case(3)
     result = compare(gt, np.zeros((0, 8)), get_protocol(), True)
-    assert result['frame_map50'] == 0
+    assert result['frame_mAP@0.5'] == 0
     assert result['n_tubes'] == 0

@@ -65,8 +65,8 @@ def test_numbers_are_the_metrics(folder, monkeypatch, capsys):
     assert run(monkeypatch, folder / 'ann.json', *runs, '--out', folder / 'r.json') == 0
     results = json.loads((folder / 'r.json').read_text())
     for name, expected in (('whole', whole), ('half', half)):
-        assert results[name]['frame_map50'] == pytest.approx(expected['frame_mAP@0.5'])
-        assert results[name]['video_map@0.5'] == pytest.approx(expected['video_mAP@0.5'])
+        assert results[name]['frame_mAP@0.5'] == pytest.approx(expected['frame_mAP@0.5'])
+        assert results[name]['video_mAP@0.5'] == pytest.approx(expected['video_mAP@0.5'])
     assert '75.0' in capsys.readouterr().out
 
 

@@ -23,28 +23,30 @@ ADAPTED = {'loss_da_spatial': 0.7, 'da_lambda': 0.1, 'acc_da_spatial_source': 0.
 
 
 def test_reads_training_and_validation_apart(tmp_path):
-    write(tmp_path, '20250101', [train(5), train(10), {'frame_map50': 12.5, 'step': 10}, train(15)])
+    write(
+        tmp_path, '20250101', [train(5), train(10), {'frame_mAP@0.5': 12.5, 'step': 10}, train(15)]
+    )
     run = read_run(tmp_path)
     assert run.name == tmp_path.name
     assert run.train['loss'] == [(5, 0.2), (10, 0.1), (15, 1 / 15)]
-    assert run.val == {'frame_map50': [(10, 12.5)]}
+    assert run.val == {'frame_mAP@0.5': [(10, 12.5)]}
 
 
 def test_validation_by_epoch_is_placed_at_its_iteration(tmp_path):
-    records = [train(40, epoch=1), {'frame_map50': 1.0, 'step': 1}]
-    records += [train(80, epoch=2), {'frame_map50': 2.0, 'step': 2}]
+    records = [train(40, epoch=1), {'frame_mAP@0.5': 1.0, 'step': 1}]
+    records += [train(80, epoch=2), {'frame_mAP@0.5': 2.0, 'step': 2}]
     write(tmp_path, '20250101', records)
-    assert read_run(tmp_path).val['frame_map50'] == [(40, 1.0), (80, 2.0)]
+    assert read_run(tmp_path).val['frame_mAP@0.5'] == [(40, 1.0), (80, 2.0)]
 
 
 def test_a_resumed_run_continues_the_curve(tmp_path):
-    first = [train(i) for i in (5, 10, 15)] + [{'frame_map50': 1.0, 'step': 15}]
+    first = [train(i) for i in (5, 10, 15)] + [{'frame_mAP@0.5': 1.0, 'step': 15}]
     write(tmp_path, '20250101', first)
-    resumed = [train(i, loss=9.0) for i in (10, 15, 20)] + [{'frame_map50': 2.0, 'step': 20}]
+    resumed = [train(i, loss=9.0) for i in (10, 15, 20)] + [{'frame_mAP@0.5': 2.0, 'step': 20}]
     write(tmp_path, '20250102', resumed)
     run = read_run(tmp_path)
     assert run.train['loss'] == [(5, 0.2), (10, 9.0), (15, 9.0), (20, 9.0)]
-    assert run.val['frame_map50'] == [(20, 2.0)]
+    assert run.val['frame_mAP@0.5'] == [(20, 2.0)]
 
 
 def test_missing_or_broken_files_are_named(tmp_path):
@@ -62,10 +64,10 @@ def test_mmengines_own_backend_is_read(tmp_path):
 
     backend = LocalVisBackend(str(tmp_path / '20250101' / 'vis_data'))
     backend.add_scalars({'loss': 0.5, 'iter': 3}, step=3)
-    backend.add_scalars({'frame_map50': 40.0}, step=3)
+    backend.add_scalars({'frame_mAP@0.5': 40.0}, step=3)
     run = read_run(tmp_path, 'mine')
     assert run.train == {'loss': [(3, 0.5)]}
-    assert run.val == {'frame_map50': [(3, 40.0)]}
+    assert run.val == {'frame_mAP@0.5': [(3, 40.0)]}
 
 
 def test_smooth_is_a_centred_mean_that_skips_what_is_not_finite():
@@ -81,7 +83,7 @@ def test_smooth_is_a_centred_mean_that_skips_what_is_not_finite():
 def two_runs(tmp_path):
     write(tmp_path / 'plain', '1', [train(i) for i in range(1, 9)])
     adapted = [train(i, **ADAPTED) for i in range(1, 9)]
-    write(tmp_path / 'full', '1', [*adapted, {'target/frame_map50': 30.0, 'step': 8}])
+    write(tmp_path / 'full', '1', [*adapted, {'target/frame_mAP@0.5': 30.0, 'step': 8}])
     return [tmp_path / 'plain', tmp_path / 'full']
 
 

@@ -2,17 +2,18 @@ import numpy as np
 import pytest
 
 from mmstal_da.evaluation.functional import (
+    Detections,
     evaluate_detections,
     get_protocol,
     parse_detections,
     parse_ground_truth,
+    tubes_of,
 )
 from mmstal_da.tubes.annotation import Tube
 from mmstal_da.visualization import (
     Overlay,
     detection_overlays,
     ground_truth_overlays,
-    link_tubes,
     read_detections,
     tube_overlays,
 )
@@ -62,7 +63,7 @@ def test_linked_tubes_bear_their_mean_score():
         rows.append([1, frame, 1, 0.4, *box])  # the same tube, of another class
         rows.append([0, frame, 1, 0.1, *box])
     rows.append([1, 5, 0, 0.9, 70, 10, 80, 40])  # no tube: one frame
-    tubes = link_tubes(np.array(rows))
+    tubes = tubes_of(Detections.from_rows(rows))
     overlays = tube_overlays(tubes, 1, CLASSES, score_thr=0.3)
     assert sorted(overlays) == list(range(1, 21))
     for frame, [overlay] in overlays.items():
@@ -71,7 +72,7 @@ def test_linked_tubes_bear_their_mean_score():
         assert overlay.box == (10 + frame, 10, 30 + frame, 40)
     assert [o.label for o in tube_overlays(tubes, 1, CLASSES, 0.3, 1)[7]] == ['push', 'pull']
     assert tube_overlays(tubes, 0, CLASSES) == {}
-    assert tube_overlays(link_tubes(np.zeros((0, 8))), 0, CLASSES) == {}
+    assert tube_overlays(tubes_of(Detections.from_rows(np.zeros((0, 8)))), 0, CLASSES) == {}
 
 
 def test_linking_agrees_with_the_evaluation(tmp_path):
@@ -90,7 +91,7 @@ def test_linking_agrees_with_the_evaluation(tmp_path):
     for changes in ({}, {'nms': 'hard'}, {'trim_penalty': 3.0, 'min_length': 2}):
         protocol = get_protocol('act', **changes)
         result = evaluate_detections(parsed, truth, protocol)
-        assert len(link_tubes(dets, protocol)) == result['n_tubes'] > 2
+        assert len(tubes_of(Detections.from_rows(dets), protocol)) == result['n_tubes'] > 2
 
 
 def test_detections_file_brings_or_borrows_names(tmp_path):

@@ -141,8 +141,8 @@ def measure(gt: dict, per_frame: float, args: argparse.Namespace) -> dict:
         'videos': len(gt['videos']),
         'frames': int(sum(int(gt['nframes'][name]) for name in gt['videos'])),
         'detections': len(dets),
-        'frame_map50': result['frame_map50'],
-        'video_map@0.5': result['video_map@0.5'],
+        'frame_mAP@0.5': result['frame_mAP@0.5'],
+        'video_mAP@0.5': result['video_mAP@0.5'],
         'seconds': seconds,
         'cpu_seconds': cpu_seconds,  # the same on a busy machine
         'cpu_seconds_per_million': cpu_seconds / len(dets) * 1e6,

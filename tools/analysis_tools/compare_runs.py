@@ -24,12 +24,7 @@ from mmstal_da.evaluation.functional import (
 from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
 
-COLUMNS = {
-    'frame-mAP@0.5': 'frame_map50',
-    'video-mAP@0.2': 'video_map@0.2',
-    'video-mAP@0.5': 'video_map@0.5',
-    'video-mAP@0.5:0.95': 'video_map5095',
-}
+COLUMNS = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.5:0.95')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -87,9 +82,10 @@ def main(argv: list[str] | None = None) -> int:
     table = Table(title=title, caption=f'percent; protocol {first["protocol"]}')
     table.add_column('')
     for column in COLUMNS:
-        table.add_column(column, justify='right')
+        table.add_column(column.replace('_', '-'), justify='right')
     for name, result in results.items():
-        table.add_row(name, *(f'{result[key]:.1f}' for key in COLUMNS.values()))
+        values = (result[key] for key in COLUMNS)
+        table.add_row(name, *('-' if value is None else f'{value:.1f}' for value in values))
     Console(width=100).print(table)
     if args.out:
         with atomic_write(args.out) as file:

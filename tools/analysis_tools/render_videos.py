@@ -16,14 +16,13 @@ from operator import itemgetter
 import numpy as np
 from rich.progress import track
 
-from mmstal_da.evaluation.functional import get_protocol
+from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.tubes.annotation import Annotation, load_annotation
 from mmstal_da.visualization import (
     WRITERS,
     contact_sheet,
     detection_overlays,
     ground_truth_overlays,
-    link_tubes,
     read_detections,
     render_video,
     tube_overlays,
@@ -122,7 +121,7 @@ def render(args: argparse.Namespace) -> list[str]:
             changes = {} if args.min_length is None else {'min_length': args.min_length}
             shown = [index for index, name in enumerate(file.videos) if name in names]
             chosen = file.dets[np.isin(file.dets[:, 0], shown)]
-            tubes = link_tubes(chosen, get_protocol('act', **changes))
+            tubes = tubes_of(Detections.from_rows(chosen), get_protocol('act', **changes))
     paths = []
     for name in track(names, description='rendering videos', transient=True):
         predictions = {}

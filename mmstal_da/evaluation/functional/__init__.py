@@ -3,10 +3,10 @@
 from .ap import average_precision, mean_over_classes, precision_recall
 from .detections import Detections, parse_detections
 from .error_analysis import analyse_errors
-from .evaluate import evaluate_detections
+from .evaluate import evaluate_detections, tubes_of
 from .ground_truth import GroundTruth, parse_ground_truth
 from .iou import box_iou, paired_iou
-from .linking import build_tubes, link_tubes
+from .linking import build_tubes, link_boxes
 from .matching import greedy_match
 from .nms import nms, suppression_weights
 from .protocol import PROTOCOLS, Protocol, get_protocol
@@ -26,7 +26,7 @@ __all__ = [
     'evaluate_detections',
     'get_protocol',
     'greedy_match',
-    'link_tubes',
+    'link_boxes',
     'mean_over_classes',
     'nms',
     'paired_iou',
@@ -37,5 +37,6 @@ __all__ = [
     'temporal_iou',
     'trim_tubes',
     'tube_iou',
+    'tubes_of',
     'viterbi_labels',
 ]

@@ -38,6 +38,14 @@ class Detections:
         columns = (np.empty(size, kind) for kind in (np.int32, np.int32, np.int32, np.float32))
         return Detections(*columns, np.empty((size, 4), np.float32))
 
+    @staticmethod
+    def from_rows(rows: np.ndarray) -> 'Detections':
+        """Of (M, 8) video index, frame, label, score, x1, y1, x2, y2; nothing is checked."""
+        rows = np.asarray(rows)
+        video, frame, label = rows[:, :3].T.astype(np.int32)
+        boxes = rows[:, 4:].astype(np.float32)
+        return Detections(video, frame, label, rows[:, 3].astype(np.float32), boxes)
+
     def take(self, index: np.ndarray) -> 'Detections':
         """Rows by index."""
         fields = (self.video, self.frame, self.label, self.score, self.boxes)

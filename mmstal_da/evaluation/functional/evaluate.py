@@ -6,12 +6,17 @@ import numpy as np
 
 from .ap import mean_over_classes
 from .detections import Detections
-from .frame_ap import evaluated_detections, frame_average_precision, frame_blocks
+from .frame_ap import (
+    evaluated_detections,
+    frame_average_precision,
+    frame_blocks,
+    suppress_frames,
+)
 from .ground_truth import GroundTruth
 from .linking import build_tubes
 from .protocol import Protocol, get_protocol
 from .ranking import descending_in_groups
-from .segments import expand_ranges
+from .segments import expand_ranges, group_starts, stable_argsort
 from .trimming import trim_tubes
 from .tubes import TubeSet
 from .video_ap import rank_tubes, suppress_tubes, video_average_precision
@@ -29,8 +34,26 @@ def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -
     count = np.diff(offsets)
     order = order.take(expand_ranges(offsets[:-1], np.minimum(count, protocol.keep_per_frame)))
     kept = dets.take(order)
-    tubes = build_tubes(kept.video, kept.label, kept.frame, kept.boxes, kept.score, protocol)
+    tubes = build_tubes(kept, protocol)
     return tubes if protocol.trim_penalty is None else trim_tubes(tubes, protocol)
+
+
+def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
+    """Tubes of all videos and classes, as the evaluation has them, without ground truth.
+
+    Args:
+        dets: Raw detections in any order.
+        protocol: NMS per frame and class, online linking, trimming; default ``'act'``.
+
+    Returns:
+        Tubes with the video indices and labels of ``dets``, before tube NMS.
+    """
+    protocol = protocol or get_protocol('act')
+    groups = np.column_stack((dets.label, dets.video, dets.frame))
+    key = np.unique(groups, axis=0, return_inverse=True)[1].ravel()
+    order = stable_argsort(key)
+    suppressed = suppress_frames(dets.take(order), group_starts(key[order]), protocol)
+    return link_detections(*suppressed, protocol)
 
 
 def evaluate_detections(
@@ -49,12 +72,11 @@ def evaluate_detections(
             truth, and detections elsewhere are ignored.
 
     Returns:
-        In percent, None without ground truth: ``frame_map50``, ``frame_ap50`` (list by class),
-        ``video_map@<iou>`` for each of the protocol's ``video_ious``, ``video_map5095``,
-        ``video_ap50`` (list by class). Also ``protocol``, ``constants``, ``background_frames``,
+        In percent, None without ground truth: ``frame_mAP@<iou>`` and ``frame_AP@<iou>`` (list by
+        class) at the protocol's ``frame_iou``, ``video_mAP@<iou>`` for each of its
+        ``video_ious``, ``video_mAP@0.5:0.95``, ``video_AP@0.5`` (list by class). Also ``protocol``, ``constants``, ``background_frames``,
         ``labels``, ``n_videos``, ``n_frames``, ``n_gt_tubes``, ``n_detections`` (in the evaluated
-        frames), ``n_tubes`` (linked tubes, before tube NMS) and ``seconds`` (``total``). With
-        another ``frame_iou`` the keys keep their names and ``constants`` tells.
+        frames), ``n_tubes`` (linked tubes, before tube NMS) and ``seconds`` (``total``).
     """
     protocol = protocol or get_protocol('act')
     start = time.perf_counter()
@@ -71,13 +93,14 @@ def evaluate_detections(
     video_ap = video_average_precision(kept, gt, thresholds, protocol)
     seconds = {'total': time.perf_counter() - start}
 
-    result = {'frame_map50': percent(mean_over_classes(frame_ap))}
-    result['frame_ap50'] = [percent(value) for value in frame_ap]
+    frame_iou = f'{protocol.frame_iou:g}'
+    result = {f'frame_mAP@{frame_iou}': percent(mean_over_classes(frame_ap))}
+    result[f'frame_AP@{frame_iou}'] = [percent(value) for value in frame_ap]
     for iou in protocol.video_ious:
-        result[f'video_map@{iou:g}'] = percent(mean_over_classes(video_ap[iou]))
+        result[f'video_mAP@{iou:g}'] = percent(mean_over_classes(video_ap[iou]))
     average = [mean_over_classes(video_ap[iou]) for iou in steps]
-    result['video_map5095'] = percent(float(np.mean(average)))
-    result['video_ap50'] = [percent(value) for value in video_ap[0.5]]
+    result['video_mAP@0.5:0.95'] = percent(float(np.mean(average)))
+    result['video_AP@0.5'] = [percent(value) for value in video_ap[0.5]]
     result.update(
         protocol=protocol.name,
         constants=protocol.as_dict(),

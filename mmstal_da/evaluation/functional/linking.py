@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .detections import Detections
 from .iou import coordinate_iou
 from .protocol import Protocol
 from .segments import find_keys, group_starts, stable_argsort
@@ -18,7 +19,7 @@ from .tubes import TubeSet, fill_gaps
 BATCH = 1 << 16  # candidate pairs compared together
 
 
-def link_tubes(
+def link_boxes(
     chain: np.ndarray, frame: np.ndarray, boxes: np.ndarray, scores: np.ndarray, protocol: Protocol
 ) -> tuple[np.ndarray, np.ndarray]:
     """Link boxes of one class in consecutive frames.
@@ -135,35 +136,34 @@ def _chain_then_descending(chain: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return (chain << 33) - ascending
 
 
-def build_tubes(
-    video: np.ndarray,
-    label: np.ndarray,
-    frame: np.ndarray,
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    protocol: Protocol,
-) -> TubeSet:
+def build_tubes(dets: Detections, protocol: Protocol) -> TubeSet:
     """Link the boxes kept per frame and class, score the tubes and drop the weak and short ones.
 
     Args:
-        video: (N,) int.
-        label: (N,) int.
-        frame: (N,) int, 1-based.
-        boxes: (N, 4) float32.
-        scores: (N,) float32. Rows are sorted by label, video, frame and descending score.
+        dets: Sorted by label, video, frame and descending score.
         protocol: ``link_iou``, ``max_gap``, ``min_score`` and ``min_length`` are used.
 
     Returns:
         Tubes with one row per frame, gaps filled linearly **[derived]**.
     """
-    same = (video[1:] == video[:-1]) & (label[1:] == label[:-1])
-    chain = np.concatenate(([0], np.cumsum(~same))) if len(video) else video
-    order, offsets = link_tubes(chain, frame, boxes, scores, protocol)
-    return keep_tubes(video, label, frame, boxes, scores, order, offsets, protocol)
+    same = (dets.video[1:] == dets.video[:-1]) & (dets.label[1:] == dets.label[:-1])
+    chain = np.concatenate(([0], np.cumsum(~same))) if len(dets) else dets.video
+    order, offsets = link_boxes(chain, dets.frame, dets.boxes, dets.score, protocol)
+    return keep_tubes(dets, order, offsets, protocol)
 
 
-def keep_tubes(video, label, frame, boxes, scores, order, offsets, protocol: Protocol) -> TubeSet:
-    """Tubes of at least ``min_score`` and ``min_length`` as a :class:`TubeSet`."""
+def keep_tubes(
+    dets: Detections, order: np.ndarray, offsets: np.ndarray, protocol: Protocol
+) -> TubeSet:
+    """Tubes of at least ``min_score`` and ``min_length``.
+
+    Args:
+        dets: N boxes.
+        order: Rows of ``dets`` by tube, then frame.
+        offsets: (T + 1,): tube t is ``order[offsets[t]:offsets[t + 1]]``.
+        protocol: ``min_score`` and ``min_length`` are used.
+    """
+    frame, scores = dets.frame, dets.score
     count = np.diff(offsets)
     number = np.repeat(np.arange(len(count)), count)
     mean = np.bincount(number, scores[order], len(count)) / np.maximum(count, 1)
@@ -174,12 +174,12 @@ def keep_tubes(video, label, frame, boxes, scores, order, offsets, protocol: Pro
     offsets = np.concatenate(([0], np.cumsum(count[keep])))
     first = order[offsets[:-1]]
     return fill_gaps(
-        video[first].astype(np.int64),
-        label[first].astype(np.int64),
+        dets.video[first].astype(np.int64),
+        dets.label[first].astype(np.int64),
         mean[keep],
         offsets,
         frame[order].astype(np.int64),
-        boxes[order],
+        dets.boxes[order],
         scores[order],
         interpolate=True,
     )

@@ -8,6 +8,7 @@ Section 3.3: every frame of a tube is labelled action or background so as to max
 
 import numpy as np
 
+from .detections import Detections
 from .linking import keep_tubes
 from .protocol import Protocol
 from .segments import expand_ranges
@@ -72,13 +73,5 @@ def trim_tubes(tubes: TubeSet, protocol: Protocol) -> TubeSet:
     gap = np.diff(kept) != 1
     new_run = np.concatenate(([True], gap | (np.diff(number[kept]) != 0)))[: kept.size]
     run_offsets = np.append(np.flatnonzero(new_run), kept.size)
-    return keep_tubes(
-        tubes.video[number],
-        tubes.label[number],
-        frame,
-        tubes.boxes[rows],
-        scores,
-        kept,
-        run_offsets,
-        protocol,
-    )
+    dets = Detections(tubes.video[number], frame, tubes.label[number], scores, tubes.boxes[rows])
+    return keep_tubes(dets, kept, run_offsets, protocol)

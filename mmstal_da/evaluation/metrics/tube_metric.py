@@ -215,14 +215,11 @@ class TubeMetric(BaseMetric):
 
     def _flatten(self, result: dict) -> dict:
         frame_iou = f'{self.protocol.frame_iou:g}'
-        metrics = {f'frame_mAP@{frame_iou}': result['frame_map50']}
-        for iou in self.protocol.video_ious:
-            metrics[f'video_mAP@{iou:g}'] = result[f'video_map@{iou:g}']
-        metrics['video_mAP@0.5:0.95'] = result['video_map5095']
-        for kind, iou in (('frame', frame_iou), ('video', '0.5')):
-            for label, ap in zip(result['labels'], result[f'{kind}_ap50'], strict=True):
+        metrics = {key: value for key, value in result.items() if '_mAP@' in key}
+        for key in (f'frame_AP@{frame_iou}', 'video_AP@0.5'):
+            for label, ap in zip(result['labels'], result[key], strict=True):
                 if ap is not None:
-                    metrics[f'{kind}_AP@{iou}/{label}'] = ap
+                    metrics[f'{key}/{label}'] = ap
         for key in ('protocol', 'dataset', 'split'):
             metrics[key] = result[key]
         for key in ('n_frames', 'n_videos', 'n_tubes'):

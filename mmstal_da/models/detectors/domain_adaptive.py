@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from mmstal_da.domains import SOURCE
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
@@ -139,13 +138,10 @@ class DomainAdaptiveDetector(ActionTubeDetector):
     def _norm_instances(self, temporal: Tensor, samples: list, boxes: list[Tensor]) -> None:
         """Show TF2's batch norm the best proposals, from which it has the target's statistics."""
         best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
-        domains = [sample.metainfo['domain'] for sample in samples]
-        first = 0
-        if not self.roi_head.shared_head.norm_eval:
-            # the source's statistics are those of its training RoIs already
-            first = domains.count(SOURCE)
-        num_source = sum(map(len, best[first : domains.count(SOURCE)]))
-        with self._joint(num_source):
+        n_source = count_source(samples)
+        # unless frozen, the source's statistics are those of its training RoIs already
+        first = 0 if self.roi_head.shared_head.norm_eval else n_source
+        with self._joint(sum(map(len, best[first:n_source]))):
             self.roi_head.instance_features((temporal[first:],), best[first:])
 
     def _adaptation_loss(
@@ -156,10 +152,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         if self.adaptation.needs_instances:
             # the RPN returns its proposals by descending objectness
             best = [proposals[: self.adaptation.num_proposals] for proposals in boxes]
-            source = [
-                b for b, s in zip(best, samples, strict=True) if s.metainfo['domain'] == SOURCE
-            ]
-            with self._joint(sum(map(len, source))):
+            with self._joint(sum(map(len, best[: count_source(samples)]))):
                 instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
         if 'spatial' in self.taps:
