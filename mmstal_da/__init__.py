@@ -1,7 +1,7 @@
 """Unsupervised domain adaptation for spatio-temporal action localisation, on MMAction2.
 
 Importing the package is light: it loads no torch. ``mmstal_da.registry`` and
-:func:`mmstal_da.register.register_all_modules` bring in the components.
+:mod:`mmstal_da.register` bring in the components.
 """
 
 from mmstal_da.version import __version__

@@ -214,8 +214,8 @@ def evaluate(
         background_frames: Whether frames without ground truth count.
 
     Returns:
-        ``frame_mAP@0.5``, ``frame_AP@0.5``, ``video_mAP@<iou>``, ``video_mAP@0.5:0.95``, ``video_AP@0.5``
-        and ``n_tubes`` as :func:`~.functional.evaluate_detections` has them.
+        ``frame_mAP@0.5``, ``frame_AP@0.5``, ``video_mAP@<iou>``, ``video_mAP@0.5:0.95``,
+        ``video_AP@0.5`` and ``n_tubes`` as :func:`~.functional.evaluate_detections` has them.
     """
     groups = group_detections(dets, gt, background_frames)
     frame_ap, num_tubes = [], 0

@@ -16,7 +16,10 @@ from pathlib import Path
 
 import torch
 
-from mmstal_da.pretrained import OFFICIAL, PACKAGES, DownloadError, make_checkpoint, reference_state
+import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmdet needs)
+from mmstal_da.pretrained.checkpoint import make_checkpoint, reference_state
+from mmstal_da.pretrained.download import DownloadError
+from mmstal_da.pretrained.sources import OFFICIAL, PACKAGES
 from mmstal_da.pretrained.strict import compare_state
 
 

@@ -48,15 +48,15 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=4)
-def epoch_order(seed: int, stream: int, epoch: int, size: int) -> np.ndarray:
+def epoch_order(seed: int, side: int, epoch: int, size: int) -> np.ndarray:
     """The permutation of ``range(size)`` in which an epoch visits a data set. (size,) int64."""
-    return np.random.default_rng([seed, stream, epoch]).permutation(size)
+    return np.random.default_rng([seed, side, epoch]).permutation(size)
 
 
-def drawn_index(draw: Draw, size: int, stream: int) -> int:
+def drawn_index(draw: Draw, size: int, side: int) -> int:
     """The index of a draw in a data set of that size: each epoch visits every index once."""
     epoch, position = divmod(draw.number, size)
-    return int(epoch_order(draw.seed, stream, epoch, size)[position])
+    return int(epoch_order(draw.seed, side, epoch, size)[position])
 
 
 def as_draw(item: int | Draw) -> Draw:
@@ -70,12 +70,12 @@ class SeededDraws:
 
     Args:
         dataset: A data set or its config.
-        stream: Data sets of the same size with different streams are shuffled differently.
+        side: Data sets of the same size with different sides are shuffled differently.
     """
 
-    def __init__(self, dataset: BaseDataset | dict, stream: int = 0) -> None:
+    def __init__(self, dataset: BaseDataset | dict, side: int = 0) -> None:
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.stream = stream
+        self.side = side
         if len(self.dataset) == 0:
             raise ValueError(f'{type(self.dataset).__name__} is empty: there is nothing to draw')
 
@@ -93,5 +93,5 @@ class SeededDraws:
 
     def __getitem__(self, item: int | Draw) -> dict:
         draw = as_draw(item)
-        with seeded(draw.seed, self.stream, draw.number):
-            return self.dataset[drawn_index(draw, len(self.dataset), self.stream)]
+        with seeded(draw.seed, self.side, draw.number):
+            return self.dataset[drawn_index(draw, len(self.dataset), self.side)]

@@ -129,8 +129,8 @@ class DualDomainDataset:
             else:
                 dataset = UnlabelledView(_build_target(target, labelled=False))
             # the first part is shuffled as if it were alone
-            stream = SOURCE if not self.parts else TARGET
-            self.parts[name] = SeededDraws(dataset, stream=stream)
+            side = SOURCE if not self.parts else TARGET
+            self.parts[name] = SeededDraws(dataset, side=side)
         names = [tuple(part.metainfo.get('classes') or ()) for part in self.parts.values()]
         if len({classes for classes in names if classes}) > 1:
             raise ValueError(

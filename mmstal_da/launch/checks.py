@@ -34,7 +34,7 @@ NO_VALIDATION = (
 
 
 @dataclass
-class Data:
+class Choice:
     """The videos that a dataset or metric of the config chooses.
 
     Attributes:
@@ -111,7 +111,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
 
 def _training(
     cfg: Config, load: Callable[[str, bool], Annotation], only_known: bool
-) -> list[tuple[str, Data]]:
+) -> list[tuple[str, Choice]]:
     """Role and choice of every dataset that is trained on; only those at hand, if only_known."""
     training = []
     loader = cfg.get('train_dataloader') or {}
@@ -171,7 +171,7 @@ def _resolve(
     load: Callable[[str, bool], Annotation],
     reads_videos: bool = True,
     videos_needed: bool = True,
-) -> Data:
+) -> Choice:
     """Choose as the dataset or metric itself will; every error names the place in the config."""
     for key in ('ann_file', 'split'):
         if not config.get(key):
@@ -204,10 +204,10 @@ def _resolve(
             )
         paths = [os.path.realpath(path) for path in paths]
     classes = None if classes is None else tuple(classes)
-    return Data(where, config, os.path.realpath(path), annotation, names, paths, classes, labels)
+    return Choice(where, config, os.path.realpath(path), annotation, names, paths, classes, labels)
 
 
-def _check_source(sources: Sequence[Data]) -> None:
+def _check_source(sources: Sequence[Choice]) -> None:
     """Every class has a tube to learn from, in one source or another."""
     if not sources:
         return
@@ -225,7 +225,7 @@ def _check_source(sources: Sequence[Data]) -> None:
 
 def _evaluation(
     cfg: Config, stage: str, load: Callable[[str, bool], Annotation], required: bool
-) -> list[Data]:
+) -> list[Choice]:
     """What a stage predicts on and is scored against.
 
     Returns:
@@ -262,7 +262,7 @@ def _is_metric(config: object) -> bool:
     return _kind(config) == 'TubeMetric'
 
 
-def _check_classes(cfg: Config, parts: Sequence[Data]) -> None:
+def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
     """All parts have the same classes in the same order, as many as the head."""
     named = [data for data in parts if data.classes is not None]
     if not named:
@@ -297,7 +297,7 @@ def _check_proposals(cfg: Config, stage: str) -> None:
             raise ConfigError(f'{where}.proposals: {error}') from error
 
 
-def _check_truth(cfg: Config, evaluated: Sequence[Data]) -> None:
+def _check_truth(cfg: Config, evaluated: Sequence[Choice]) -> None:
     """Every class has a tube to be found."""
     allowed = cfg.get('allow_classes_without_truth') or ()
     for data in evaluated:
@@ -313,7 +313,7 @@ def _check_truth(cfg: Config, evaluated: Sequence[Data]) -> None:
             )
 
 
-def _check_metric(evaluated: Sequence[Data]) -> None:
+def _check_metric(evaluated: Sequence[Choice]) -> None:
     """Datasets and metrics mean the same videos and frames."""
     datasets = [data for data in evaluated if data.paths is not None]
     predicted = {name for data in datasets for name in data.names}
@@ -342,13 +342,13 @@ def _check_metric(evaluated: Sequence[Data]) -> None:
                 )
 
 
-def _is_evaluated(metric: Data, name: str) -> bool:
+def _is_evaluated(metric: Choice, name: str) -> bool:
     """Whether a video has ground truth of the metric's classes."""
     return any(tube.label in metric.labels for tube in metric.annotation.tubes.get(name, ()))
 
 
 def _check_overlap(
-    cfg: Config, training: Sequence[tuple[str, Data]], evaluated: Sequence[Data]
+    cfg: Config, training: Sequence[tuple[str, Choice]], evaluated: Sequence[Choice]
 ) -> None:
     """No video that is trained on is evaluated, by its name or by its file."""
     seen = {}

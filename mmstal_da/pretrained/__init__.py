@@ -1,7 +1,11 @@
-"""Published weights: where they are, how they are verified, and how they become checkpoints."""
+"""Published weights: where they are, how they are verified, and how they become checkpoints.
 
-from .checkpoint import make_checkpoint, reference_state
-from .download import DownloadError
-from .sources import OFFICIAL, PACKAGES, Source
-
-__all__ = ['OFFICIAL', 'PACKAGES', 'DownloadError', 'Source', 'make_checkpoint', 'reference_state']
+=======================  ====================================================
+``sources``              official files and copies in packages
+``download``             fetches and verifies them
+``i3d_from_flax``        their names and axes to those of this project
+``resnet50_from_keras``  the same
+``checkpoint``           the checkpoint that configs load
+``strict``               ``StrictPretrained``, which loads whole or not at all
+=======================  ====================================================
+"""

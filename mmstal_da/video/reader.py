@@ -22,6 +22,8 @@ from av.video.reformatter import VideoReformatter
 
 from mmstal_da.errors import VideoError
 
+VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 SEEK_FROM = 25  # nearer frames are decoded through: seeking costs about as much
 
 

@@ -259,7 +259,7 @@ def test_what_is_trained_on(folder):
     sides = dict(source=side(folder / 'source'), target=side(folder / 'target', labelled=False))
     source = SeededDraws(side(folder / 'source'))
     target = SeededDraws(side(folder / 'target'))
-    second = SeededDraws(side(folder / 'target'), stream=1)
+    second = SeededDraws(side(folder / 'target'), side=1)
     alone = DualDomainDataset(**sides, train_on='source')
     oracle = DualDomainDataset(**sides, train_on='labelled_target')
     both = DualDomainDataset(**sides, train_on='source_and_labelled_target')

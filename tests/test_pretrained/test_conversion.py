@@ -16,11 +16,12 @@ from mmdet.models import ResNet
 from torch import nn
 
 from mmstal_da.models.backbones import InceptionI3D
-from mmstal_da.pretrained import DownloadError, Source, make_checkpoint
 from mmstal_da.pretrained import sources as published
-from mmstal_da.pretrained.download import digest, from_url, verify
+from mmstal_da.pretrained.checkpoint import make_checkpoint
+from mmstal_da.pretrained.download import DownloadError, digest, from_url, verify
 from mmstal_da.pretrained.i3d_from_flax import BRANCHES, from_flax
 from mmstal_da.pretrained.resnet50_from_keras import from_keras
+from mmstal_da.pretrained.sources import Source
 
 BRANCH_OF = {new: old for old, new in BRANCHES.items()}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmstal_da.pretrained import reference_state
+from mmstal_da.pretrained.checkpoint import reference_state
 from tests.load_tool import load_tool
 
 

@@ -116,7 +116,7 @@ def test_folders_that_cannot_be_listed(tool, tmp_path, capsys, make, message):
 @pytest.mark.parametrize(
     ('text', 'split', 'message'),
     [
-        ('b\nabsent\n', 'train', r"lists 1 videos that are not there: ['absent']"),
+        ('b\nabsent\n', 'train', r"lists 1 videos that the annotation lacks: ['absent']"),
         ('\n', 'train', 'lists no video'),
         ('b\nb\n', 'train', 'twice'),
         ('b\n', 'all', "a split 'all' already"),

@@ -100,7 +100,7 @@ def test_split_files_that_are_wrong(tmp_path):
     file = folder / 'golf_test_split1.txt'
     with pytest.raises(AnnotationError, match='names its split itself'):
         read_splits(five_clips(), [f'mine={file}'])
-    with pytest.raises(AnnotationError, match="two files for split 'test'"):
+    with pytest.raises(AnnotationError, match="there is a split 'test' already"):
         read_splits(annotation := five_clips(), [str(file)])
         (tmp_path / 'a_test.txt').write_text('golf/clip_1\n')
         read_splits(annotation, [str(tmp_path / 'a_test.txt')])

@@ -74,9 +74,10 @@ def evaluate_detections(
     Returns:
         In percent, None without ground truth: ``frame_mAP@<iou>`` and ``frame_AP@<iou>`` (list by
         class) at the protocol's ``frame_iou``, ``video_mAP@<iou>`` for each of its
-        ``video_ious``, ``video_mAP@0.5:0.95``, ``video_AP@0.5`` (list by class). Also ``protocol``, ``constants``, ``background_frames``,
-        ``labels``, ``n_videos``, ``n_frames``, ``n_gt_tubes``, ``n_detections`` (in the evaluated
-        frames), ``n_tubes`` (linked tubes, before tube NMS) and ``seconds`` (``total``).
+        ``video_ious``, ``video_mAP@0.5:0.95``, ``video_AP@0.5`` (list by class). Also
+        ``protocol``, ``constants``, ``background_frames``, ``labels``, ``n_videos``,
+        ``n_frames``, ``n_gt_tubes``, ``n_detections`` (in the evaluated frames), ``n_tubes``
+        (linked tubes, before tube NMS) and ``seconds`` (``total``).
     """
     protocol = protocol or get_protocol('act')
     start = time.perf_counter()

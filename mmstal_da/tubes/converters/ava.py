@@ -32,10 +32,10 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 from mmstal_da.utils import atomic_write
+from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video, validate
 from .fractions import decode, encode
-from .splits import VIDEO_SUFFIXES
 from .subset import keep_videos
 
 FORMAT = 'mmstal_da.ava_videos'
@@ -262,7 +262,7 @@ def _add_video(
     annotation: Annotation, key: str, boxes: dict, sizes: Mapping | None, table: Path
 ) -> str:
     """A video of which only the csv tells."""
-    name = os.path.splitext(key)[0] if key.endswith(VIDEO_SUFFIXES) else key
+    name = os.path.splitext(key)[0] if key.lower().endswith(VIDEO_SUFFIXES) else key
     if name not in (sizes or {}):
         raise AnnotationError(
             f'{table}: the size of video {name!r} is not known, and there is no *_videos.json:'

@@ -22,14 +22,12 @@ import av
 from PIL import Image, UnidentifiedImageError
 
 from mmstal_da.errors import AnnotationError, VideoError
-from mmstal_da.video.reader import count_frames
+from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames
 
 from ..annotation import Annotation
 from .problems import Conversion, Problem, note
-from .splits import VIDEO_SUFFIXES
 from .subset import keep_videos
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
 FLOW = re.compile(r'flow|brox', re.IGNORECASE)
 
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmstal_da.errors import AnnotationError
+from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation
 from .problems import Problem, note
 
-VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg')
 OFFICIAL_JHMDB = re.compile(r'(?P<label>.+)_test_split(?P<number>\d+)\.txt')
 
 
@@ -75,16 +75,30 @@ def add_split(
     name: str,
     path: str | os.PathLike,
     problems: list[Problem] | None = None,
+    every: bool = False,
 ) -> None:
-    """Add a split from a list of video names, one a line (see the module)."""
-    listed = [_strip(re.sub(r'\s+\d+$', '', line)) for line in _lines(path)]
+    """Add a split from a list of video names, one a line (see the module).
+
+    Args:
+        annotation: Gets the split.
+        name: Of the split.
+        path: Of the list.
+        problems: Where names that the annotation lacks are noted; None raises at the first.
+        every: The annotation has every name, also of classes it lacks.
+    """
+    listed = [_strip(line) for line in _lines(path)]
+    listed = [v if v in annotation.videos else _strip(re.sub(r'\s+\d+$', '', v)) for v in listed]
     groups = {video.split('/')[0] for video in annotation.videos} | set(annotation.classes)
     known = [video for video in listed if video in annotation.videos]
-    unknown = [v for v in listed if v not in annotation.videos and v.split('/')[0] in groups]
-    if not known:
+    missing = [video for video in listed if video not in annotation.videos]
+    if not listed:
+        raise AnnotationError(f'{os.fspath(path)} lists no video')
+    if not known or (every and missing):
         raise AnnotationError(
-            f'{os.fspath(path)} lists {len(listed)} videos that the annotation lacks: {listed[:3]}'
+            f'{os.fspath(path)} lists {len(missing)} videos that the annotation lacks:'
+            f' {missing[:3]}; names are such as {list(annotation.videos)[:2]}'
         )
+    unknown = [video for video in missing if video.split('/')[0] in groups]
     for video in unknown:
         note(problems, _not_annotated(video, path))
     _add(annotation, name, known)
@@ -123,7 +137,7 @@ def _not_annotated(video: str, path: str | os.PathLike) -> Problem:
 def _add(annotation: Annotation, name: str, videos: list[str]) -> None:
     if name in annotation.splits:
         raise AnnotationError(
-            f'two files for split {name!r}; name them: --splits train1=PATH train2=PATH'
+            f'there is a split {name!r} already; name them: --splits train1=PATH train2=PATH'
         )
     annotation.splits[name] = videos
 
@@ -138,4 +152,4 @@ def _lines(path: str | os.PathLike) -> list[str]:
 
 
 def _strip(name: str) -> str:
-    return os.path.splitext(name)[0] if name.endswith(VIDEO_SUFFIXES) else name
+    return os.path.splitext(name)[0] if name.lower().endswith(VIDEO_SUFFIXES) else name

@@ -1,0 +1,140 @@
+"""A folder of videos without labels as an annotation.
+
+A video is a file that FFmpeg reads, or a folder of images numbered 1, 2, 3, …; its name is its path
+without the extension. Every video is decoded once: containers often claim a wrong number of frames.
+"""
+
+import os
+import re
+from multiprocessing import Pool
+from pathlib import Path
+
+import av
+from rich.progress import track
+
+from mmstal_da.errors import AnnotationError, VideoError
+from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames, read_frames
+
+from .annotation import Annotation, Video
+
+# the format asks for a class; a labelled dataset or a metric that reads the file says it has none
+# of its own
+NO_CLASSES = ['unlabelled']
+
+
+def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """Videos of a folder: name -> path relative to it, and the pattern of a folder of images.
+
+    Raises:
+        AnnotationError: No folder, no videos, two of one name, or images that are not numbered.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f'no folder {str(folder)!r}')
+    found: dict[str, tuple[Path, str | None]] = {}
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        here = Path(root).relative_to(folder)
+        files = sorted(name for name in files if not name.startswith('.'))
+        images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+        videos = [name for name in files if name.lower().endswith(VIDEO_SUFFIXES)]
+        entries = [((here / name).with_suffix(''), here / name, None) for name in videos]
+        if images and not videos:  # pictures beside videos are thumbnails
+            entries.append((here, here, image_pattern(Path(root), images)))
+        for name, path, pattern in entries:
+            key = name.as_posix() if name != Path('.') else folder.resolve().name
+            if key in found:
+                raise AnnotationError(
+                    f'{folder}: {found[key][0]} and {path} are both video {key!r}; rename one'
+                )
+            found[key] = path, pattern
+    if not found:
+        raise AnnotationError(
+            f'{folder} holds no videos ({", ".join(VIDEO_SUFFIXES)}) and no folders of images'
+        )
+    return dict(sorted(found.items()))
+
+
+def image_pattern(folder: Path, images: list[str]) -> str:
+    """The ``filename_tmpl`` of images 1, 2, 3, …, such as ``'frame_{:05d}.jpg'``.
+
+    Raises:
+        AnnotationError: Names of several kinds, or numbers that do not run from 1.
+    """
+    parts = [re.fullmatch(r'(.*?)(\d+)(\.\w+)', name) for name in images]
+    kinds = {(part[1], part[3]) if part else None for part in parts}
+    if None in kinds or len(kinds) > 1:
+        raise AnnotationError(
+            f'{folder}: the images of a video are named alike and numbered, as 00001.jpg,'
+            f' 00002.jpg; these are {images[:2]} to {images[-1]!r}'
+        )
+    (prefix, suffix), width = kinds.pop(), min(len(part[2]) for part in parts)
+    escaped = prefix.replace('{', '{{').replace('}', '}}')
+    pattern = f'{escaped}{{:0{width}d}}{suffix}'
+    for number in range(1, len(images) + 1):
+        if not (folder / pattern.format(number)).is_file():
+            raise AnnotationError(
+                f'{folder}: {len(images)} images, but no {pattern.format(number)}; the images of a'
+                ' video are numbered from 1 without a gap'
+            )
+    return pattern
+
+
+def read_video(task: tuple[Path, Path, str | None]) -> Video | str:
+    """Decode a video once.
+
+    Args:
+        task: The folder, and path and pattern as of :func:`find_videos`.
+
+    Returns:
+        What the annotation file says about it, or why it cannot be read.
+    """
+    folder, path, pattern = task
+    try:
+        num_frames = count_frames(folder / path, pattern)
+        if not num_frames:
+            raise VideoError(f'{folder / path} has no frames')
+        height, width = read_frames(folder / path, [1], pattern)[0].shape[:2]
+        fps = None
+        if pattern is None:
+            with av.open(os.fspath(folder / path)) as container:
+                rate = container.streams.video[0].average_rate
+                fps = None if not rate else round(float(rate), 3)
+    except VideoError as error:
+        return str(error)
+    return Video(path.as_posix(), num_frames, width, height, pattern, fps)
+
+
+def index_videos(
+    folder: Path, name: str | None = None, skip_unreadable: bool = False, workers: int = 1
+) -> tuple[Annotation, list[str]]:
+    """An annotation without tubes of the videos of a folder, and what could not be read.
+
+    Args:
+        folder: Of videos or of folders of images, searched at any depth.
+        name: Of the dataset; default the last two parts of the folder's path.
+        skip_unreadable: Leave out what cannot be read.
+        workers: Processes that decode.
+
+    Raises:
+        AnnotationError: As of :func:`find_videos`; videos that cannot be read, unless they are
+            to be skipped.
+    """
+    found = find_videos(folder)
+    tasks = [(folder, path, pattern) for path, pattern in found.values()]
+    progress = dict(total=len(tasks), description='decoding', transient=True)
+    if workers > 1:
+        with Pool(workers) as pool:
+            videos = list(track(pool.imap(read_video, tasks, chunksize=4), **progress))
+    else:
+        videos = list(track(map(read_video, tasks), **progress))
+    errors = [video for video in videos if isinstance(video, str)]
+    kept = {key: v for key, v in zip(found, videos, strict=True) if isinstance(v, Video)}
+    if errors and (not skip_unreadable or not kept):
+        raise AnnotationError(
+            f'{len(errors)} of {len(videos)} videos cannot be read:\n  '
+            + '\n  '.join(errors)
+            + '\nget them again or remove them; --skip-unreadable leaves them out'
+        )
+    dataset = name or '/'.join(folder.resolve().parts[-2:])
+    annotation = Annotation(dataset, list(NO_CLASSES), kept, {'all': list(kept)})
+    return annotation, errors
