@@ -208,7 +208,9 @@ def test_only_the_best_are_kept(video, tmp_path):
 
 def test_complaints_of_the_data_set(video, tmp_path):
     file = file_of(tmp_path, [[0, 0, 5, 5]], [0.2])
-    save_proposals(tmp_path / 'few.npz', dict(test=({('actor', 2): NONE}, dict(actor=3))))
+    save_proposals(
+        tmp_path / 'few.npz', dict(test=({('actor', 1): NONE, ('actor', 2): NONE}, dict(actor=3)))
+    )
     with pytest.raises(ProposalError, match="no frame 3 of video 'actor'"):
         packed(video, str(tmp_path / 'few.npz'), frame=3)
     with pytest.raises(ValueError, match="actor.json: proposals='ground_truth'.*labelled=True"):

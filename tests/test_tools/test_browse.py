@@ -20,10 +20,10 @@ classes = {classes}
 resize = dict(type='mmaction.Resize', scale=(-1, 96), keep_ratio=True)  # twice as large
 train = [_base_.clip, dict(type='DecodeFrames'), resize, *_base_.train_pipeline[2:]]
 test = [_base_.clip, dict(type='DecodeFrames'), resize, dict(type='PackTubeInputs')]
-source = dict(_base_.source_train, data_root='{folder}/source/', ann_file='annotation.json',
-              classes=classes, pipeline=train)
-target = dict(_base_.target_train, data_root='{folder}/target/', ann_file='annotation.json',
-              classes=classes, pipeline=train)
+source = dict(data_root='{folder}/source/', ann_file='annotation.json', classes=classes,
+              pipeline=train)
+target = dict(data_root='{folder}/target/', ann_file='annotation.json', classes=classes,
+              pipeline=train)
 train_dataloader = dict(batch_size=2, dataset=dict({train}))
 test_dataloader = dict(dataset=dict(data_root='{folder}/source/', ann_file='annotation.json',
                                     split='train', classes=classes, pipeline=test,

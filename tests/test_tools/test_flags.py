@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.launch import runner as launch
+from mmstal_da.errors import UsageError
+from mmstal_da.launch import config as launch
 from tests.load_tool import load_tool
 
 
@@ -70,7 +71,7 @@ def test_no_validate(config):
 
 
 def test_auto_scale_lr(config):
-    with pytest.raises(launch.UsageError, match='base_batch_size'):
+    with pytest.raises(UsageError, match='base_batch_size'):
         train_config(config, '--auto-scale-lr')
     flags = ('--cfg-options', 'auto_scale_lr.base_batch_size=8')
     cfg = train_config(config, '--auto-scale-lr', *flags)
@@ -94,7 +95,7 @@ def test_amp_with_gpu(config, monkeypatch):
 
 
 def test_amp_refuses_unknown_wrappers(config):
-    with pytest.raises(launch.UsageError, match='ApexOptimWrapper'):
+    with pytest.raises(UsageError, match='ApexOptimWrapper'):
         train_config(config, '--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper')
 
 
@@ -104,7 +105,7 @@ def test_resume(config, tmp_path):
     cfg = train_config(config, '--resume', str(checkpoint))
     assert cfg.resume
     assert cfg.load_from == str(checkpoint)
-    with pytest.raises(launch.UsageError, match=r'absent\.pth does not exist'):
+    with pytest.raises(UsageError, match=r'absent\.pth does not exist'):
         train_config(config, '--resume', 'absent.pth')
 
 
@@ -117,7 +118,7 @@ def test_auto_resume(config, tmp_path, capsys):
 
     checkpoint = tmp_path / 'iter_2.pth'
     (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
-    with pytest.raises(launch.UsageError, match='last_checkpoint names'):
+    with pytest.raises(UsageError, match='last_checkpoint names'):
         train_config(config, *flags)
     checkpoint.touch()
     cfg = train_config(config, *flags)
@@ -132,9 +133,9 @@ def test_test_sets_load_from(config, tmp_path):
     assert cfg.load_from == str(checkpoint)
     assert [metric.type for metric in cfg.test_evaluator] == ['AccMetric', 'DumpResults']
     assert cfg.test_evaluator[1].out_file_path == 'a.pkl'
-    with pytest.raises(launch.UsageError, match='json'):
+    with pytest.raises(UsageError, match='json'):
         run_test_config(config, str(checkpoint), '--dump', 'a.json')
-    with pytest.raises(launch.UsageError, match='visualization'):
+    with pytest.raises(UsageError, match='visualization'):
         run_test_config(config, str(checkpoint), '--show-dir', 'pictures')
     options = ('--cfg-options', 'default_hooks.visualization.type=VisualizationHook')
     cfg = run_test_config(config, str(checkpoint), '--show-dir', 'pictures', *options)
