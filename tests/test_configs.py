@@ -92,10 +92,8 @@ def build(cfg: Config) -> torch.nn.Module:
 @pytest.mark.parametrize(
     'name',
     [
-        # of the pairs, one narrow and one full size are enough for a quick run
-        name
-        if name.startswith(('synthetic_a/', 'jhmdb_to_ucf101/'))
-        else pytest.param(name, marks=pytest.mark.slow)
+        # one pair is enough for a quick run
+        name if name.startswith('synthetic_a/') else pytest.param(name, marks=pytest.mark.slow)
         for name in RUNNABLE
     ],
 )

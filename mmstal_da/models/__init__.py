@@ -1,5 +1,3 @@
-from mmstal_da.pretrained.strict import StrictPretrained  # noqa: F401
-
 from .adaptation import *  # noqa: F403
 from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403

@@ -76,6 +76,8 @@ def train(work_dir, max_iters, resume=False, seed=3, workers=0, sampler=None, **
         log_level='ERROR',
     )
     runner.train()
+    # else the garbage collector ends the workers, which takes torch five seconds for each
+    runner.train_loop.dataloader_iterator = runner.train_loop.dataloader._iterator = None
     weights = torch.cat([value.flatten() for value in runner.model.state_dict().values()])
     return recorder.batches, weights
 

@@ -247,6 +247,7 @@ def test_other_configs_pass_unchanged(cfg):
     assert stock.to_dict() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['train', 'test'])
 def test_the_tools_say_it_before_they_write_anything(name, cfg, tmp_path, monkeypatch, capsys):
     tool = load_tool(name)

@@ -97,6 +97,7 @@ def test_the_definition(extension, monkeypatch, aligned, ratio, mode, small_map)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['avg', 'max'])
 def test_finite_differences(mode):
     from mmcv.ops import RoIAlign

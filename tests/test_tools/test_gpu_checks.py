@@ -235,6 +235,7 @@ def annotation_of(root: Path, suffix: str) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('suffix', ['.avi', '.mp4'])
 def test_clips_are_found_as_released_and_re_encoded(tmp_path, suffix):
     names = annotation_of(tmp_path, suffix)

@@ -103,6 +103,7 @@ def test_not_a_pickle_of_act(tmp_path):
         read_source('act', write(tmp_path / 'x.pkl', {'a': 1}))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(annotation=annotations())
 def test_a_round_trip_is_exact(tmp_path_factory, annotation):

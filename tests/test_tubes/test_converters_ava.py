@@ -77,6 +77,7 @@ def test_a_round_trip_is_exact(tmp_path_factory, annotation):
     assert list(read.videos) == list(annotation.videos)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(coordinates, min_size=1), st.integers(1, 10000), st.sampled_from([0, 1]))
 def test_coordinates_come_back_to_the_last_bit(values, extent, offset):
