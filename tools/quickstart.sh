@@ -69,7 +69,7 @@ wait "$source_only"
 say '3/3 results on the target'
 python tools/analysis_tools/compare_runs.py "$data/target.json" \
     "source-only=$out/source_only/detections.npz" "adapted=$out/full/detections.npz" \
-    --out "$out/results.json"
+    --out "$out/results.json" --figure "$out/comparison.png" --data-prefix "$data"
 printf '\nrendered target videos (dashed: ground truth, solid: adapted detector):\n'
 python tools/analysis_tools/render_videos.py "$data/target.json" --data-prefix "$data" \
     --split test --dets "$out/full/detections.npz" --num 2 --out "$out/videos" 2>"$out/render.log"

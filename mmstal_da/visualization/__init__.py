@@ -1,16 +1,18 @@
 """Pictures of boxes, tubes and training curves.
 
-===================  =======================================================
-``overlays``         which boxes to show on which frame
-``detections_file``  detections with the names of their indices
-``drawing``          boxes, labels and bars on an image
-``render``           frames of a video with ground truth and predictions
-``contact_sheet``    many small pictures on one page
-``domain_figure``    source and target side by side
-``scalars``          reads the scalars of a run
-``curves``           training curves of one or several runs
-``writing``          MP4, GIF and PNG
-===================  =======================================================
+=====================  ======================================================
+``overlays``           which boxes to show on which frame
+``detections_file``    detections with the names of their indices
+``drawing``            boxes, labels and bars on an image
+``render``             frames of a video with ground truth and predictions
+``contact_sheet``      many small pictures on one page
+``domain_figure``      source and target side by side
+``comparison_figure``  the same frames once per run
+``scalars``            reads the scalars of a run
+``curves``             training curves of one or several runs
+``writing``            MP4, GIF and PNG
+``error_plot``         where the detector loses frame-AP
+=====================  ======================================================
 """
 
 from .contact_sheet import contact_sheet

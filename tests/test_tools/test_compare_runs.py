@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from mmstal_da.evaluation.metrics import TubeMetric
+from tests.clips import write_video
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis_tools/compare_runs.py'
 
@@ -68,6 +70,22 @@ def test_numbers_are_the_metrics(folder, monkeypatch, capsys):
         assert results[name]['frame_mAP@0.5'] == pytest.approx(expected['frame_mAP@0.5'])
         assert results[name]['video_mAP@0.5'] == pytest.approx(expected['video_mAP@0.5'])
     assert '75.0' in capsys.readouterr().out
+
+
+def test_the_figure_shows_the_same_frames_once_per_run(folder, monkeypatch):
+    """Frame 11 of both videos: one run finds both actors, the other that of x alone."""
+    for name in ('x', 'y'):
+        write_video(folder / f'{name}.mp4', np.full((20, 48, 64, 3), 60, np.uint8), 'libx264')
+    dump(folder, 'whole.npz', 20), dump(folder, 'half.npz', 10)
+    runs = [f'{name}={folder / name}.npz' for name in ('whole', 'half')]
+    figure = ('--figure', folder / 'f.png', '--data-prefix', folder)
+    assert run(monkeypatch, folder / 'ann.json', *runs, *figure) == 0
+    page = cv2.imread(str(folder / 'f.png')).astype(int)
+    assert page.shape[1] == 8 + 2 * (256 + 8)  # a column per class, frames 192 high
+    first, second = np.split(page[8:], 2)  # rows of a title, frames and captions
+    left, right = (np.abs(first - second)[25:217, at : at + 256].max() for at in (8, 272))
+    assert left == 0 and right > 50
+    assert run(monkeypatch, folder / 'ann.json', *runs, *figure, '--clips', 2) == 2
 
 
 def test_runs_on_different_frames_are_not_compared(folder, monkeypatch, capsys):

@@ -4,13 +4,15 @@ r"""Scores the predictions of several runs on one ground truth, in one table.
         source-only=work_dirs/source_only/detections.npz adapted=work_dirs/full/detections.npz
 
 The files are those of ``TubeMetric(dump=...)``. They say which split and classes they are of, and
-whether background frames count; runs that differ in that are not compared.
+whether background frames count; runs that differ in that are not compared. ``--figure`` also draws
+the same frames once per run.
 """
 
 import argparse
 import json
 import sys
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -21,8 +23,11 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
+from mmstal_da.visualization import read_detections, write_png
+from mmstal_da.visualization.comparison_figure import comparison_figure
 
 COLUMNS = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.5:0.95')
 
@@ -36,6 +41,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='NAME=DETS', help='name and .npz file of a run')
     parser.add_argument('--protocol', default='act', help='act or voc')
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
+    parser.add_argument('--figure', metavar='PNG', help='also draw a row of frames for every run')
+    parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
+    parser.add_argument('--clips', type=int, default=1, help='of each class in the figure')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='of boxes in the figure')
     args = parser.parse_args(argv)
     for run in args.runs:
         if not all(run.partition('=')):
@@ -58,6 +67,19 @@ def score(path: str, ann_file: str, protocol: str) -> dict:
     background = found.meta['background_frames']
     result = evaluate_detections(dets, truth, get_protocol(protocol), background)
     return dict(result, split=found.meta['split'])
+
+
+def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
+    """The figure of all runs, a row each."""
+    annotation = load_annotation(args.ann_file)
+    videos = annotation.split(result['split'])
+    runs = {}
+    for run in args.runs:
+        name, _, path = run.partition('=')
+        runs[name] = read_detections(path, videos, result['labels'])
+    return comparison_figure(
+        annotation, args.data_prefix, result['split'], runs, args.clips, args.score_thr
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,6 +113,13 @@ def main(argv: list[str] | None = None) -> int:
         with atomic_write(args.out) as file:
             json.dump(results, file, indent=1)
         print(args.out)
+    if args.figure:
+        try:
+            write_png(args.figure, draw(args, first))
+        except (ValueError, OSError) as error:
+            print(f'compare_runs: {error}', file=sys.stderr)
+            return 2
+        print(args.figure)
     return 0
 
 
