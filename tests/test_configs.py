@@ -49,7 +49,7 @@ PARTS = ('dataloader', 'evaluator')
 
 
 def without_weights(cfg: dict) -> None:
-    """Drop the pretrained files, which are not at hand in a test."""
+    """Drop the pretrained files, which a test does not have."""
     for value in list(cfg.values()):
         if isinstance(value, dict):
             if (value.get('init_cfg') or {}).get('type') == 'StrictPretrained':

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             loaded = torch.load(out, map_location='cpu', weights_only=True)
             problems = compare_state(loaded['state_dict'], reference_state(args.name))
             if problems:
-                raise DownloadError(f'{out} is not whole; --overwrite makes it anew:\n  '
+                raise DownloadError(f'{out} is not whole; --overwrite makes it again:\n  '
                                     + '\n  '.join(problems[:5]))  # fmt: skip
             print(f'{out} is there already, from {loaded["meta"]["source"]}')
             return 0

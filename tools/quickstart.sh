@@ -5,7 +5,7 @@
 #
 #   bash tools/quickstart.sh
 #
-# A second run goes on where the first stopped; remove work_dirs/quickstart to begin anew.
+# A second run goes on where the first stopped; remove work_dirs/quickstart to begin again.
 # MMSTAL_DA_ENV and the other variables of tools/setup_env.sh apply.
 
 cd "$(dirname "$0")/.." || exit 1

@@ -83,8 +83,8 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
     Args:
         cfg: The whole config, everything merged.
         mode: ``'train'`` checks the training, its validation, and the test as far as its labels
-            are at hand; ``'test'`` checks the test and, as far as the training's annotation is at
-            hand, that no video of it is evaluated.
+            are available; ``'test'`` checks the test and, as far as the training's annotation is
+            available, that no video of it is evaluated.
 
     Raises:
         ConfigError: An annotation file, split, pattern, class or video that is missing; classes
@@ -112,7 +112,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
 def _training(
     cfg: Config, load: Callable[[str, bool], Annotation], only_known: bool
 ) -> list[tuple[str, Choice]]:
-    """Role and choice of every dataset that is trained on; only those at hand, if only_known."""
+    """Role and choice of every dataset that is trained on; with only_known, only those that are available."""
     training = []
     loader = cfg.get('train_dataloader') or {}
     for where, config, role in _datasets(loader.get('dataset'), 'train_dataloader.dataset', SOURCE):

@@ -75,7 +75,7 @@ def roi_align_backward(
 
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
-        rois: (R, 5), as of the forward pass.
+        rois: (R, 5), as in the forward pass.
         geometry: As of the forward pass.
         shape: ``(N, C, H, W)`` of the features.
 
@@ -138,7 +138,7 @@ def roi_align_max_backward(
 
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
-        rois: (R, 5), as of the forward pass.
+        rois: (R, 5), as in the forward pass.
         argmax_y: Of the forward pass.
         argmax_x: Of the forward pass.
         geometry: As of the forward pass.

@@ -4,7 +4,7 @@ A cycle maps a phase in radians to a :class:`~.skeleton.Pose`. Where a cycle is 
 actor, running it forwards and backwards gives two actions that share every pose and differ in
 motion alone: :data:`CONFUSABLE` lists such pairs. Clips start at a uniformly drawn phase and run at
 a constant rate, so the poses of both have one and the same distribution, and no single frame can
-tell them apart. For push and pull, walk and walk_backward a detector must see the motion and which
+show which it is. For push and pull, walk and walk_backward a detector must see the motion and which
 way the actor faces; climb and descend differ in up and down alone.
 """
 

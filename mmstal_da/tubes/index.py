@@ -83,7 +83,7 @@ def read_video(task: tuple[Path, Path, str | None]) -> Video | str:
     """Decode a video once.
 
     Args:
-        task: The folder, and path and pattern as of :func:`find_videos`.
+        task: The folder, and path and pattern from :func:`find_videos`.
 
     Returns:
         What the annotation file says about it, or why it cannot be read.
@@ -116,7 +116,7 @@ def index_videos(
         workers: Processes that decode.
 
     Raises:
-        AnnotationError: As of :func:`find_videos`; videos that cannot be read, unless they are
+        AnnotationError: From :func:`find_videos`; videos that cannot be read, unless they are
             to be skipped.
     """
     found = find_videos(folder)

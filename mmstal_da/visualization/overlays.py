@@ -84,7 +84,7 @@ def tube_overlays(
     score_thr: float = 0.3,
     nms_iou: float = 0.3,
 ) -> FrameOverlays:
-    """Linked tubes of one video, thinned; every box bears the score of its tube.
+    """Linked tubes of one video, thinned; every box has the score of its tube.
 
     Args:
         tubes: Linked tubes.

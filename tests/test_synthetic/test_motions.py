@@ -39,7 +39,7 @@ def test_confusable_actions_share_every_pose(pair):
 
 @pytest.mark.parametrize('pair', LOOPS)
 def test_loops_move_differently_everywhere(pair):
-    # at equal pose, the velocities are opposite and nowhere zero: any two frames tell them apart
+    # at equal pose, the velocities are opposite and nowhere zero: any two frames show which it is
     first, second = (ACTIONS[name] for name in pair)
     step, spread = 1e-4, []
     for phase in PHASES + 0.01:  # beside the kinks of the knees

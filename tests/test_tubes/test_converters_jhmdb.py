@@ -57,7 +57,7 @@ def test_the_official_tree_and_its_copies(tmp_path):
 
 
 def test_real_masks_agree_with_the_boxes(test_data):
-    """All masks at hand: two independent public files of the same boxes."""
+    """All masks that are available: two independent public files of the same boxes."""
     boxes = from_annot_mat(test_data / 'jhmdb/jhmdb_annot.mat')
     masks = from_puppet_masks(test_data / 'jhmdb/puppet_mask')
     assert len(masks.videos) == 123

@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         help='annotations of the pair (default: <pair>.json beside)')  # fmt: skip
     parser.add_argument('--lists', type=Path, metavar='DIR',
                         help="folder of the lists (default: the pair's configs)")  # fmt: skip
-    parser.add_argument('--lists-only', action='store_true', help='do not deal anew')
+    parser.add_argument('--lists-only', action='store_true', help='do not deal again')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args(argv)
 
