@@ -112,7 +112,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
 def _training(
     cfg: Config, load: Callable[[str, bool], Annotation], only_known: bool
 ) -> list[tuple[str, Choice]]:
-    """Role and choice of every dataset that is trained on; with only_known, only those that are available."""
+    """Role and choice of what is trained on; with only_known, of what is available."""
     training = []
     loader = cfg.get('train_dataloader') or {}
     for where, config, role in _datasets(loader.get('dataset'), 'train_dataloader.dataset', SOURCE):
