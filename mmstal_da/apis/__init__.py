@@ -1,0 +1,1 @@
+"""Trained detectors in use: what a checkpoint says about videos."""
