@@ -213,3 +213,38 @@ def _decode(
             f'{path} is damaged: decoding failed after frame {number} ({error.strerror});'
             ' get the video again'
         ) from error
+
+
+def iter_frames(path: str | os.PathLike, filename_tmpl: str | None = None) -> Iterator[np.ndarray]:
+    """All frames in order, one at a time.
+
+    Args:
+        path: A video file, a stream's URL, or with ``filename_tmpl`` a folder of images.
+        filename_tmpl: Pattern of the image names, numbered from 1.
+
+    Yields:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: What cannot be opened or decoded, or has no frame at all.
+    """
+    path = os.fspath(path)
+    number = 0
+    if filename_tmpl is not None:
+        for number in range(1, count_frames(path, filename_tmpl) + 1):
+            yield _read_image(path, filename_tmpl, number)
+    else:
+        reformatter = VideoReformatter()
+        with _open(path) as container:
+            for frame in _decode(container, path):
+                number += 1
+                yield _to_rgb(frame, reformatter, path)
+    if not number:
+        raise VideoError(f'{path} has no frames')
+
+
+def frame_rate(path: str | os.PathLike) -> float | None:
+    """Average frames per second that a video file claims; None if it claims none."""
+    with _open(os.fspath(path)) as container:
+        rate = container.streams.video[0].average_rate
+        return None if not rate else round(float(rate), 3)

@@ -2,14 +2,18 @@
 
 import math
 import os
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 
 import av
 import cv2
 import numpy as np
 
 
-def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: int = 14) -> None:
+def write_video(
+    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 14
+) -> None:
     """Encode frames, one thread, no B-frames, no time stamps of the day.
 
     PyAV, OpenCV and Decord decode exactly as many frames as are written. The same frames give the
@@ -17,16 +21,19 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
 
     Args:
         path: Destination, ``*.mp4``.
-        frames: (T, H, W, 3) uint8 RGB; height and width even.
+        frames: (H, W, 3) uint8 RGB each, of one size; height and width even. They are taken one
+            by one.
         fps: Frames per second.
         crf: x264's constant rate factor, less is better.
     """
-    frames = np.asarray(frames)
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise ValueError(
-            f'{path}: frames are (T, H, W, 3) uint8, not {frames.shape} {frames.dtype}'
-        )
-    height, width = frames.shape[1:3]
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f'{path}: there is no frame to write')
+    shape = np.shape(first)
+    if len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f'{path}: frames are (H, W, 3) uint8 each, not {shape}')
+    height, width = shape[:2]
     if height % 2 or width % 2:
         raise ValueError(f'{path}: H.264 needs an even width and height, not {width}x{height}')
     # x264's macroblock tree now and then gave other bytes at nine sizes, never at the six seen
@@ -45,7 +52,11 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
             'flags': '+bitexact',
             'x264-params': f'mbtree={int(macroblocks % 16 == 0)}',
         }
-        for image in frames:
+        for image in chain([first], frames):
+            if np.shape(image) != shape or image.dtype != np.uint8:
+                raise ValueError(
+                    f'{path}: frames are {shape} uint8 each, not {np.shape(image)} {image.dtype}'
+                )
             planar = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)  # BT.601, as decoders assume
             for packet in stream.encode(_frame(planar, width, height)):
                 container.mux(packet)

@@ -132,7 +132,7 @@ def draw_chips(
     image: np.ndarray,
     chips: Sequence[tuple[str, Sequence[float], Colour, Colour, str]],
 ) -> np.ndarray:
-    """Write labels on coloured ground at boxes, moved so that they stay within the image.
+    """Write labels on coloured ground at boxes, moved to stay in the image and off each other.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -145,6 +145,7 @@ def draw_chips(
     font = load_font(max(10, round(min(image.shape[:2]) / 24)), bold=True)
     ascent, descent = font.getmetrics()
     pad, height = 3, ascent + descent + 2
+    placed: list[tuple[int, int, int]] = []  # left, right, top
     for text, (x1, y1, _, y2), ground, ink, side in chips:
         width = round(pen.textlength(text, font=font)) + 2 * pad
         left = min(max(0, round(x1) - 1), max(0, image.shape[1] - width))
@@ -153,9 +154,25 @@ def draw_chips(
             top = max(0, round(y1) + 2)  # inside, at the upper edge
         if side == 'below' and top + height > image.shape[0]:
             top = min(round(y2) - height - 1, image.shape[0] - height)
+        top = _free_place(placed, left, left + width, top, height, image.shape[0])
+        placed.append((left, left + width, top))
         pen.rectangle((left, top, left + width - 1, top + height - 1), fill=ground)
         pen.text((left + pad, top + 1), text, font=font, fill=ink)
     return np.asarray(canvas)
+
+
+def _free_place(
+    placed: list[tuple[int, int, int]], left: int, right: int, top: int, height: int, limit: int
+) -> int:
+    """The nearest place above or below where a label covers no other, or ``top`` if none is."""
+    taken = [t for a, b, t in placed if a < right and left < b]
+    edges = [edge for t in taken for edge in (t - height - 1, t + height + 1)]
+    free = [
+        place
+        for place in (top, *edges)
+        if 0 <= place <= limit - height and all(abs(place - t) >= height for t in taken)
+    ]
+    return min(free, key=lambda place: abs(place - top), default=top)
 
 
 def text_bar(
