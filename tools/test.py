@@ -6,7 +6,7 @@ from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
 from mmstal_da.errors import ConfigError, UsageError
-from mmstal_da.launch.checks import check_config
+from mmstal_da.launch.checks import INFER, check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
     check_checkpoint,
@@ -85,6 +85,8 @@ def make_config(args: argparse.Namespace) -> Config:
         UsageError: It asks for what cannot be done.
     """
     cfg = load_config(args.config, args.cfg_options)
+    if not (cfg.get('test_dataloader') and cfg.get('test_evaluator')):
+        raise UsageError(f'{args.config} has no test (test_dataloader, test_evaluator); {INFER}')
     set_work_dir(cfg, args.config, args.work_dir)
     cfg.load_from = check_checkpoint(args.checkpoint)
     cfg.resume = False

@@ -31,6 +31,7 @@ NO_VALIDATION = (
     'to train without evaluation give --no-validate, or set val_cfg, val_dataloader and'
     ' val_evaluator to None, and those of test'
 )
+INFER = 'to see what a checkpoint finds in videos: python tools/infer.py CHECKPOINT VIDEOS'
 
 
 @dataclass
@@ -252,7 +253,7 @@ def _evaluation(
         lack = 'has no tube' if exists else 'is not here'
         message = f'{where}: {path!r} {lack} (split {split!r}), and evaluation needs labels'
         if required:
-            raise ConfigError(f'{message}; {NO_VALIDATION}' if stage == 'val' else message)
+            raise ConfigError(f'{message}; {NO_VALIDATION if stage == "val" else INFER}')
         print_log(f'{message}: trained models cannot be tested with this config yet')
         return []
     return [_resolve(w, c, labelled, load, reads) for w, c, labelled, reads in parts]
