@@ -9,13 +9,15 @@ video gets a folder of its name in --out, written when it is done:
 - ``result.json``: frames, boxes, scores, classes and tubes (see mmstal_da/apis/result.py);
 - ``dets.npz``: all detections, as eval_detections.py and render_videos.py read them;
 - ``tubes.json``: the tubes as an annotation file of this project, to be trained on;
-- ``video.mp4``: the video with its tubes.
+- ``video.mp4``: the video with its tubes (not of a stream);
+- ``frames.jsonl``: of a stream, a line per key frame while it runs; Ctrl-C ends it.
 
 A second start goes on with what is missing. Several processes (torchrun, a Slurm array) share the
 videos of one --out. A video that cannot be read is named and skipped, and the exit code is 1.
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,7 +28,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.apis import ActionTubeInferencer
 from mmstal_da.apis.inputs import Clip, find_clips
+from mmstal_da.apis.result import frame_json
 from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.evaluation.functional import Detections
 from mmstal_da.visualization.tube_video import write_tube_video
 
 
@@ -73,15 +77,25 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
         VideoError, OSError: It cannot be read or written.
     """
     folder = args.out / clip.name
-    result = inferencer.infer(
-        clip, args.score_thr, args.key_frame_stride, args.max_gap, args.min_length
-    )
+    settings = (args.score_thr, args.key_frame_stride, args.max_gap, args.min_length)
+    if clip.is_stream:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / 'frames.jsonl').open('w', encoding='utf-8') as file:
+
+            def write(number: int, dets: Detections) -> None:
+                line = frame_json(number, dets, inferencer.classes, args.score_thr)
+                file.write(json.dumps(line) + '\n')
+                file.flush()
+
+            result = inferencer.infer(clip, *settings, write)
+    else:
+        result = inferencer.infer(clip, *settings)
     if not args.no_video and not clip.is_stream:
         write_tube_video(
             folder / 'video.mp4', clip.frames(), result.tubes, result.classes, result.fps,
             result.score_thr,
         )  # fmt: skip
-    result.save(folder, os.path.abspath(clip.source))
+    result.save(folder, str(clip.source) if clip.is_stream else os.path.abspath(clip.source))
     tubes = result.as_tubes()
     if tubes:
         classes = ', '.join(sorted({tube.label for tube in tubes}))

@@ -1,7 +1,7 @@
 """A trained detector on any video."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -151,8 +151,11 @@ class ActionTubeInferencer:
         key_frame_stride: int = 1,
         max_gap: int = 1,
         min_length: int = 15,
+        notify: Callable[[int, Detections], None] | None = None,
     ) -> VideoResult:
         """Detections and tubes of one video.
+
+        Ctrl-C ends a stream; what was found until then is the result.
 
         Args:
             clip: The video; its end is awaited.
@@ -160,11 +163,18 @@ class ActionTubeInferencer:
             key_frame_stride: Look at every so many-th frame; boxes between are interpolated.
             max_gap: Key frames that a tube may miss, plus one.
             min_length: Least number of frames of a tube.
+            notify: Is called with every key frame's number and detections as they come.
         """
         parts, last, shape = [], 0, (0, 0)
-        for number, found, size in self.stream(clip, key_frame_stride):
-            parts.append(found)
-            last, shape = number, size
+        try:
+            for number, found, size in self.stream(clip, key_frame_stride):
+                parts.append(found)
+                last, shape = number, size
+                if notify is not None:
+                    notify(number, found)
+        except KeyboardInterrupt:
+            if not clip.is_stream or not parts:
+                raise
         dets = Detections(
             *(np.concatenate([getattr(part, name) for part in parts])
               for name in ('video', 'frame', 'label', 'score', 'boxes'))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.tubes.index import find_videos
@@ -40,6 +41,8 @@ class Clip:
     def frames(self) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB in order.
 
+        A stream that breaks off has ended; what came before counts.
+
         Raises:
             VideoError: What cannot be read.
         """
@@ -47,6 +50,8 @@ class Clip:
             yield from self.source
         elif isinstance(self.source, int):
             yield from _camera(self.source)
+        elif self.is_stream:
+            yield from _until_it_breaks(self.source)
         else:
             yield from iter_frames(self.source, self.filename_tmpl)
 
@@ -55,6 +60,18 @@ class Clip:
         if isinstance(self.source, str) and self.filename_tmpl is None and not self.is_stream:
             return frame_rate(self.source) or DEFAULT_FPS
         return DEFAULT_FPS
+
+
+def _until_it_breaks(url: str) -> Iterator[np.ndarray]:
+    seen = 0
+    try:
+        for frame in iter_frames(url):
+            seen += 1
+            yield frame
+    except VideoError as error:
+        if not seen:
+            raise
+        print_log(f'the stream has ended: {error}', logger='current')
 
 
 def _camera(number: int) -> Iterator[np.ndarray]:

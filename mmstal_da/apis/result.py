@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,19 +64,13 @@ class VideoResult:
              "tubes": [{"label": "walk", "score": 0.8, "frames": [1, 2],
                         "boxes": [[x1, y1, x2, y2], [x1, y1, x2, y2]]}]}
         """
-        keep = np.flatnonzero(self.dets.score >= self.score_thr)
-        found = self.dets.take(keep[np.lexsort((-self.dets.score[keep], self.dets.frame[keep]))])
-        frames = []
-        for frame in np.unique(found.frame).tolist():
-            rows = found.take(np.flatnonzero(found.frame == frame))
-            frames.append(
-                dict(
-                    frame=frame,
-                    boxes=_rounded(rows.boxes),
-                    scores=[round(score, 4) for score in rows.score.tolist()],
-                    labels=[self.classes[label] for label in rows.label.tolist()],
-                )
-            )
+        order = np.argsort(self.dets.frame, kind='stable')
+        numbers, first = np.unique(self.dets.frame[order], return_index=True)
+        frames = [
+            frame_json(frame, self.dets.take(rows), self.classes, self.score_thr)
+            for frame, rows in zip(numbers.tolist(), np.split(order, first[1:]), strict=True)
+        ]
+        frames = [frame for frame in frames if frame['boxes']]
         tubes = self.shown_tubes()
         return dict(
             format=FORMAT,
@@ -134,6 +129,18 @@ class VideoResult:
         save_annotation(self.to_annotation(video_path), folder / 'tubes.json')
         with atomic_write(folder / 'result.json') as file:
             json.dump(self.to_json(), file)
+
+
+def frame_json(frame: int, dets: Detections, classes: Sequence[str], score_thr: float) -> dict:
+    """One entry of ``frames``: the boxes of a frame of at least ``score_thr``, best first."""
+    keep = np.flatnonzero(dets.score >= score_thr)
+    rows = dets.take(keep[np.argsort(-dets.score[keep], kind='stable')])
+    return dict(
+        frame=frame,
+        boxes=_rounded(rows.boxes),
+        scores=[round(score, 4) for score in rows.score.tolist()],
+        labels=[classes[label] for label in rows.label.tolist()],
+    )
 
 
 def _rounded(boxes: np.ndarray) -> list[list[float]]:
