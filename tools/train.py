@@ -17,6 +17,7 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.weights import check_weights
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,6 +99,7 @@ def main() -> None:
     try:
         cfg = make_config(args)
         check_config(cfg, 'train')
+        check_weights(cfg)
     except (UsageError, ConfigError) as error:
         parser.error(str(error))
     build_runner(cfg).train()
