@@ -307,6 +307,30 @@ def _find_loader(name: str) -> object | None:
     return spec and spec.loader
 
 
+def show_as_show_frames() -> None:
+    """Let MMAction2's ``VisualizationHook`` call its visualizer.
+
+    The hook of MMAction2 1.2.0 passes ``show``, which ``ActionVisualizer.add_datasample`` calls
+    ``show_frames``, so that every picture is a ``TypeError``.
+
+    Can go when: setup.cfg requires a release of MMAction2 whose hook passes ``show_frames``.
+    """
+    _after_import('mmaction.engine.hooks.visualization_hook', _mend_visualization_hook)
+
+
+def _mend_visualization_hook(module: types.ModuleType) -> None:
+    hook = module.VisualizationHook
+    original = hook.__init__
+
+    @functools.wraps(original)
+    def initialise(self: object, *args, **kwargs) -> None:
+        original(self, *args, **kwargs)
+        if 'show' in self.draw_args:
+            self.draw_args['show_frames'] = self.draw_args.pop('show')
+
+    hook.__init__ = initialise
+
+
 class _AfterImport(importlib.abc.MetaPathFinder):
     """Mends modules when they are imported, so that nothing is imported for being mended."""
 
@@ -351,6 +375,7 @@ def apply() -> None:
     pad_short_clips_explicitly()
     restore_numpy_names()
     accept_arrays_of_one()
+    show_as_show_frames()
 
 
 apply()

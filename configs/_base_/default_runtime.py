@@ -18,6 +18,7 @@ default_hooks = dict(
     ),
     # where bfloat16 is not native, tests run in float32; results say which it was
     precision=dict(type='PrecisionHook'),
+    visualization=dict(type='TubeVisualizationHook'),  # --show-dir of tools/test.py
 )
 
 env_cfg = dict(
