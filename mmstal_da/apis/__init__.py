@@ -1,1 +1,1 @@
-"""Trained detectors in use: what a checkpoint says about videos."""
+"""Use of trained detectors: what a checkpoint finds in videos."""

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: int = 14) -> None:
-    """Encode frames, one thread, no B-frames, no time stamps of the day.
+    """Encode frames with one thread, without B-frames and without the current time in the file.
 
     PyAV, OpenCV and Decord decode exactly as many frames as are written. The same frames give the
     same bytes with the same build of PyAV.
@@ -19,7 +19,7 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
         path: Destination, ``*.mp4``.
         frames: (T, H, W, 3) uint8 RGB; height and width even.
         fps: Frames per second.
-        crf: x264's constant rate factor, less is better.
+        crf: x264's constant rate factor; less gives better quality.
     """
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
@@ -29,8 +29,9 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         raise ValueError(f'{path}: H.264 needs an even width and height, not {width}x{height}')
-    # x264's macroblock tree now and then gave other bytes at nine sizes, never at the six seen
-    # whose number of macroblocks is a multiple of 16. There it stays on: 128 x 96 is the presets'.
+    # x264's macroblock tree sometimes gave other bytes at nine sizes. At the six tested sizes whose
+    # number of macroblocks is a multiple of 16 it never did. There it stays on: the presets have
+    # 128 x 96.
     macroblocks = math.ceil(width / 16) * math.ceil(height / 16)
     with av.open(os.fspath(path), 'w', format='mp4', options={'fflags': '+bitexact'}) as container:
         stream = container.add_stream('libx264', rate=Fraction(fps).limit_denominator(1001))
@@ -56,8 +57,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
 def _frame(planar: np.ndarray, width: int, height: int) -> av.VideoFrame:
     """A frame whose rows are filled to the end of their memory.
 
-    PyAV leaves the bytes between a row's last pixel and the next row as they were, and x264 reads
-    them where the width is no multiple of 64: the same frames then gave other bytes.
+    PyAV does not set the bytes between a row's last pixel and the next row. x264 reads them if the
+    width is not a multiple of 64. The same frames then gave other bytes.
     """
     frame = av.VideoFrame(width, height, 'yuv420p')
     start = 0

@@ -6,7 +6,7 @@ from .iou import coordinate_iou
 from .ranking import descending_rows
 from .segments import batches_by_size
 
-BATCH = 1 << 14  # boxes handled together: few calls, and arrays that stay in the cache
+BATCH = 1 << 14  # boxes processed together: few calls, and arrays that stay in the cache
 
 
 def suppression_weights(
@@ -103,7 +103,7 @@ def suppress_pairs(winner: np.ndarray, loser: np.ndarray, count: int) -> np.ndar
     """
     kept = np.ones(count, bool)
     while winner.size:
-        # an item that loses to nobody who is still undecided is final
+        # an item is final if it loses to no undecided item
         contested = np.zeros(count, bool)
         contested[loser] = True
         final = ~contested[winner]
