@@ -77,7 +77,7 @@ def roi_align_backward(
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
         rois: (R, 5), as in the forward pass.
-        geometry: As of the forward pass.
+        geometry: As in the forward pass.
         shape: ``(N, C, H, W)`` of the features.
 
     Returns:
@@ -140,9 +140,9 @@ def roi_align_max_backward(
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
         rois: (R, 5), as in the forward pass.
-        argmax_y: Of the forward pass.
-        argmax_x: Of the forward pass.
-        geometry: As of the forward pass.
+        argmax_y: From the forward pass.
+        argmax_x: From the forward pass.
+        geometry: As in the forward pass.
         shape: ``(N, C, H, W)`` of the features.
 
     Returns:
