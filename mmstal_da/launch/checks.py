@@ -188,7 +188,7 @@ def _resolve(
         if labelled:
             classes, labels = class_labels(annotation.classes, classes, config.get('class_map'))
     except FileNotFoundError as error:
-        remedy = 'of a folder of videos without labels with tools/data/index_videos.py'
+        remedy = 'from a folder of videos without labels with tools/data/index_videos.py'
         raise ConfigError(f'{where}: {error}, or {remedy}') from error
     except ValueError as error:
         raise ConfigError(f'{where}: {error}') from error

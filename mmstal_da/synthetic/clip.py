@@ -192,9 +192,9 @@ def render_clip(clip: Clip) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarr
     """Draw a clip.
 
     Returns:
-        (T, H, W, 3) uint8 RGB frames, and per actor its tube: (n,) int64 1-based frames in which
-        it performs the action and is visible, and (n, 4) int64 boxes ``x1 y1 x2 y2``, the
-        tightest boxes around the actor's pixels, ends inclusive.
+        (T, H, W, 3) uint8 RGB frames, and a tube per actor. A tube has (n,) int64 1-based frames in
+        which the actor performs the action and is visible, and (n, 4) int64 boxes
+        ``x1 y1 x2 y2``, the tightest around the actor's pixels, ends inclusive.
     """
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), np.uint8)
     tubes = [([], []) for _ in clip.actors]

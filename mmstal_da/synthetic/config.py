@@ -41,7 +41,7 @@ class SyntheticConfig:
         unknown = [name for name in self.classes if name not in ACTIONS]
         if unknown or not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(
-                f'classes are different ones of {sorted(ACTIONS)}, not {list(self.classes)}'
+                f'classes must be different names of {sorted(ACTIONS)}, not {list(self.classes)}'
             )
         for name in ('source_train', 'source_test', 'target_train', 'target_test'):
             if getattr(self, name) < 0:

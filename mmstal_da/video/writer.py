@@ -57,8 +57,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: in
 def _frame(planar: np.ndarray, width: int, height: int) -> av.VideoFrame:
     """A frame whose rows are filled to the end of their memory.
 
-    PyAV does not set the bytes between a row's last pixel and the next row. x264 reads them if the
-    width is not a multiple of 64. The same frames then gave other bytes.
+    PyAV does not set the bytes between a row's last pixel and the next row. If the width is not a
+    multiple of 64, x264 reads them, and the same frames then gave other bytes.
     """
     frame = av.VideoFrame(width, height, 'yuv420p')
     start = 0

@@ -60,8 +60,8 @@ def detection_overlays(
         video: Index of the video.
         classes: Class names by label.
         score_thr: Detections with a lower score are left out.
-        nms_iou: Of boxes that overlap by more than this IoU only the best is shown, whatever
-            their classes; 1 shows them all.
+        nms_iou: If boxes of any classes overlap by more than this IoU, only the best is shown; 1
+            shows them all.
     """
     rows = dets[(dets[:, 0] == video) & (dets[:, 3] >= score_thr)]
     rows = rows[np.lexsort((-rows[:, 3], rows[:, 1]))]
@@ -91,8 +91,8 @@ def tube_overlays(
         video: Index of the video.
         classes: Class names by label.
         score_thr: Tubes with a lower score are left out.
-        nms_iou: Of tubes that overlap by more than this tube IoU only the best is shown,
-            whatever their classes; 1 shows them all.
+        nms_iou: If tubes of any classes overlap by more than this tube IoU, only the best is
+            shown; 1 shows them all.
     """
     overlays = defaultdict(list)
     left = np.flatnonzero((tubes.video == video) & (tubes.score >= score_thr))

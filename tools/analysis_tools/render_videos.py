@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--sheet-frames', type=int, default=6)
     parser.add_argument('--score-thr', type=float, default=0.3)
     parser.add_argument(
-        '--nms-iou', type=float, default=0.5, help='of overlapping boxes only the best is shown'
+        '--nms-iou', type=float, default=0.5, help='show only the best of boxes that overlap more'
     )
     parser.add_argument(
         '--tubes', action='store_true', help='link the detections and show tubes with their scores'

@@ -29,10 +29,10 @@ class AtomicCheckpointHook(CheckpointHook):
     checkpoint before it has written the new one. So a run that is killed meanwhile may leave
     nothing to resume from. Here:
 
-    1. the checkpoint is written to a temporary file in the same folder and moved into place when
-       it is complete,
-    2. then the file ``last_checkpoint``, likewise,
-    3. then the checkpoints beyond ``max_keep_ckpts``, or the former best one, are removed.
+    1. The checkpoint is written to a temporary file in the same folder and moved into place when
+       it is complete.
+    2. The file ``last_checkpoint`` is written in the same way.
+    3. The checkpoints beyond ``max_keep_ckpts``, or the former best one, are removed.
 
     Temporary files of a killed run (``.iter_2000.pth.*.tmp``) are removed when training starts.
 

@@ -19,8 +19,8 @@ def suppression_weights(
 ) -> np.ndarray:
     """One pass of greedy suppression in every group.
 
-    The best remaining box of a group is kept; every remaining box with IoU above the threshold
-    to it leaves the queue with weight ``1 - IoU``; repeat.
+    The best remaining box of a group is kept. Every remaining box whose IoU with it is above the
+    threshold leaves the queue with weight ``1 - IoU``. This repeats until the queue is empty.
 
     Args:
         boxes: (N, 4) float32 x1 y1 x2 y2.
