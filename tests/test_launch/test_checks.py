@@ -173,7 +173,7 @@ def test_another_annotation_file_of_the_same_dataset_is_the_same_dataset(cfg, tm
 def test_classes_without_ground_truth_have_to_be_said(cfg):
     for part in (cfg.val_dataloader.dataset, cfg.val_evaluator):
         part.videos = ['Golf/*']
-    with pytest.raises(ConfigError, match=r"say allow_classes_without_truth = \['Walk'\]"):
+    with pytest.raises(ConfigError, match=r"set allow_classes_without_truth = \['Walk'\]"):
         check_config(cfg)
     cfg.allow_classes_without_truth = ['Walk']
     check_config(cfg)
