@@ -1,4 +1,4 @@
-"""The proposals of a trained detector's RPN, for detectors that have none of their own."""
+"""The proposals of a trained detector's RPN, for detectors without an RPN."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ from mmstal_da.registry import MODELS
 
 
 def part_dataset(cfg: Config, part: str) -> dict:
-    """Config of a part's dataset, showing nothing but the key frame.
+    """Config of a part's dataset, reduced to the key frame.
 
     Raises:
         UsageError: The config has no such dataset, or none with labels to train on.
@@ -48,7 +48,7 @@ def load_detector(cfg: Config, checkpoint: str) -> ActionTubeDetector:
     """The config's detector with the checkpoint's weights, ready to predict.
 
     Raises:
-        UsageError: Another kind of model, or weights that do not fit.
+        UsageError: The model is of another kind, or the weights do not fit.
     """
     detector = MODELS.build(cfg.model)
     if not isinstance(detector, ActionTubeDetector):
@@ -59,7 +59,7 @@ def load_detector(cfg: Config, checkpoint: str) -> ActionTubeDetector:
     try:
         load_checkpoint(detector, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as error:
-        raise UsageError(f'{checkpoint} is of another model than the config: {error}') from error
+        raise UsageError(f'{checkpoint} does not fit the model of the config: {error}') from error
     return detector.to(get_device()).eval()
 
 
@@ -71,9 +71,9 @@ def propose(
 
     Args:
         detector: In eval mode.
-        batches: ``dict(inputs, data_samples)`` with lists, as the pipeline packs them; clips may
-            be the key frame alone, as only SF and the RPN run.
-        max_per_frame: Most proposals of a frame; None is ``test_cfg.rpn.max_per_img``.
+        batches: ``dict(inputs, data_samples)`` with lists, as the pipeline packs them. Clips may
+            be the key frame alone, because only SF and the RPN run.
+        max_per_frame: Most proposals of a frame; None takes ``test_cfg.rpn.max_per_img``.
 
     Returns:
         (video name, key frame) -> boxes (n, 4) and scores (n,).
@@ -99,15 +99,16 @@ def propose(
 def quality(
     proposals: FrameProposals, actors: dict[tuple[str, int], np.ndarray]
 ) -> tuple[float, float]:
-    """How much of what is to be found a detector on these proposals is shown.
+    """How many of the labelled boxes the proposals hold.
 
     Args:
         proposals: (video name, key frame) -> boxes (n, 4) as edges, and scores (n,).
         actors: The same keys -> labelled boxes (m, 4), ends inclusive.
 
     Returns:
-        Share of the labelled boxes that a proposal meets at IoU 0.5, and, of the frames with one,
-        the share whose proposal of highest score does. NaN without labelled boxes.
+        Share of the labelled boxes that a proposal matches at IoU 0.5. Then the share of the frames
+        with a labelled box in which the proposal of highest score matches one. NaN without
+        labelled boxes.
     """
     found, best = [], []
     for key, labelled in actors.items():

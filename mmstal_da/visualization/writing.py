@@ -1,4 +1,4 @@
-"""Writes rendered frames: MP4, animated GIF, PNG. Files appear whole or not at all."""
+"""Writes rendered frames: MP4, animated GIF, PNG. Files are written completely or not at all."""
 
 import os
 import tempfile

@@ -1,10 +1,10 @@
-r"""Writes the proposals of a trained detector's RPN, for detectors that have none of their own.
+r"""Writes the proposals of a trained detector's RPN, for detectors without an RPN.
 
     python tools/data/dump_proposals.py configs/synthetic/source_only.py \
         work_dirs/source_only/iter_600.pth --out data/proposals/synthetic.npz
 
-One file holds the key frames of the labelled training data and of the test, each as the config's
-test pipeline shows them (no flips). See mmstal_da/datasets/proposals.py for its format.
+One file holds the key frames of the labelled training data and of the test data. Both go through
+the config's test pipeline (no flips). See mmstal_da/datasets/proposals.py for the format.
 """
 
 import argparse
@@ -35,13 +35,13 @@ def make_parser() -> argparse.ArgumentParser:
         nargs='+',
         choices=PARTS,
         default=['train', 'test'],
-        help="parts to write: the dataset of that dataloader; of 'train' the labelled one",
+        help="parts to write: the dataset of that dataloader; for 'train' the labelled one",
     )
     parser.add_argument('--out', required=True, help='destination, .npz')
     parser.add_argument(
         '--max-per-frame', type=int, help="most proposals of a frame (default: the config's)"
     )
-    parser.add_argument('--batch-size', type=int, default=8, help='key frames at a time')
+    parser.add_argument('--batch-size', type=int, default=8, help='key frames per batch')
     parser.add_argument('--workers', type=int, default=2, help='processes that decode')
     parser.add_argument(
         '--cfg-options',
@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def describe(part: str, proposals: FrameProposals, shares: tuple[float, float]) -> str:
-    """One line about a part; ``shares`` are of :func:`quality`."""
+    """One line about a part; ``shares`` come from :func:`quality`."""
     count = sum(len(scores) for _, scores in proposals.values())
     videos = len({video for video, _ in proposals})
     line = (
@@ -70,7 +70,7 @@ def describe(part: str, proposals: FrameProposals, shares: tuple[float, float]) 
 
 
 def dump(args: argparse.Namespace) -> None:
-    """What the command line asks for."""
+    """Do what the command line asks for."""
     cfg = load_config(args.config, args.cfg_options)
     register_all_modules()
     datasets = {part: DATASETS.build(part_dataset(cfg, part)) for part in dict.fromkeys(args.part)}
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     numbers = [args.batch_size, args.max_per_frame or 1]
     if not args.out.endswith('.npz') or np.min(numbers) < 1 or args.max_per_frame == 0:
-        parser.error('--out ends in .npz, --batch-size and --max-per-frame are at least 1')
+        parser.error('--out must end in .npz, --batch-size and --max-per-frame be at least 1')
     try:
         dump(args)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Detections in flat arrays, checked on the way in."""
+"""Detections in flat arrays, checked when they are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ class Detections:
 
     @staticmethod
     def empty(size: int) -> 'Detections':
-        """Columns of that many rows, not filled."""
+        """Columns with ``size`` rows, not filled."""
         columns = (np.empty(size, kind) for kind in (np.int32, np.int32, np.int32, np.float32))
         return Detections(*columns, np.empty((size, 4), np.float32))
 
     @staticmethod
     def from_rows(rows: np.ndarray) -> 'Detections':
-        """Of (M, 8) video index, frame, label, score, x1, y1, x2, y2; nothing is checked."""
+        """From (M, 8) video index, frame, label, score, x1, y1, x2, y2; nothing is checked."""
         rows = np.asarray(rows)
         video, frame, label = rows[:, :3].T.astype(np.int32)
         boxes = rows[:, 4:].astype(np.float32)
@@ -77,7 +77,7 @@ def parse_detections(
         ``videos`` and other classes in ``labels`` are left out.
 
     Raises:
-        ValueError: Names the row, video and frame of the first offending row.
+        ValueError: A row is wrong; names the row, video and frame of the first one.
     """
     dets = np.asarray(dets)
     if dets.ndim != 2 or dets.shape[1] != 8:
