@@ -132,7 +132,7 @@ def draw_chips(
     image: np.ndarray,
     chips: Sequence[tuple[str, Sequence[float], Colour, Colour, str]],
 ) -> np.ndarray:
-    """Write labels on a coloured background at boxes, moved to stay in the image and off each other.
+    """Write labels on a coloured background at boxes; they stay in the image and off each other.
 
     Args:
         image: (H, W, 3) uint8 RGB.
