@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 
-def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float, crf: int = 14) -> None:
+def write_video(
+    path: str | os.PathLike[str], frames: np.ndarray, fps: float, crf: int = 14
+) -> None:
     """Encode frames, one thread, no B-frames, no time stamps of the day.
 
     PyAV, OpenCV and Decord decode exactly as many frames as are written. The same frames give the
@@ -67,5 +69,5 @@ def _frame(planar: np.ndarray, width: int, height: int) -> av.VideoFrame:
         start += size
         padding = plane.line_size - plane.width
         whole = np.pad(rows, ((0, 0), (0, padding)), mode='edge').reshape(-1)
-        plane.update(np.pad(whole, (0, plane.buffer_size - whole.size)))
+        plane.update(np.pad(whole, (0, plane.buffer_size - whole.size)).tobytes())
     return frame
