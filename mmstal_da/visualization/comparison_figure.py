@@ -15,7 +15,7 @@ from .render import render_video
 
 def comparison_figure(
     annotation: Annotation,
-    data_prefix: str | os.PathLike,
+    data_prefix: str | os.PathLike[str],
     split: str,
     runs: Mapping[str, NamedDetections],
     clips_per_class: int = 1,

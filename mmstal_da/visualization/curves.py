@@ -89,7 +89,7 @@ def plot_curves(runs: Sequence[Run], window: int | None = None, title: str = '')
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
     """Write a figure as PNG, whole or not at all."""
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi, metadata={'Software': None})

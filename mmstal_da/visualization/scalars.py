@@ -21,7 +21,7 @@ class Run:
     val: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def scalar_files(path: str | os.PathLike) -> list[Path]:
+def scalar_files(path: str | os.PathLike[str]) -> list[Path]:
     """The ``scalars.json`` files of a work directory, oldest first; or the file itself.
 
     Args:
@@ -43,7 +43,7 @@ def scalar_files(path: str | os.PathLike) -> list[Path]:
     return files
 
 
-def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
+def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Read the curves of a work directory.
 
     A resumed run has several files. Where a later one starts again at an iteration that an
