@@ -77,7 +77,9 @@ def save_proposals(
         )
         arrays.update({f'{part}/{name}': column for name, column in columns.items()})
     with atomic_write(path, 'wb') as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(dict(meta or {}))), **arrays)
+        text = np.array(json.dumps(dict(meta or {})))
+        # to NumPy's stubs one of the arrays might be the flag allow_pickle
+        np.savez_compressed(file, meta=text, **arrays)  # type: ignore[arg-type]
 
 
 def require_part(path: str | os.PathLike[str], part: str) -> None:
