@@ -1,8 +1,8 @@
-"""Workarounds for upstream, applied once on import.
+"""Workarounds for upstream libraries, applied once on import.
 
-``mmstal_da.registry`` imports this module before anything of MMAction2's or MMDetection's.
-Every workaround names its upstream issue and the condition under which it can go, looks at that
-condition itself where it can, and changes nothing where upstream is whole. Applying them twice is
+``mmstal_da.registry`` imports this module before MMAction2 and MMDetection. Every workaround names
+its upstream issue and the condition under which it can be removed. Where possible it checks that
+condition itself and changes nothing if upstream is fixed. Applying the workarounds twice is
 harmless.
 """
 
@@ -28,10 +28,10 @@ _DRN_PACKAGE = 'mmaction.models.localizers.drn'
 
 
 def provide_drn() -> bool:
-    """Stand in for the package ``mmaction.models.localizers.drn`` where the wheel lacks it.
+    """Replace the package ``mmaction.models.localizers.drn`` if the wheel lacks it.
 
-    The wheels of MMAction2 1.2.0 miss that one package, yet ``mmaction.models`` imports ``DRN``
-    from it, so that none of its models can be imported
+    The wheels of MMAction2 1.2.0 lack that package, but ``mmaction.models`` imports ``DRN`` from
+    it. So none of its models can be imported
     (https://github.com/open-mmlab/mmaction2/issues/2714). The stand-in registers a ``DRN`` that
     raises when it is built.
 
@@ -63,13 +63,13 @@ def _empty_module(name: str) -> types.ModuleType:
 
 
 def _make_drn(module: types.ModuleType, name: str) -> type:
-    """The module's ``__getattr__``: makes and registers ``DRN`` when it is first asked for."""
+    """The module's ``__getattr__``: makes and registers ``DRN`` when it is first requested."""
     if name != 'DRN':
         raise AttributeError(f'module {module.__name__!r} (a stand-in) has no attribute {name!r}')
     from mmaction.registry import MODELS
 
     class DRN:
-        """Takes the place of the localizer that the wheel of MMAction2 lacks."""
+        """Replaces the localizer that the wheel of MMAction2 lacks."""
 
         def __init__(self, *args, **kwargs):
             raise ImportError(
@@ -89,10 +89,10 @@ def trust_checkpoint_globals() -> None:
 
     Since torch 2.6 ``torch.load`` refuses every global that is not on its list. A resumable
     checkpoint of MMEngine holds the log history (``HistoryBuffer`` over NumPy arrays) and the best
-    score (a NumPy scalar), none of which is listed
+    score (a NumPy scalar). Neither is on the list
     (https://github.com/open-mmlab/mmengine/issues/1655; the open upstream change
-    https://github.com/open-mmlab/mmengine/pull/1650 would switch the check off). These globals,
-    and no others, are added; the check itself stays on.
+    https://github.com/open-mmlab/mmengine/pull/1650 would switch the check off). Only these globals
+    are added to the list; the check itself stays on.
 
     Can go when: setup.cfg requires a release of MMEngine that resumes under torch >= 2.6 by itself.
     """
@@ -115,7 +115,7 @@ def trust_checkpoint_globals() -> None:
 
 
 def _statistic(owner: object, name: str) -> Callable:
-    """What a checkpoint may use in place of ``getattr``: the statistics of a ``HistoryBuffer``.
+    """Replaces ``getattr`` in a checkpoint; gives only the statistics of a ``HistoryBuffer``.
 
     Raises:
         UnpicklingError: The checkpoint asks for anything else.
@@ -130,19 +130,19 @@ def _statistic(owner: object, name: str) -> Callable:
 
 
 def pad_short_clips_explicitly() -> None:
-    """Keep bfloat16 training of 3D convolutions on CPUs right where a clip is short.
+    """Keep bfloat16 training of 3D convolutions on CPUs correct for short clips.
 
     oneDNN's kernel ``jit_bf16:avx512_core_bf16`` writes past its memory in the backward pass of a
     3D convolution with implicit padding whose kernel is longer than its input (kernel 3 on 2
-    frames, kernel 5 on 2-4): weight gradients of 1e30, now and then a crash. Seen with torch 2.13
-    (oneDNN 3.12) on a CPU with AVX512_BF16 and without AMX; no upstream issue known. For such an
-    input, in bfloat16 on a CPU, ``conv3d`` here pads the frames before oneDNN: the same numbers
-    otherwise.
+    frames, kernel 5 on 2-4). Weight gradients of 1e30 and sometimes a crash follow. Seen with torch
+    2.13 (oneDNN 3.12) on a CPU with AVX512_BF16 and without AMX; no upstream issue known. For such
+    an input, in bfloat16 on a CPU, ``conv3d`` pads the frames explicitly before it calls oneDNN.
+    The result is otherwise the same.
 
     Can go when: ``tests/test_compat.py::test_bfloat16_gradients_of_short_clips`` passes without it
     on such a CPU.
     """
-    if not hasattr(torch.nn.functional.conv3d, '__wrapped__'):  # which Conv3d calls, too
+    if not hasattr(torch.nn.functional.conv3d, '__wrapped__'):  # Conv3d calls it too
         torch.nn.functional.conv3d = _with_explicit_padding(torch.nn.functional.conv3d)
 
 
@@ -168,11 +168,10 @@ def _with_explicit_padding(conv3d: Callable) -> Callable:
 def accept_bfloat16_scores() -> None:
     """Let MMAction2's classification heads compute losses of bfloat16 scores.
 
-    Their losses hand the scores to NumPy for the accuracy in the log, and NumPy has no bfloat16:
-    "Got unsupported ScalarType BFloat16" (seen in MMAction2 1.2.0, no upstream issue known). They
-    get the scores as float32, which is what their losses compute in under autocast anyway.
-    Applied by the tools where a config computes in bfloat16, since it imports all of MMAction2's
-    models.
+    Their losses pass the scores to NumPy for the accuracy in the log, and NumPy has no bfloat16:
+    "Got unsupported ScalarType BFloat16" (seen in MMAction2 1.2.0, no upstream issue known). Here
+    the losses get the scores as float32, in which they compute under autocast anyway. The tools
+    apply this only if a config computes in bfloat16, because it imports all of MMAction2's models.
 
     Can go when: ``mmaction.models.heads`` has no more ``cls_scores.detach().cpu().numpy()``.
     """
@@ -203,9 +202,8 @@ def pool_bfloat16_maps() -> None:
     """Let MMAction2's 3D RoI extractor pool feature maps in bfloat16, as float32.
 
     MMCV's compiled RoIAlign has no bfloat16 kernel: "ROIAlign_forward" not implemented for
-    'BFloat16' (seen in MMCV 2.1.0 on a CPU, no upstream issue known; for GPUs its source lists
-    float32, float64 and float16, too). Applied with
-    :func:`accept_bfloat16_scores`.
+    'BFloat16' (seen in MMCV 2.1.0 on a CPU, no upstream issue known; for GPUs its source also lists
+    only float32, float64 and float16). Applied together with :func:`accept_bfloat16_scores`.
 
     Can go when: compiled ``mmcv.ops.roi_align`` takes bfloat16.
     """
@@ -247,9 +245,9 @@ _MULTISPORTS = 'mmaction.evaluation.functional.multisports_utils'
 def restore_numpy_names() -> None:
     """Give MMAction2's modules the names of NumPy that newer releases removed.
 
-    On NumPy >= 2, AVA validation of MMAction2 1.2.0 dies after its first epoch when a class has no
-    ground truth (``np.NAN``; no upstream issue known); others use ``np.Inf``, ``np.trapz`` and
-    ``np.in1d``. These modules alone get a NumPy with the names.
+    On NumPy >= 2, AVA validation of MMAction2 1.2.0 fails after its first epoch if a class has no
+    ground truth (``np.NAN``; no upstream issue known). Other modules use ``np.Inf``, ``np.trapz``
+    and ``np.in1d``. Only these modules get a NumPy with the names.
 
     Can go when: none of ``_USE_NUMPY_NAMES`` contains such a name.
     """
@@ -260,7 +258,7 @@ def restore_numpy_names() -> None:
 
 
 def _use_old_numpy(module: types.ModuleType, names: list[str]) -> None:
-    """Put a NumPy in the module's ``np`` that has the names, too."""
+    """Replace the module's ``np`` by a NumPy that also has the names."""
     numpy = types.ModuleType('numpy')
     vars(numpy).update(__getattr__=lambda name: getattr(np, name))
     for name in names:
@@ -277,7 +275,7 @@ def accept_arrays_of_one() -> None:
     """Let MMAction2's MultiSports metric turn arrays of one element into integers.
 
     ``int(np.where(...)[0])`` raises TypeError since NumPy 2.4 (seen in MMAction2 1.2.0, no
-    upstream issue known). The module gets an ``int`` of its own.
+    upstream issue known). The module gets its own ``int``.
 
     Can go when: ``multisports_utils.iou3dt_voc`` has no more ``int(np.where``.
     """
@@ -289,9 +287,9 @@ def accept_arrays_of_one() -> None:
 
 
 def find_loader_on_new_python() -> None:
-    """Give ``pkgutil`` back ``find_loader``, which Python 3.14 removed and MMEngine calls.
+    """Add ``find_loader`` to ``pkgutil`` again; Python 3.14 removed it and MMEngine calls it.
 
-    MMEngine 0.10.7 and MMCV 2.1 ask with it whether mmcv has compiled operators (no upstream
+    MMEngine 0.10.7 and MMCV 2.1 use it to find out whether mmcv has compiled operators (no upstream
     issue known).
 
     Can go when: ``mmengine.utils.dl_utils.misc`` and ``mmcv.utils.ext_loader`` do without.
@@ -306,8 +304,32 @@ def _find_loader(fullname: str) -> importlib.abc.Loader | None:
     return None if spec is None else spec.loader
 
 
+def show_as_show_frames() -> None:
+    """Let MMAction2's ``VisualizationHook`` call its visualizer.
+
+    The hook of MMAction2 1.2.0 passes ``show``, which ``ActionVisualizer.add_datasample`` calls
+    ``show_frames``, so that every picture is a ``TypeError``.
+
+    Can go when: setup.cfg requires a release of MMAction2 whose hook passes ``show_frames``.
+    """
+    _after_import('mmaction.engine.hooks.visualization_hook', _mend_visualization_hook)
+
+
+def _mend_visualization_hook(module: types.ModuleType) -> None:
+    hook = module.VisualizationHook
+    original = hook.__init__
+
+    @functools.wraps(original)
+    def initialise(self: object, *args, **kwargs) -> None:
+        original(self, *args, **kwargs)
+        if 'show' in self.draw_args:
+            self.draw_args['show_frames'] = self.draw_args.pop('show')
+
+    hook.__init__ = initialise
+
+
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Mends modules when they are imported, so that nothing is imported for being mended."""
+    """Patches modules when they are imported, so that nothing is imported only to be patched."""
 
     def __init__(self) -> None:
         self.mends: dict[str, list[Callable]] = {}
@@ -318,7 +340,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None = None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """The spec that the other finders give, with the mends after the module's execution."""
+        """The spec from the other finders; the patches run after the module's execution."""
         if name not in self.mends:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -335,7 +357,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 
 def _after_import(name: str, mend: Callable[[types.ModuleType], None]) -> None:
-    """Call ``mend(module)`` once the module has been imported, or now if it has been."""
+    """Call ``mend(module)`` when the module is imported, or now if it already was."""
     if name in sys.modules:
         mend(sys.modules[name])
         return
@@ -355,6 +377,7 @@ def apply() -> None:
     pad_short_clips_explicitly()
     restore_numpy_names()
     accept_arrays_of_one()
+    show_as_show_frames()
 
 
 apply()

@@ -7,7 +7,7 @@ SOURCE, TARGET = 0, 1
 """A sample's metainfo ``domain``: d of the paper's equations."""
 
 DOMAIN_OF = {'source': SOURCE, 'labelled_target': SOURCE, 'target': TARGET}
-"""Part of a batch -> domain, in the order in which a joint batch is laid out.
+"""Part of a batch -> domain, in the order of the parts in a joint batch.
 
 A target whose labels are trained on (rows ``oracle`` and ``oracle_st``) counts as source: the
 detection losses are computed on it.
@@ -23,7 +23,7 @@ TRAIN_ON = {
 
 
 def trained_parts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the config of a ``DualDomainDataset`` trains on.
+    """The parts that the config of a ``DualDomainDataset`` trains on.
 
     Args:
         config: The config; its ``train_on`` is one of :data:`TRAIN_ON`.

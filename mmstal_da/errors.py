@@ -1,21 +1,21 @@
-"""What is wrong with a user's input. Each message names the place and says what to do."""
+"""Errors in a user's input. Each message names the place and says what to do."""
 
 
 class UsageError(Exception):
-    """The command line asks for what cannot be done; the message says what to do instead."""
+    """The command line asks for something impossible; the message says what to do instead."""
 
 
 class ConfigError(ValueError):
-    """A config whose data cannot be right; the message names the key and the remedy."""
+    """A config's data are wrong; the message names the key and the remedy."""
 
 
 class AnnotationError(ValueError):
-    """An annotation file says something that cannot be right."""
+    """An annotation file is wrong."""
 
 
 class VideoError(RuntimeError):
-    """A video that is missing, unreadable, or not as its annotation says."""
+    """A video is missing, unreadable, or does not agree with its annotation."""
 
 
 class ProposalError(ValueError):
-    """A file of proposals that is missing, unreadable, or does not belong to the data."""
+    """A file of proposals is missing, unreadable, or does not belong to the data."""

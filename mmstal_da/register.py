@@ -1,6 +1,6 @@
 """Importing this module registers every component of the package.
 
-A config names it in ``custom_imports``, so that MMAction2's own tools run it, too.
+A config names it in ``custom_imports``, so that MMAction2's own tools can run it too.
 """
 
 from mmengine import DefaultScope
@@ -17,8 +17,8 @@ def register_all_modules(init_default_scope: bool = True) -> None:
     """Make bare type names mean this package's classes.
 
     Args:
-        init_default_scope: Make ``mmstal_da`` the scope that bare type names are looked up in.
-            Tools that read a config leave it to the config's ``default_scope``.
+        init_default_scope: Make ``mmstal_da`` the scope in which bare type names are looked up.
+            False leaves this to the config's ``default_scope``.
     """
     if init_default_scope:
         current = DefaultScope.get_current_instance()

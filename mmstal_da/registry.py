@@ -1,7 +1,7 @@
 """The project's registries: children of MMEngine's, scope ``mmstal_da``.
 
-Components of this package are named bare (``type='ActionTubeDetector'``), those of other
-libraries with their prefix (``type='mmdet.ResNet'``, ``type='mmaction.Flip'``).
+Components of this package have bare names (``type='ActionTubeDetector'``), those of other
+libraries a prefix (``type='mmdet.ResNet'``, ``type='mmaction.Flip'``).
 """
 
 from mmstal_da import compat  # noqa: F401  (first: repairs what importing mmaction needs)
@@ -54,23 +54,23 @@ METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )
 
-# Nothing of its own yet: a child of MMDetection's, whose classes ask for others by bare names
-# (MaxIoUAssigner for BboxOverlaps2D). Without a child MMEngine warns on every start.
+# Empty so far: a child of MMDetection's, whose classes look up others by bare names
+# (MaxIoUAssigner looks up BboxOverlaps2D). Without a child MMEngine warns on every start.
 TASK_UTILS = Registry(
     'task util',
     parent=mmdet.registry.TASK_UTILS,
     scope='mmstal_da',
     locations=['mmstal_da.models'],
 )
-# StrictPretrained, which stands in MMEngine's own registry: layers are initialised in no scope
+# StrictPretrained, registered in MMEngine's own registry: layers are initialised without a scope
 Registry(
     'weight initializer',
     parent=mmengine.registry.WEIGHT_INITIALIZERS,
     scope='mmstal_da',
     locations=['mmstal_da.pretrained.strict'],
 )
-# Nothing of its own yet: children that let bare names of MMEngine's (OptimWrapper, AdamW,
-# LinearLR, LogProcessor, …) be found from this scope without a warning.
+# Empty so far: through these children, bare names of MMEngine (OptimWrapper, AdamW, LinearLR,
+# LogProcessor, …) are found from this scope without a warning.
 for _parent in (
     mmengine.registry.LOG_PROCESSORS,
     mmengine.registry.OPTIM_WRAPPER_CONSTRUCTORS,

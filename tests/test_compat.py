@@ -275,3 +275,18 @@ def test_a_python_without_find_loader(monkeypatch):
     from mmengine.utils.dl_utils.misc import mmcv_full_available
 
     assert mmcv_full_available() == (sys.modules['mmcv._ext'].__spec__.loader is not None)
+
+
+def test_mmaction2s_visualization_hook_draws(tmp_path):
+    """Upstream's hook and visualizer, on a clip; unmended the call is a TypeError."""
+    from mmaction.engine.hooks import VisualizationHook
+    from mmaction.structures import ActionDataSample
+    from mmaction.visualization import ActionVisualizer
+
+    ActionVisualizer.get_instance('test_compat', vis_backends=None)
+    hook = VisualizationHook(enable=True, interval=1, out_dir=str(tmp_path / 'out'))
+    sample = ActionDataSample().set_gt_label(1).set_pred_label(1)
+    sample.set_metainfo(dict(filename='clip.mp4'))
+    clip = torch.zeros(3, 2, 32, 32, dtype=torch.uint8)
+    hook._draw_samples(0, dict(inputs=[clip]), [sample])
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 2

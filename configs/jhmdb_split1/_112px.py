@@ -1,4 +1,4 @@
-# In small, for a CPU: 16 frames of short side 112, 1500 iterations.
+# Small clips for a CPU: 16 frames of short side 112, 1500 iterations.
 _base_ = ['../_base_/schedules/pretrained_bf16.py', './_data.py']
 clip = dict(type='SampleKeyFrameClip', clip_len=16, frame_interval=1)
 resize = dict(type='mmaction.Resize', scale=(-1, 112), keep_ratio=True)

@@ -1,4 +1,4 @@
-# JHMDB, split 1, all 21 classes with labels: an ordinary detector, to be set beside published ones.
+# JHMDB, split 1, all 21 classes with labels: the detector alone, to compare with published ones.
 _base_ = ['../_base_/datasets/pair_256px.py', '../_base_/default_runtime.py']
 classes = ('brush_hair', 'catch', 'clap', 'climb_stairs', 'golf', 'jump', 'kick_ball', 'pick')
 classes += ('pour', 'pullup', 'push', 'run', 'shoot_ball', 'shoot_bow', 'shoot_gun', 'sit')

@@ -8,10 +8,10 @@ _base_ = [
 classes = ('brush_hair', 'clap', 'climb_stairs', 'golf', 'pick')
 classes += ('pour', 'pullup', 'push', 'shoot_bow', 'swing_baseball')
 pair = dict(ann_file='foggy.json', data_root='data/jhmdb/', classes=classes)
-# a fixed look per video; most of all noise, which hides least from a network trained on it
+# a fixed look per video, mostly noise: a network trained on noise can still see the actors
 fog = dict(type='DegradeFrames', fog=0.3, low_light=0.5, noise=2.0, seed=0)
 target = dict(
-    # by folder, as the target's labels are never read
+    # chosen by folder, because the target's labels are never read
     videos=[f'{name}/*' for name in classes],
     pipeline=[*_base_.decode, fog, *_base_.augment],
 )

@@ -4,7 +4,7 @@ classes = ('Basketball', 'GolfSwing', 'WalkingWithDog')
 class_map = dict(shoot_ball='Basketball', golf='GolfSwing', walk='WalkingWithDog')
 jhmdb = dict(ann_file='jhmdb.json', data_root='data/jhmdb/', classes=classes, class_map=class_map)
 ucf101 = dict(ann_file='ucf101_24.json', data_root='data/ucf101_24/', classes=classes)
-# which videos: by folder, as the target's labels are never read
+# videos are chosen by folder, because the target's labels are never read
 videos = [f'{name}/*' for name in classes]
 train_dataloader = dict(dataset=dict(source=jhmdb, target=dict(videos=videos, **ucf101)))
 val_dataloader = dict(dataset=dict(background_frames=False, **ucf101))

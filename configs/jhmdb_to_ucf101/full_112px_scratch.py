@@ -1,5 +1,5 @@
-# All three modules, the paper's network from random weights, in small: runs on a CPU. 16 frames of
-# short side 112; the few UCF101 clips that are freely available are the target.
+# All three modules, the paper's network from random weights, on small clips: runs on a CPU. 16
+# frames of short side 112; the target is the few UCF101 clips that are freely available.
 _base_ = [
     '../_base_/models/i3d_rpn_r50_scratch.py',
     '../_base_/adaptation/modules.py',
@@ -28,7 +28,7 @@ allow_classes_without_truth = ('GolfSwing',)
 
 train_cfg = dict(max_iters=700, val_interval=700)
 param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=650, end=700)]
-optim_wrapper = dict(optimizer=dict(lr=5e-4))  # half of the narrow networks'
+optim_wrapper = dict(optimizer=dict(lr=5e-4))  # half of that for narrow networks
 
 model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
@@ -36,7 +36,7 @@ model = dict(
         bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
         bbox_head=dict(num_classes=len(_base_.classes)),
     ),
-    # TF2's cost goes with the proposals
+    # TF2's cost grows with the proposals
     train_cfg=dict(rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(max_per_img=30)),
     adaptation=dict(num_proposals=16, **_base_.full),

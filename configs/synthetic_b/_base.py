@@ -2,7 +2,7 @@
 _base_ = ['../_base_/models/i3d_rpn_r50_narrow.py', '../_base_/adaptation/modules.py', './_data.py']
 model = dict(
     roi_head=dict(
-        # an actor covers few cells of a map of 6 x 8; TF2's cost goes with cells and proposals
+        # an actor covers few cells of a map of 6 x 8; TF2's cost grows with cells and proposals
         bbox_roi_extractor=dict(roi_layer=dict(output_size=4)),
         bbox_head=dict(
             num_classes=len(_base_.classes),

@@ -11,7 +11,7 @@ class_map = {
 }
 ucf_sports = dict(ann_file='ucf_sports.json', data_root='data/ucf_sports/', class_map=class_map)
 ucf101 = dict(ann_file='ucf101_24.json', data_root='data/ucf101_24/', classes=classes)
-# which videos: by folder, as the target's labels are never read
+# videos are chosen by folder, because the target's labels are never read
 videos = [f'{name}/*' for name in classes]
 train_dataloader = dict(
     dataset=dict(source=dict(classes=classes, **ucf_sports), target=dict(videos=videos, **ucf101))

@@ -1,9 +1,9 @@
 """Training samples as a pure function of (seed, draw number).
 
-A :class:`Draw` is what :class:`~mmstal_da.datasets.samplers.DrawSampler` hands to a data set in
-place of an index. :class:`SeededDraws` turns it into an index, by a permutation per epoch, and
-seeds the random transforms from it. So the stream of samples is the same with any number of
-workers, and a resumed run goes on with the draw it stopped at without replaying the others.
+:class:`~mmstal_da.datasets.samplers.DrawSampler` gives a data set a :class:`Draw` in place of an
+index. :class:`SeededDraws` turns it into an index, by a permutation per epoch, and seeds the random
+transforms from it. So the stream of samples is the same with any number of workers, and a resumed
+run continues with the draw at which it stopped, without replaying the others.
 """
 
 import functools
@@ -81,11 +81,11 @@ class SeededDraws:
 
     @property
     def metainfo(self) -> dict:
-        """Of the wrapped data set."""
+        """The metainfo of the wrapped data set."""
         return self.dataset.metainfo
 
     def full_init(self) -> None:
-        """Load the wrapped data set's annotation, if that was put off."""
+        """Load the wrapped data set's annotation, if it was not loaded yet."""
         self.dataset.full_init()
 
     def __len__(self) -> int:

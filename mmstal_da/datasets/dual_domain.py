@@ -10,15 +10,16 @@ from mmstal_da.registry import DATASETS
 from .draws import Draw, SeededDraws, as_draw
 from .tube_dataset import ActionTubeDataset
 
-# What a target's data_info may tell its pipeline: where the pixels are, nothing about them. The
-# names are ActionTubeDataset's and those of MMAction2's video, frame and AVA data sets.
+# The keys of a target's data_info that its pipeline may see: where the pixels are, nothing about
+# their contents. The names are those of ActionTubeDataset and of MMAction2's video, frame and AVA
+# data sets.
 TARGET_INFO_KEYS = frozenset({
     'video_name', 'filename', 'filename_tmpl', 'frame_dir', 'total_frames', 'key_frame',
     'height', 'width', 'fps', 'sample_idx', 'modality', 'start_index', 'offset',
     'img_key', 'video_id', 'timestamp', 'timestamp_start', 'shot_info',
 })  # fmt: skip
 
-# What a packed target sample may carry.
+# The keys that a packed target sample may have.
 TARGET_META_KEYS = frozenset({
     'video_name', 'filename', 'key_frame', 'key_index', 'img_shape', 'ori_shape', 'scale_factor',
     'flip', 'flip_direction', 'img_key', 'video_id', 'timestamp',
@@ -28,8 +29,8 @@ TARGET_META_KEYS = frozenset({
 class UnlabelledView:
     """A data set seen without its labels.
 
-    Labels are taken out twice: of the data_info before the pipeline runs, so that no transform
-    can act on them, and of the packed sample. Either way only what is on a list stays.
+    Labels are removed twice: from the data_info before the pipeline runs, so that no transform
+    can act on them, and from the packed sample. Both times only the keys of a list remain.
 
     Args:
         dataset: A :class:`mmengine.dataset.BaseDataset` whose pipeline packs ``inputs`` and
@@ -39,14 +40,14 @@ class UnlabelledView:
     def __init__(self, dataset: BaseDataset) -> None:
         if not isinstance(dataset, BaseDataset):
             raise TypeError(
-                f'the target is a {type(dataset).__name__}, whose labels cannot be taken out'
+                f'the target is a {type(dataset).__name__}, whose labels cannot be removed'
                 ' before its pipeline runs: give a dataset derived from'
                 ' mmengine.dataset.BaseDataset (not a wrapper)'
             )
         if isinstance(dataset, ActionTubeDataset) and dataset.labelled:
             raise ValueError(
-                'the target was built with its labels, which chose its key frames: build it with'
-                ' `labelled=False`, or give its config'
+                'the target was built with its labels, so its key frames depend on them: build it'
+                ' with `labelled=False`, or give its config'
             )
         self.dataset = dataset
 
@@ -67,7 +68,7 @@ class UnlabelledView:
         packed = self.dataset.pipeline({k: v for k, v in info.items() if k in TARGET_INFO_KEYS})
         if packed is None:
             raise RuntimeError(
-                f'the target pipeline gave nothing for sample {index} ({info.get("filename")})'
+                f'the target pipeline returned nothing for sample {index} ({info.get("filename")})'
             )
         sample = packed['data_samples']
         meta = {key: sample.get(key) for key in sample.metainfo_keys() if key in TARGET_META_KEYS}
@@ -87,28 +88,28 @@ class DualDomainDataset:
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
     ================================ ========================================= ===============
 
-    Collated by :func:`mmengine.dataset.pseudo_collate`, a batch of two parts is
-    ``{'source': {'inputs': [...], 'data_samples': [...]}, 'target': {...}}``. What ``train_on``
-    leaves out is not built.
+    After :func:`mmengine.dataset.pseudo_collate` a batch of two parts is
+    ``{'source': {'inputs': [...], 'data_samples': [...]}, 'target': {...}}``. A part that
+    ``train_on`` leaves out is not built.
 
-    Each side is shuffled by itself and starts a new epoch when it has shown every sample once,
-    so either may be the longer; the length of the pair is that of the longer. Draw n of a seed
-    takes the same source sample whatever ``train_on`` is: a source-only run and an adapted one
-    see the same source clips.
+    Each side is shuffled separately and starts a new epoch when it has shown every sample once.
+    The sides may differ in length; the length of the pair is that of the longer side. Draw n of a
+    seed takes the same source sample for every ``train_on``, so a source-only run and an adapted
+    run see the same source clips.
 
     With ``'both'`` the target's labels influence nothing. An :class:`ActionTubeDataset` given as
-    config is built with ``labelled=False``, whatever the config says, and then never reads its
-    tubes; any other data set is seen through :class:`UnlabelledView`. The two values that name
-    the target as labelled are for upper bounds: there it is built with ``labelled=True``.
+    config is built with ``labelled=False``, whatever the config says, and never reads its tubes.
+    Any other data set is read through :class:`UnlabelledView`. The two values that name the target
+    as labelled are for upper bounds: there it is built with ``labelled=True``.
 
     Args:
         source: Data set with labels, or its config.
         target: Data set, or its config.
-        train_on: What is drawn, see above.
+        train_on: The parts to draw, see above.
 
     Raises:
-        ValueError: An unknown ``train_on``, classes that differ between the two, or a built target
-            without labels where these are trained on.
+        ValueError: ``train_on`` is unknown, the classes of the two differ, or the target was built
+            without labels although it is trained on with labels.
     """
 
     def __init__(
@@ -139,11 +140,11 @@ class DualDomainDataset:
 
     @property
     def metainfo(self) -> dict:
-        """Of the first part."""
+        """The metainfo of the first part."""
         return next(iter(self.parts.values())).metainfo
 
     def full_init(self) -> None:
-        """Load the annotations, if that was put off."""
+        """Load the annotations, if they were not loaded yet."""
         for part in self.parts.values():
             part.full_init()
 

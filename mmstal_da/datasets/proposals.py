@@ -1,11 +1,11 @@
 """Proposals of a region proposal network on disk, by part, video and key frame.
 
 ``tools/data/dump_proposals.py`` writes the file, one ``.npz`` with one or more parts (``train``,
-``val``, ``test``: the dataset of that dataloader). Of every part it holds
+``val``, ``test``: the dataset of that dataloader). For every part it holds
 
 ================ ============= ================================================================
 ``<part>/videos``      (V,) str      names of the videos
-``<part>/num_frames``  (V,) int32    their lengths, by which another version is noticed
+``<part>/num_frames``  (V,) int32    their lengths, which show whether a video is another version
 ``<part>/video``       (K,) int32    video index of each key frame; sorted by video, then frame
 ``<part>/frame``       (K,) int32    its number, 1-based
 ``<part>/first``       (K+1,) int64  its proposals are the rows ``first[k]:first[k + 1]``
@@ -47,7 +47,7 @@ def save_proposals(
     parts: Mapping[str, tuple[FrameProposals, Mapping[str, int]]],
     meta: Mapping | None = None,
 ) -> None:
-    """Write proposals, whole or not at all.
+    """Write proposals, completely or not at all.
 
     Args:
         path: Destination, ``.npz``.
@@ -70,7 +70,7 @@ def save_proposals(
             num_frames=np.array([num_frames[video] for video in videos], np.int32),
             video=np.array([index[video] for video, _ in keys], np.int32),
             frame=np.array([frame for _, frame in keys], np.int32),
-            # the arrays begin with an empty one, so that no part is a special case
+            # the arrays begin with an empty one, so an empty part is no special case
             first=np.cumsum([len(rows) for rows in scores], dtype=np.int64),
             boxes=np.concatenate(boxes),
             scores=np.concatenate(scores),
@@ -83,7 +83,7 @@ def save_proposals(
 
 
 def require_part(path: str | os.PathLike[str], part: str) -> None:
-    """See that a file of proposals is there and has a part, without reading it.
+    """Check that a file of proposals exists and has a part, without reading it.
 
     Raises:
         ProposalError: No such file or part, or not such a file; says how to make it.
@@ -143,13 +143,14 @@ class ProposalFile:
         Args:
             video: Name of the video.
             frame: Number of the key frame, 1-based.
-            num_frames: Length of the video, to notice that it is not the one that was seen.
+            num_frames: Length of the video, to detect another version of the video.
 
         Returns:
             Boxes (n, 4) in pixels of the original video and scores (n,); n may be 0.
 
         Raises:
-            ProposalError: The file has no such frame, or saw another version of the video.
+            ProposalError: The file has no such frame, or was made from another version of the
+                video.
         """
         where = f'{self.path}, part {self.part!r}'
         number = self._index.get(video)

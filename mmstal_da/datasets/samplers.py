@@ -15,12 +15,12 @@ from .draws import Draw
 class DrawSampler(Sampler):
     """Endless draws for :class:`SeededDraws` and :class:`DualDomainDataset`.
 
-    Position p (from 0) on rank r of w is draw number ``p * w + r``, whatever came before: ranks
-    never share a draw, and a resumed run starts at any position at once.
+    Position p (from 0) on rank r of w is draw number ``p * w + r``, whatever came before. So ranks
+    never share a draw, and a resumed run can start directly at any position.
 
     Args:
         dataset: The data set; its length is the sampler's.
-        seed: Of the stream of draws. None agrees on a random one with the other ranks.
+        seed: Seed of the stream of draws. None takes a random one, the same on all ranks.
         start: Position to start at.
     """
 

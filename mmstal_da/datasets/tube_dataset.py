@@ -1,4 +1,4 @@
-"""Key frames of annotated or unlabelled videos, as MMEngine dataset."""
+"""Key frames of annotated or unlabelled videos, as an MMEngine dataset."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +31,12 @@ class ActionTubeDataset(BaseDataset):
 
     - ``video_name``; ``filename``, the path of the video or of the folder of images;
       ``filename_tmpl`` (None for a video file); ``total_frames``; ``key_frame`` (1-based);
-      ``height`` and ``width`` that boxes refer to (or None: the video's own); ``fps`` (or None);
+      ``height`` and ``width`` to which boxes refer (None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
       inclusive, and ``gt_labels`` (n,) int64;
     - with ``proposals``: ``proposals`` (k, 4) float32 in the same convention, by descending score;
-      ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms carry
-      proposals along only beside ``gt_bboxes``, so unlabelled samples have those, empty.
+      ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms handle
+      proposals only together with ``gt_bboxes``, so unlabelled samples have empty ``gt_bboxes``.
 
     Args:
         ann_file: Annotation file, relative to ``data_root``
@@ -47,26 +47,26 @@ class ActionTubeDataset(BaseDataset):
         data_prefix: Folder that the videos' paths are relative to.
         classes: The model's classes in label order; other tubes are left out. None takes all
             classes of the file.
-        class_map: Class of the file -> class of the model; names not given stay as they are.
-        labelled: False never reads the tubes. ``classes`` is then a mere name list and
+        class_map: Class of the file -> class of the model; other names stay unchanged.
+        labelled: False never reads the tubes. ``classes`` is then only a list of names and
             ``class_map`` is not used.
-        videos: Shell patterns on video names, a choice that needs no labels.
+        videos: Shell patterns on video names; this selection needs no labels.
         background_frames: At test, also frames without a box.
-        key_frame_stride: Keep every so many-th key frame of each video.
+        key_frame_stride: n keeps every n-th key frame of each video.
         proposals: For detectors without an RPN, such as MMAction2's AVA-style ones: a file of
             ``tools/data/dump_proposals.py`` (:mod:`mmstal_da.datasets.proposals`), relative to
             the working directory; or ``'ground_truth'``, the labelled boxes with score 1, an
             upper bound.
         proposals_part: Part of the file; None takes ``'test'`` in test mode, else ``'train'``.
-        max_proposals: Keep the best so many of a key frame; None keeps all.
+        max_proposals: n keeps the n best of a key frame; None keeps all.
         test_mode: Test instead of training.
         **kwargs: ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch`` and ``metainfo``
             of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
-        ValueError: Classes or patterns that fit nothing, no key frame at all, or proposals that
-            do not go with the other arguments.
-        ProposalError: What is missing in the file of proposals, and how to make it.
+        ValueError: Classes or patterns match nothing, there is no key frame, or the proposals do
+            not fit the other arguments.
+        ProposalError: Says what is missing in the file of proposals, and how to make it.
     """
 
     METAINFO = dict(classes=())
@@ -114,8 +114,8 @@ class ActionTubeDataset(BaseDataset):
         self.proposals_part = proposals_part or ('test' if test_mode else 'train')
         self.max_proposals = max_proposals
         self._proposal_file: ProposalFile | None = None
-        # MMAction2's ColorJitter draws the order of its operations when it is built: from a
-        # state of its own, so that equal configs mean equal samples
+        # MMAction2's ColorJitter draws the order of its operations when it is built. A separate
+        # random state makes equal configs give equal samples.
         with seeded(0):
             stages = [TRANSFORMS.build(s) if isinstance(s, dict) else s for s in pipeline]
         super().__init__(
@@ -138,7 +138,7 @@ class ActionTubeDataset(BaseDataset):
             labels = {}
             self._metainfo['classes'] = self.classes or ()
         if self.proposals is not None and len(self._metainfo['classes']) < 2:
-            # upstream asserts it, far from the cause
+            # MMAction2 asserts it too, but far from the cause
             raise ValueError(
                 f'{self.ann_file}: AVA-style heads, which take proposals, have at least 2 classes,'
                 f' not {len(self._metainfo["classes"])}; name them in `classes`'
@@ -163,7 +163,7 @@ class ActionTubeDataset(BaseDataset):
             raise ValueError(
                 f'{self.ann_file}: split {self.split!r} gives no key frame'
                 + (f' with a box of {sorted(labels)}' if self.labelled else '')
-                + f' ({len(names)} videos chosen); check `split`, `videos` and `classes`'
+                + f' ({len(names)} videos selected); check `split`, `videos` and `classes`'
             )
         return data_list
 

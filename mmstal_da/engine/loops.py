@@ -13,11 +13,11 @@ SEED_KEY = 'draw_seed'
 class DrawTrainLoop(IterBasedTrainLoop):
     """An iteration-based loop over the draws of a :class:`DrawSampler`.
 
-    MMEngine's loop decodes every batch of the finished iterations again when it resumes. This
-    one starts the sampler where it stood: at position ``iter * batch_size``. The seed of the
-    draws travels in the checkpoint's message hub, so that a resumed run goes on with the same
-    stream even if it was started without ``--seed``. Resume with the batch size and the number
-    of GPUs that the run had; with others, some draws are repeated or left out.
+    When MMEngine's loop resumes, it decodes every batch of the finished iterations again. This
+    loop starts the sampler at position ``iter * batch_size``, where it stopped. The checkpoint's
+    message hub holds the seed of the draws. So a resumed run continues with the same stream even
+    if it was started without ``--seed``. Resume with the same batch size and number of GPUs.
+    Otherwise some draws are repeated or left out.
 
     Args:
         As :class:`mmengine.runner.IterBasedTrainLoop`.
@@ -44,7 +44,7 @@ class DrawTrainLoop(IterBasedTrainLoop):
             self.sampler.start = self._iter * self.dataloader.batch_size
             self.dataloader_iterator = _InfiniteDataloaderIterator(self.dataloader)
         self.runner.message_hub.update_info(SEED_KEY, self.sampler.seed)
-        # from here on as in IterBasedTrainLoop.run, which would now advance the data loader
+        # the rest is as in IterBasedTrainLoop.run, except that it would advance the data loader
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         while self._iter < self._max_iters and not self.stop_training:

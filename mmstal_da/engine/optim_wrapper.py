@@ -1,4 +1,4 @@
-"""Mixed precision that also runs where there is no GPU."""
+"""Mixed precision that also runs without a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from .precision import bfloat16_or_float32
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Forward in bfloat16 autocast, on CPU or GPU; in float32 where bfloat16 is not native.
+    """Forward in bfloat16 autocast, on CPU or GPU; in float32 if bfloat16 is not native.
 
-    MMEngine's ``AmpOptimWrapper`` asks for a GPU. bfloat16 has float32's range, so losses need no
-    scaling and this is the plain wrapper with autocast around the forward pass.
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has float32's range, so losses need no
+    scaling. This is the plain wrapper with autocast around the forward pass.
 
     Attributes:
-        dtype: What it computes in: ``torch.bfloat16`` or ``torch.float32``.
+        dtype: The type it computes in: ``torch.bfloat16`` or ``torch.float32``.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -29,7 +29,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        """Autocast, inside what the plain wrapper does."""
+        """Autocast, inside the context of the plain wrapper."""
         device = get_device().split(':')[0]
         enabled = self.dtype == torch.bfloat16
         with (

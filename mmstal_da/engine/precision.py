@@ -1,4 +1,4 @@
-"""Which precision a run computes in: bfloat16 only where the hardware has it."""
+"""Chooses the precision of a run: bfloat16 only if the hardware has it."""
 
 import functools
 import platform
@@ -16,8 +16,8 @@ CPUINFO = Path('/proc/cpuinfo')
 def has_native_bfloat16(device: str | None = None) -> bool:
     """Whether the hardware multiplies in bfloat16.
 
-    Where it does not, bfloat16 is emulated: convolutions on a CPU with AVX2 alone take 34 to 400
-    times as long as in float32.
+    Otherwise bfloat16 is emulated: convolutions on a CPU with only AVX2 take 34 to 400 times as
+    long as in float32.
 
     Args:
         device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, …; default: the device that MMEngine uses.
@@ -29,7 +29,7 @@ def has_native_bfloat16(device: str | None = None) -> bool:
 
 
 def cpu_flags() -> set[str]:
-    """The features that Linux lists of the first processor; empty on other systems."""
+    """The features that Linux lists for the first processor; empty on other systems."""
     if CPUINFO.is_file():
         for line in CPUINFO.read_text().splitlines():
             if line.startswith(('flags', 'Features')):
@@ -38,7 +38,7 @@ def cpu_flags() -> set[str]:
 
 
 def bfloat16_or_float32(device: str | None = None) -> torch.dtype:
-    """bfloat16 where the hardware has it, else float32, said once in a process."""
+    """bfloat16 if the hardware has it, else float32, with one log message per process."""
     device = device or get_device()
     if has_native_bfloat16(device):
         return torch.bfloat16
@@ -50,7 +50,7 @@ def bfloat16_or_float32(device: str | None = None) -> torch.dtype:
 def _say_float32(kind: str) -> None:
     name = torch.cuda.get_device_name() if kind == 'cuda' else f'this CPU ({platform.machine()})'
     print_log(
-        f'bfloat16 was asked for; {name} would emulate it, many times slower, so this runs in '
+        f'bfloat16 was requested; {name} would emulate it, many times slower, so this runs in '
         'float32',
         logger='current',
     )

@@ -38,7 +38,7 @@ def save_detections(
     labels: list[str],
     meta: dict[str, Any] | None = None,
 ) -> None:
-    """Write detections as ``.npz``, whole or not at all.
+    """Write detections as ``.npz``, completely or not at all.
 
     Args:
         path: Destination.

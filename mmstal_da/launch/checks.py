@@ -1,15 +1,15 @@
-"""Errors in a config's data that can be known before anything is built, written or trained.
+"""Finds errors in a config's data before anything is built, written or trained.
 
-``tools/train.py`` and ``tools/test.py`` call :func:`check_config`. Only this project's datasets
-and metric are looked at; other configs pass unread. Labels are read of what is trained on with
-labels and of what is evaluated, never those of an adaptation's target.
+``tools/train.py`` and ``tools/test.py`` call :func:`check_config`. It looks only at this project's
+datasets and metric; other configs are not read. It reads the labels of data that is trained on
+with labels, and of data that is evaluated, but never those of an adaptation's target.
 
-Two top-level keys of a config let pass what is an error unless it is said:
+Two top-level keys of a config allow what is otherwise an error:
 
-- ``allow_transductive = True``: the target is adapted on the very videos it is evaluated on
+- ``allow_transductive = True``: the target is adapted on the same videos on which it is evaluated
   (without their labels);
-- ``allow_classes_without_truth = ('GolfSwing',)``: classes that the evaluated split has no tube
-  of; the means are over the others.
+- ``allow_classes_without_truth = ('GolfSwing',)``: the evaluated split has no tube of these
+  classes; the means are over the others.
 """
 
 import os
@@ -31,6 +31,7 @@ NO_VALIDATION = (
     'to train without evaluation give --no-validate, or set val_cfg, val_dataloader and'
     ' val_evaluator to None, and those of test'
 )
+INFER = 'to see what a checkpoint finds in videos: python tools/infer.py CHECKPOINT VIDEOS'
 
 
 @dataclass
@@ -44,8 +45,9 @@ class Choice:
         annotation: Its contents, without tubes unless ``labels`` is given.
         names: Names of the chosen videos.
         paths: Resolved path of each; None for a metric, which reads no video.
-        classes: The model's classes in label order; None where only names would say.
-        labels: Class of the file -> label, of what has labels; else None.
+        classes: The model's classes in label order; None if they are not given and no labels are
+            read.
+        labels: Class of the file -> label, for data with labels; otherwise None.
     """
 
     where: str
@@ -69,7 +71,7 @@ class Choice:
         return counts
 
     def identities(self) -> dict[tuple[str, ...], str]:
-        """What tells a video from others -> its name: in this file, in this dataset, by path."""
+        """What identifies a video -> its name: in this file, in this dataset, by path."""
         keys: dict[tuple[str, ...], str] = {}
         for number, name in enumerate(self.names):
             keys['file', self.ann_file, name] = name
@@ -84,14 +86,14 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
 
     Args:
         cfg: The whole config, everything merged.
-        mode: ``'train'`` checks the training, its validation, and the test as far as its labels
-            are available; ``'test'`` checks the test and, as far as the training's annotation is
-            available, that no video of it is evaluated.
+        mode: ``'train'`` checks the training and its validation. It also checks the test, if the
+            labels of the test are available. ``'test'`` checks the test. If the training's
+            annotation is available, it also checks that no training video is evaluated.
 
     Raises:
-        ConfigError: An annotation file, split, pattern, class or video that is missing; classes
-            that differ between parts or from the head's ``num_classes``; a class without a tube
-            to train on or to evaluate; an empty target; videos trained on and evaluated.
+        ConfigError: An annotation file, split, pattern, class or video is missing; the classes
+            differ between parts or from the head's ``num_classes``; a class has no tube to train
+            on or to evaluate; the target is empty; or videos are both trained on and evaluated.
     """
     if mode not in ('train', 'test'):
         raise ValueError(f"`mode` is 'train' or 'test', not {mode!r}")
@@ -114,7 +116,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
 def _training(
     cfg: Config, load: Callable[[str, bool], Annotation], only_known: bool
 ) -> list[tuple[str, Choice]]:
-    """Role and choice of what is trained on; with only_known, of what is available."""
+    """Role and choice of the training data; with only_known, only of what is available."""
     training = []
     loader = cfg.get('train_dataloader') or {}
     for where, config, role in _datasets(loader.get('dataset'), 'train_dataloader.dataset', SOURCE):
@@ -137,7 +139,7 @@ def _load(path: str, with_tubes: bool) -> Annotation:
 
 
 def _kind(config: object) -> str:
-    """Bare name of a config's type; empty if it is no config."""
+    """Bare name of a config's type; empty if it is not a config."""
     kind = config.get('type', '') if isinstance(config, dict) else ''
     return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
@@ -176,7 +178,7 @@ def _resolve(
     reads_videos: bool = True,
     videos_needed: bool = True,
 ) -> Choice:
-    """Choose as the dataset or metric itself will; every error names the place in the config."""
+    """Choose as the dataset or metric itself does; every error names the place in the config."""
     for key in ('ann_file', 'split'):
         if not config.get(key):
             raise ConfigError(f'{where}: `{key}` is not given')
@@ -191,7 +193,7 @@ def _resolve(
         if labelled:
             classes, labels = class_labels(annotation.classes, classes, config.get('class_map'))
     except FileNotFoundError as error:
-        remedy = 'of a folder of videos without labels with tools/data/index_videos.py'
+        remedy = 'from a folder of videos without labels with tools/data/index_videos.py'
         raise ConfigError(f'{where}: {error}, or {remedy}') from error
     except ValueError as error:
         raise ConfigError(f'{where}: {error}') from error
@@ -202,7 +204,7 @@ def _resolve(
         missing = [path for path in paths if not os.path.exists(path)] if videos_needed else []
         if missing:
             raise ConfigError(
-                f'{where}: {len(missing)} of {len(paths)} videos are not there, such as'
+                f'{where}: {len(missing)} of {len(paths)} videos do not exist, such as'
                 f' {missing[0]!r}; set `data_prefix` to their folder, or leave them out'
                 ' (tools/data/prepare.py --only-present)'
             )
@@ -212,7 +214,7 @@ def _resolve(
 
 
 def _check_source(sources: Sequence[Choice]) -> None:
-    """Every class has a tube to learn from, in one source or another."""
+    """Check that every class has a tube to train on in at least one source."""
     if not sources:
         return
     counts: dict[str, int] = {}
@@ -230,10 +232,10 @@ def _check_source(sources: Sequence[Choice]) -> None:
 def _evaluation(
     cfg: Config, stage: str, load: Callable[[str, bool], Annotation], required: bool
 ) -> list[Choice]:
-    """What a stage predicts on and is scored against.
+    """The data of a stage: what it predicts on and what it is scored against.
 
     Returns:
-        The dataset and the metrics; nothing if the stage is off or not of this project, or if
+        The dataset and the metrics. Nothing if the stage is off or not of this project, or if
         it is not required now and has no labels yet.
     """
     loader = cfg.get(f'{stage}_dataloader') or {}
@@ -253,10 +255,10 @@ def _evaluation(
         names = load(path, True).splits.get(split, ()) if exists and split is not None else ()
         if exists and any(load(path, True).tubes.get(name) for name in names):
             continue
-        lack = 'has no tube' if exists else 'is not here'
+        lack = 'has no tube' if exists else 'does not exist'
         message = f'{where}: {path!r} {lack} (split {split!r}), and evaluation needs labels'
         if required:
-            raise ConfigError(f'{message}; {NO_VALIDATION}' if stage == 'val' else message)
+            raise ConfigError(f'{message}; {NO_VALIDATION if stage == "val" else INFER}')
         print_log(f'{message}: trained models cannot be tested with this config yet')
         return []
     return [_resolve(w, c, labelled, load, reads) for w, c, labelled, reads in parts]
@@ -267,7 +269,7 @@ def _is_metric(config: object) -> bool:
 
 
 def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
-    """All parts have the same classes in the same order, as many as the head."""
+    """Check that all parts have the same classes in the same order, as many as the head."""
     named = [(data.where, data.classes) for data in parts if data.classes is not None]
     if not named:
         return
@@ -288,7 +290,7 @@ def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
 
 
 def _check_proposals(cfg: Config, stage: str) -> None:
-    """The file of proposals of an AVA-style detector is there."""
+    """Check that the file of proposals of an AVA-style detector exists."""
     loader = cfg.get(f'{stage}_dataloader') or {}
     for where, config, _ in _datasets(loader.get('dataset'), f'{stage}_dataloader.dataset', ''):
         file = config.get('proposals')
@@ -302,7 +304,7 @@ def _check_proposals(cfg: Config, stage: str) -> None:
 
 
 def _check_truth(cfg: Config, evaluated: Sequence[Choice]) -> None:
-    """Every class has a tube to be found."""
+    """Check that every class has a tube to evaluate on."""
     allowed = cfg.get('allow_classes_without_truth') or ()
     for data in evaluated:
         counts = data.tubes_per_class().items()
@@ -310,13 +312,13 @@ def _check_truth(cfg: Config, evaluated: Sequence[Choice]) -> None:
         if missing:
             raise ConfigError(
                 f'{data.where}: no tube of {missing} to evaluate on; correct `class_map`, `split`'
-                ' or `videos`, or if the rest is to be evaluated without, say'
+                ' or `videos`, or to evaluate only the other classes, set'
                 f' allow_classes_without_truth = {missing}'
             )
 
 
 def _check_metric(evaluated: Sequence[Choice]) -> None:
-    """Datasets and metrics mean the same videos and frames."""
+    """Check that datasets and metrics select the same videos and frames."""
     datasets = [data for data in evaluated if data.paths is not None]
     predicted = {name for data in datasets for name in data.names}
     for metric in evaluated:
@@ -353,10 +355,10 @@ def _is_evaluated(metric: Choice, name: str) -> bool:
 def _check_overlap(
     cfg: Config, training: Sequence[tuple[str, Choice]], evaluated: Sequence[Choice]
 ) -> None:
-    """No video that is trained on is evaluated, by its name or by its file."""
+    """Check that no video is both trained on and evaluated, by its name or by its file."""
     seen = {}
     for data in evaluated:
-        # what the metric does not score is predicted in vain, and harmless
+        # videos that the metric does not score are predicted without use, which does no harm
         scored = [set(other.names) for other in evaluated if other.paths is None]
         for key, name in data.identities().items():
             if all(name in names for names in scored):
@@ -371,12 +373,12 @@ def _check_overlap(
         message = (
             f'{data.where} and {where} share {len(shared)} videos, such as {name!r}'
             + (f' (there {other!r})' if other != name else '')
-            + ': what is trained on is not evaluated. Choose disjoint splits; videos of different'
-            ' datasets are told apart by "dataset" in their annotation files'
+            + ': training videos must not be evaluated. Choose disjoint splits; "dataset" in the'
+            ' annotation files distinguishes videos of different datasets'
         )
         if role == TARGET:
             message += (
-                '. To adapt on the evaluated videos without their labels on purpose, say'
+                '. To adapt on the evaluated videos without their labels on purpose, set'
                 ' allow_transductive = True in the config'
             )
         raise ConfigError(message)

@@ -1,4 +1,4 @@
-"""From a config file and flags to the config that is run."""
+"""Makes the config that is run from a config file and flags."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def check_checkpoint(path: str) -> str:
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
-    """Set ``cfg.work_dir``: the flag before the config's before ``work_dirs/<config name>``."""
+    """Set ``cfg.work_dir``: the flag, else the config's, else ``work_dirs/<config name>``."""
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -56,10 +56,10 @@ def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
 def set_randomness(
     cfg: Config, seed: int | None, deterministic: bool = False, diff_rank_seed: bool = False
 ) -> None:
-    """Set the seed and what goes with it.
+    """Set the seed and the related settings.
 
-    MMAction2's tool drops all three where the config has a key ``randomness``. Here whatever is
-    given takes effect, and what is not given stays as the config has it.
+    MMAction2's tool drops all three if the config has a key ``randomness``. Here every given value
+    takes effect, and the others stay as in the config.
     """
     randomness = cfg.get('randomness') or ConfigDict()
     if seed is not None:
@@ -75,8 +75,8 @@ def set_randomness(
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Resume from a checkpoint, or with ``'auto'`` from the last one in ``cfg.work_dir``.
 
-    ``'auto'`` where nothing was saved yet trains from the beginning, and then still loads the
-    weights that ``cfg.load_from`` names (MMAction2's tool drops those).
+    If nothing was saved yet, ``'auto'`` trains from the beginning. It then still loads the weights
+    that ``cfg.load_from`` names (MMAction2's tool drops those).
 
     Raises:
         UsageError: The checkpoint does not exist.
@@ -96,7 +96,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if not Path(last).exists():
         raise UsageError(
             f'{pointer} names the checkpoint {last}, which does not exist (was the folder moved?); '
-            'name the checkpoint to go on from: --resume CHECKPOINT'
+            'name the checkpoint to continue from: --resume CHECKPOINT'
         )
     cfg.resume = True
     cfg.load_from = last
@@ -119,7 +119,7 @@ def set_amp(cfg: Config) -> None:
         return
     if kind not in ('OptimWrapper', 'AmpOptimWrapper') or 'optimizer' not in wrapper:
         raise UsageError(
-            f'--amp knows one OptimWrapper, not optim_wrapper.type = {kind!r} with the keys '
+            f'--amp supports one OptimWrapper, not optim_wrapper.type = {kind!r} with the keys '
             f'{sorted(wrapper)}; set mixed precision in the config'
         )
     if get_device() == 'cpu':
@@ -133,11 +133,11 @@ def set_amp(cfg: Config) -> None:
 
 
 def set_launcher(cfg: Config, launcher: str, local_rank: int = 0) -> None:
-    """Set the launcher; on machines without accelerator make ready for it.
+    """Set the launcher; on machines without accelerator connect the processes.
 
     MMEngine's ``init_dist`` and ``wrap_model`` select the CUDA device ``LOCAL_RANK``, which a CPU
-    does not have. There the processes are connected here, through gloo, and the model is wrapped
-    without a device.
+    does not have. Without one, this function connects the processes through gloo, and the model is
+    wrapped without a device.
     """
     cfg.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank))

@@ -1,4 +1,4 @@
-"""From a config to a runner."""
+"""Builds a runner from a config."""
 
 from mmengine.config import Config
 from mmengine.device import get_device

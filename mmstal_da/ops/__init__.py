@@ -1,8 +1,8 @@
-"""RoIAlign and NMS where mmcv has no compiled operators.
+"""RoIAlign and NMS for mmcv without compiled operators.
 
-Of mmcv's 77 compiled operators, two-stage detectors need these two. :func:`provide_ops` puts a
-Python module in the place of ``mmcv._ext`` if it is not there, so that ``mmcv-lite``, which needs
-no compiler, is enough. Compiled mmcv is used untouched.
+Of mmcv's 77 compiled operators, two-stage detectors need these two. If ``mmcv._ext`` is missing,
+:func:`provide_ops` replaces it by a Python module. So ``mmcv-lite``, which needs no compiler, is
+enough. Compiled mmcv is used unchanged.
 """
 
 import importlib
@@ -19,8 +19,8 @@ def provide_ops() -> None:
     """Make ``mmcv.ops`` importable. Call it before anything imports MMDetection or MMAction2.
 
     Raises:
-        ImportError: mmcv is missing, there twice, of a version that MMDetection and MMAction2
-            refuse, or was compiled for another torch. The message says which line to type.
+        ImportError: mmcv is missing, installed twice, of a version that MMDetection and MMAction2
+            refuse, or compiled for another torch. The message gives the command to type.
     """
     if 'mmcv._ext' in sys.modules:
         return
@@ -35,12 +35,12 @@ def provide_ops() -> None:
     except ImportError as error:
         raise ImportError(
             'the compiled operators of mmcv cannot be loaded; most likely they were compiled for '
-            f'another torch ({error}). Do without them: pip uninstall -y mmcv && {LINE}'
+            f'another torch ({error}). Use mmcv without them: pip uninstall -y mmcv && {LINE}'
         ) from error
 
 
 def installed_mmcv() -> dict[str, str]:
-    """The installed ones of ``mmcv`` and ``mmcv-lite``, with their versions."""
+    """Which of ``mmcv`` and ``mmcv-lite`` are installed, with their versions."""
     versions = {}
     for name in ('mmcv', 'mmcv-lite'):
         try:
@@ -55,10 +55,10 @@ def installed_mmcv() -> dict[str, str]:
 
 
 def check_mmcv(versions: dict[str, str]) -> None:
-    """Refuse what cannot work.
+    """Refuse versions that cannot work.
 
     Args:
-        versions: Of :func:`installed_mmcv`.
+        versions: Result of :func:`installed_mmcv`.
 
     Raises:
         ImportError: None is installed, or both, or a version other than 2.1.

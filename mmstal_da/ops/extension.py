@@ -1,4 +1,4 @@
-"""The module that stands in for ``mmcv._ext``, mmcv's compiled operators.
+"""The module that replaces ``mmcv._ext``, mmcv's compiled operators.
 
 Each function has the name and the arguments with which ``mmcv.ops`` 2.1 calls the compiled one.
 """
@@ -23,14 +23,14 @@ INSTALL_COMPILED = (
 class OperatorModule(types.ModuleType):
     """``mmcv._ext`` with NMS and RoIAlign; any other operator raises when it is called.
 
-    ``mmcv.ops`` asks for all of its operators by name when it is imported, so all names are there.
+    ``mmcv.ops`` looks up all of its operators by name on import, so all names exist.
     """
 
     def __init__(self, torchvision: bool) -> None:
         super().__init__('mmcv._ext', doc=__doc__)
         # no loader: MMEngine then knows that there is no compiled SyncBatchNorm or DeformConv
         self.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', loader=None)
-        self.torchvision = torchvision  # whether torchvision's operators do what they can do
+        self.torchvision = torchvision  # whether to use torchvision's operators where possible
         self.nms = functools.partial(nms, torchvision)
         self.softnms = softnms
         self.roi_align_forward = _in_full_precision(
@@ -47,7 +47,7 @@ class OperatorModule(types.ModuleType):
         def missing(*args, **kwargs):
             raise ImportError(
                 f"mmcv's operator {name!r} is compiled, and this mmcv has no compiled operators; "
-                'mmstal_da stands in for NMS and RoIAlign only. To get it, compile mmcv (20 '
+                'mmstal_da replaces only NMS and RoIAlign. To get it, compile mmcv (20 '
                 f'minutes, a C++ compiler): bash tools/setup_env.sh --with-mmcv-ops, or: '
                 f'{INSTALL_COMPILED}'
             )

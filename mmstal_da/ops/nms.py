@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# boxes that are compared with all that wait at once: their IoUs fit a core's cache
+# boxes that are compared with all waiting boxes at once: their IoUs fit a core's cache
 _BLOCK = 64
 _FIRST_BLOCK = 4
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Greedy NMS: a box goes if it overlaps a kept box of higher score by more than the threshold.
+    """Greedy NMS: removes boxes that overlap a kept, higher-scored box by more than the threshold.
 
     Args:
         boxes: (N, 4).
@@ -23,8 +23,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         offset: 0 for continuous boxes, 1 for inclusive pixels.
 
     Returns:
-        (K,) int64: indices of the boxes that are kept, by descending score; of equal scores the
-        earlier box comes first.
+        (K,) int64: indices of the kept boxes, by descending score; of equal scores the earlier box
+        comes first.
     """
     order = scores.detach().float().cpu().argsort(descending=True, stable=True)
     columns = np.ascontiguousarray(boxes.detach().float().cpu()[order].numpy().T)
@@ -61,9 +61,9 @@ def soft_nms(
     Args:
         boxes: (N, 4) on the CPU.
         scores: (N,) on the CPU.
-        iou_threshold: Of methods 0 and 1: an IoU of at least this changes a score.
-        sigma: Of method 2.
-        min_score: A box whose score falls below it goes.
+        iou_threshold: For methods 0 and 1: an IoU of at least this changes a score.
+        sigma: For method 2.
+        min_score: A box is removed if its score falls below this.
         method: 0: the score becomes 0 (naive); 1: times 1 - IoU (linear); 2: times
             exp(-IoU^2 / sigma) (gaussian).
         offset: 0 for continuous boxes, 1 for inclusive pixels.
@@ -99,7 +99,7 @@ def soft_nms(
 def _discard(
     rows: np.ndarray, values: np.ndarray, index: np.ndarray, start: int, end: int, min_score: float
 ) -> int:
-    """Put the last box in the place of every box below ``min_score``; the new number of boxes."""
+    """Replace every box below ``min_score`` by the last box; returns the new number of boxes."""
     low = np.flatnonzero(values[start:end] < np.float32(min_score)) + start
     for position in low:
         while position < end and values[position] < np.float32(min_score):

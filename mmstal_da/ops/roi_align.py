@@ -6,9 +6,9 @@ RoI's bins are ``Y F X^T`` with one interpolation matrix per axis, and the gradi
 ``Y^T G X``. Matrix products do both quickly on CPUs and GPUs.
 
 Conventions are those of ``mmcv.ops.roi_align`` 2.1: a RoI is ``(image, x1, y1, x2, y2)`` in pixels
-of the input image, ``spatial_scale`` brings it to the map, ``aligned`` shifts it by half a cell.
-Samples further than one cell off the map count as zero, other samples off the map are moved to
-its border.
+of the input image, ``spatial_scale`` scales it to the map, ``aligned`` shifts it by half a cell.
+Samples more than one cell outside the map count as zero. Other samples outside the map are moved
+to its border.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# numbers in the largest intermediate result; more RoIs are pooled one part after the other
+# numbers in the largest intermediate result; more RoIs are pooled in several parts
 _LARGEST = 1 << 24
 # cells up to which one product with the weights of all cells is faster than one per axis
 _SMALL_MAP = 128
 
 
 class Geometry(NamedTuple):
-    """How RoIs become bins.
+    """How RoIs are divided into bins.
 
     Attributes:
         size: ``(height, width)`` of the output, in bins.
@@ -55,7 +55,8 @@ def roi_align_forward(features: Tensor, rois: Tensor, geometry: Geometry) -> Ten
     """Average RoIAlign.
 
     Args:
-        features: (N, C, H, W), of any floating type; computed in float32, or float64 where it is.
+        features: (N, C, H, W), of any floating type; float64 is computed in float64, all others in
+            float32.
         rois: (R, 5) = image index, x1, y1, x2, y2.
         geometry: How RoIs become bins.
 
@@ -77,7 +78,7 @@ def roi_align_backward(
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
         rois: (R, 5), as in the forward pass.
-        geometry: As of the forward pass.
+        geometry: As in the forward pass.
         shape: ``(N, C, H, W)`` of the features.
 
     Returns:
@@ -140,9 +141,9 @@ def roi_align_max_backward(
     Args:
         grad: (R, C, *geometry.size), gradient at the output.
         rois: (R, 5), as in the forward pass.
-        argmax_y: Of the forward pass.
-        argmax_x: Of the forward pass.
-        geometry: As of the forward pass.
+        argmax_y: From the forward pass.
+        argmax_x: From the forward pass.
+        geometry: As in the forward pass.
         shape: ``(N, C, H, W)`` of the features.
 
     Returns:
@@ -214,7 +215,7 @@ def _axis(start: Tensor, extent: Tensor, bins: int, length: int, geometry: Geome
         extent: (R,) their length, in cells.
         bins: Bins along this axis.
         length: Cells of the map along this axis.
-        geometry: Its ``sampling_ratio`` counts.
+        geometry: Its ``sampling_ratio`` is used.
     """
     size = extent / bins  # (R,) of a bin
     if geometry.sampling_ratio > 0:

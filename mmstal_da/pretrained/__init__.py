@@ -3,9 +3,9 @@
 =======================  ====================================================
 ``sources``              official files and copies in packages
 ``download``             fetches and verifies them
-``i3d_from_flax``        their names and axes to those of this project
+``i3d_from_flax``        converts names and axes to those of this project
 ``resnet50_from_keras``  the same
-``checkpoint``           the checkpoint that configs load
-``strict``               ``StrictPretrained``, which loads whole or not at all
+``checkpoint``           writes the checkpoint that configs load
+``strict``               ``StrictPretrained``, which loads all weights or none
 =======================  ====================================================
 """

@@ -1,4 +1,4 @@
-"""Files from the network, kept only if they are what they should be."""
+"""Downloads files and keeps them only if their checksum is correct."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class DownloadError(RuntimeError):
-    """A file that could not be had, or is not the one that was asked for."""
+    """A file is not available, or is not the requested one."""
 
 
 def digest(path: str | os.PathLike[str], kind: str) -> str:
@@ -38,14 +38,14 @@ def verify(path: str | os.PathLike[str], checksum: str) -> None:
     """Compare a file to ``'<kind>:<hex digits>'``.
 
     Raises:
-        DownloadError: Both checksums, and what to do.
+        DownloadError: They differ; names both checksums and says what to do.
     """
     kind, _, expected = checksum.partition(':')
     found = digest(path, kind)
     if found != expected:
         raise DownloadError(
             f'{Path(path).name}: its {kind} checksum is {found}, not {expected}; the download was'
-            ' cut short or the file has changed: nothing was kept, try again'
+            ' incomplete or the file has changed: nothing was kept, try again'
         )
 
 
@@ -58,7 +58,7 @@ def from_url(url: str, checksum: str, folder: Path) -> Path:
         folder: Where to put it.
 
     Raises:
-        DownloadError: No answer, or another file.
+        DownloadError: There is no answer, or the file is another one.
     """
     path = folder / url.rsplit('/', 1)[-1]
     try:
@@ -74,7 +74,7 @@ def from_url(url: str, checksum: str, folder: Path) -> Path:
 
 
 def from_pip(requirement: str, checksum: str, folder: Path) -> Path:
-    """Download a source distribution with pip, which checks it before it opens it.
+    """Download a source distribution with pip, which checks it before opening it.
 
     Args:
         requirement: ``'name==version'``.
@@ -91,7 +91,7 @@ def from_pip(requirement: str, checksum: str, folder: Path) -> Path:
 
 
 def from_npm(package: str, checksum: str, folder: Path) -> Path:
-    """Download a package's archive with npm, without running anything of it.
+    """Download a package's archive with npm, without running its code.
 
     Args:
         package: ``'name@version'``.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# where a branch's two convolutions stand in TensorFlow's graph, and their names in the port
+# positions of a branch's two convolutions in TensorFlow's graph, and their names in the port
 BRANCHES = {
     'Branch_0/Conv3d_0a_1x1': 'b0',
     'Branch_1/Conv3d_0a_1x1': 'b1a',
@@ -31,7 +31,7 @@ def from_flax(variables: Mapping) -> dict[str, Tensor]:
         (out, in, t, h, w), batch-norm scales of one.
 
     Raises:
-        ValueError: A layer that I3D does not have, or a value of another kind.
+        ValueError: I3D does not have a layer, or a value is of another kind.
     """
     state: dict[str, Tensor] = {}
     stats = _layers(variables['batch_stats'])
@@ -49,7 +49,7 @@ def from_flax(variables: Mapping) -> dict[str, Tensor]:
             state[f'{target}.bn.running_mean'] = _tensor(stats[name]['mean'].reshape(-1))
             state[f'{target}.bn.running_var'] = _tensor(stats[name]['var'].reshape(-1))
         else:
-            raise ValueError(f'{name} with {sorted(values)} is no layer of I3D')
+            raise ValueError(f'{name} with {sorted(values)} is not a layer of I3D')
     return state
 
 
@@ -72,7 +72,7 @@ def _rename(layer: str) -> str:
     if not branch:
         return module
     if branch not in BRANCHES:
-        raise ValueError(f'{layer} is no layer of I3D')
+        raise ValueError(f'{layer} is not a layer of I3D')
     return f'{module}.{BRANCHES[branch]}'
 
 

@@ -1,4 +1,4 @@
-"""ResNet-50 trained on ImageNet, from Keras' variables to the names of torchvision and mmdet.
+"""ResNet-50 trained on ImageNet: converts Keras' variables to the names of torchvision and mmdet.
 
 The network is the original one of He et al.: the stride of a stage is in its first 1x1
 convolution (mmdet's ``style='caffe'``), and images are BGR minus (103.939, 116.779, 123.68).
@@ -16,11 +16,11 @@ TORCH_EPS = 1e-5
 
 
 def from_keras(layers: Mapping[str, list[np.ndarray]]) -> dict[str, Tensor]:
-    """Rename, transpose and fold.
+    """Rename and transpose the weights, and fold two differences into the batch norm.
 
-    A convolution's bias is folded into the mean of the batch norm after it, and the difference
-    of the two epsilons into its variance, so that mmdet's ``ResNet(depth=50, style='caffe')``
-    computes the same function without either.
+    A convolution's bias is folded into the mean of the batch norm after it. The difference of the
+    two epsilons is folded into its variance. So mmdet's ``ResNet(depth=50, style='caffe')``
+    computes the same function without the bias and with its own epsilon.
 
     Args:
         layers: Layer name -> its weights in Keras' order: ``[kernel (h, w, in, out), bias]`` for
@@ -30,7 +30,7 @@ def from_keras(layers: Mapping[str, list[np.ndarray]]) -> dict[str, Tensor]:
         State dict of a ResNet-50, kernels (out, in, h, w), with ``fc``.
 
     Raises:
-        ValueError: A layer that ResNet-50 does not have, or one that is missing.
+        ValueError: ResNet-50 does not have a layer, or a layer is missing.
     """
     state: dict[str, Tensor] = {}
     for name, weights in layers.items():
@@ -58,7 +58,7 @@ def _rename(layer: str) -> tuple[str, str]:
         return 'conv1', 'bn1'
     match = re.fullmatch(r'res([2-5])([a-f])_branch(1|2[abc])', layer)
     if not match:
-        raise ValueError(f'{layer!r} is no layer of ResNet-50')
+        raise ValueError(f'{layer!r} is not a layer of ResNet-50')
     stage, block, branch = match.groups()
     parent = f'layer{int(stage) - 1}.{ord(block) - ord("a")}'
     if branch == '1':

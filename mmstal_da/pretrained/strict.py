@@ -1,4 +1,4 @@
-"""Pretrained weights that load whole or not at all."""
+"""Pretrained weights that load completely or not at all."""
 
 import urllib.error
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mmstal_da.models.layers.domain_batch_norm import TARGET_BUFFERS
 
-# a counter that older checkpoints lack, and what per-domain batch norm starts from the source's
+# a counter that older checkpoints lack, and buffers that per-domain batch norm initialises from
+# the source's
 OPTIONAL = ('num_batches_tracked', *TARGET_BUFFERS)
 
 
@@ -24,9 +25,9 @@ class StrictPretrained:
     Args:
         checkpoint: A file, a URL, or a name with one of MMEngine's prefixes
             (``torchvision://resnet50``).
-        prefix: Only keys beginning with this are read, and it is cut off (``'backbone.'``).
-        unused: Beginnings of keys the checkpoint may have without the module having them, e.g.
-            ``('layer4.', 'fc.')`` for a ResNet-50 that stops at C4.
+        prefix: Only keys beginning with this are read, without it (``'backbone.'``).
+        unused: Beginnings of keys that the checkpoint may have although the module lacks them,
+            e.g. ``('layer4.', 'fc.')`` for a ResNet-50 that stops at C4.
         map_location: As :func:`torch.load`.
     """
 
@@ -46,9 +47,9 @@ class StrictPretrained:
         """Load into ``module``.
 
         Raises:
-            FileNotFoundError: If there is no such file, or nothing at the URL.
-            RuntimeError: If keys are missing, unexpected or of another shape; it lists them, and
-                ``module`` is as it was.
+            FileNotFoundError: There is no such file, or nothing at the URL.
+            RuntimeError: Keys are missing, unexpected or of another shape. The error lists them,
+                and ``module`` is unchanged.
         """
         try:
             loaded = CheckpointLoader.load_checkpoint(
@@ -83,14 +84,14 @@ class StrictPretrained:
 
 
 def compare_state(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
-    """What keeps one state dict from filling another.
+    """The differences because of which one state dict cannot fill another.
 
     Args:
-        given: The checkpoint's.
-        wanted: The module's. What is in ``OPTIONAL`` may be missing from ``given``.
+        given: The checkpoint's state dict.
+        wanted: The module's state dict. Keys in ``OPTIONAL`` may be missing from ``given``.
 
     Returns:
-        A line per missing, unexpected or misshapen key; empty if they fit.
+        A line per key that is missing, unexpected or of another shape; empty if they fit.
     """
     lines = [f'missing: {key}' for key in wanted if key not in given and not key.endswith(OPTIONAL)]
     lines += [f'unexpected: {key}' for key in given if key not in wanted]

@@ -1,4 +1,4 @@
-"""The synthetic pair of domains: rendered articulated actors in a shifted world.
+"""The synthetic pair of domains: rendered articulated actors, with a shift between the domains.
 
 ==============  ==================================================================
 ``skeleton``    joint angles to joint positions
@@ -8,7 +8,7 @@
 ``background``  rooms and textures
 ``camera``      pan, zoom, roll, shake
 ``actor``       draws an actor and its mask
-``clip``        one clip: what is in it, and its frames and tubes
+``clip``        one clip: its contents, frames and tubes
 ``config``      parameters and presets
 ``generate``    the whole pair on disk
 ==============  ==================================================================

@@ -17,7 +17,7 @@ _Capsule = tuple[np.ndarray, np.ndarray, tuple[float, float], Colour]  # of Laye
 
 
 class Layer:
-    """A transparent image that shapes are painted on at a multiple of the frame's resolution.
+    """A transparent image for painting shapes at a multiple of the frame's resolution.
 
     Coordinates are frame pixels; the centre of the top left pixel is (0, 0).
     """
@@ -67,10 +67,10 @@ def place_joints(
     facing: int,
     camera: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Local joint coordinates to frame pixels.
+    """Convert local joint coordinates to frame pixels.
 
     Args:
-        joints: Of :func:`~.skeleton.joint_positions`.
+        joints: Result of :func:`~.skeleton.joint_positions`.
         ground: Scene coordinates of the point below the pelvis.
         height: Body height in scene pixels.
         facing: +1 faces right, -1 left.
@@ -88,7 +88,7 @@ def draw_actor(
     """Paint an actor.
 
     Args:
-        layer: Painted on.
+        layer: The layer to paint on.
         joints: Joint name to frame pixels.
         outfit: Colours and build.
         unit: Body height in frame pixels.
@@ -146,7 +146,7 @@ def _draw_torso_and_head(
 def _draw_stripes(
     layer: Layer, neck: np.ndarray, pelvis: np.ndarray, limb: float, outfit: Outfit
 ) -> None:
-    """Three stripes across the shirt, as strong as the outfit says."""
+    """Three stripes across the shirt, with the outfit's strength."""
     axis = (pelvis - neck) / np.linalg.norm(pelvis - neck)
     across = np.array([-axis[1], axis[0]])
     colour = shade(outfit.shirt, 1 - 0.6 * outfit.stripes)

@@ -31,7 +31,7 @@ class Outfit:
 
 @dataclass(frozen=True)
 class Look:
-    """What is done to the colours of a whole clip.
+    """The changes to the colours of a whole clip.
 
     Attributes:
         contrast: Factor on the distance from mid-grey.

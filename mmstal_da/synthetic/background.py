@@ -11,14 +11,14 @@ def sample_background(
 ) -> np.ndarray:
     """A scene that extends ``margin`` pixels beyond the frame on every side.
 
-    A room and a texture are drawn whatever the strength, and mixed by it.
+    A room and a texture are always drawn, and mixed according to the strength.
 
     Args:
         rng: Source of randomness; how much is drawn does not depend on ``strength``.
         strength: 0 gives the room, 1 the texture.
         width: Frame width in pixels.
         height: Frame height in pixels.
-        margin: Pixels around the frame, for a camera that moves.
+        margin: Pixels around the frame, for a moving camera.
 
     Returns:
         (height + 2 margin, width + 2 margin, 3) float32 RGB in [0, 255].

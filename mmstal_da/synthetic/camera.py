@@ -16,9 +16,9 @@ def sample_camera(
         height: Frame height in pixels.
 
     Returns:
-        (T, 2, 3) float64 affine maps from scene to frame pixels. The identity leaves the scene
-        where it is; at strength 1 the frame pans by up to 8% of its size, zooms between 0.85 and
-        1.2, rolls by up to 4 degrees and shakes by about 1% of its height.
+        (T, 2, 3) float64 affine maps from scene to frame pixels; the identity does not move the
+        scene. At strength 1 the frame pans by up to 8% of its size, zooms between 0.85 and 1.2,
+        rolls by up to 4 degrees and shakes by about 1% of its height.
     """
     time = np.arange(num_frames) / 25.0  # movements are per second, whatever the frame count
     amplitude = strength * rng.uniform(0.5, 1.0, 4)  # of pan x, pan y, zoom, roll

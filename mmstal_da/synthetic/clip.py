@@ -1,4 +1,4 @@
-"""One clip: what is in it (:func:`sample_clip`) and what it looks like (:func:`render_clip`)."""
+"""One clip: its contents (:func:`sample_clip`) and its frames (:func:`render_clip`)."""
 
 from dataclasses import dataclass, field
 
@@ -18,9 +18,9 @@ Box = tuple[int, int, int, int]
 
 FPS = 25
 COVERED = 0.5
-"""A pixel belongs to an actor when this share of it is covered."""
-_CLIMB = 0.28  # frame heights that an actor who climbs has room for
-_BLEND = 4  # frames over which an actor passes between idling and its action
+"""A pixel belongs to an actor if at least this share of it is covered."""
+_CLIMB = 0.28  # room for a climbing actor, in frame heights
+_BLEND = 4  # frames of the transition between idling and the action
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ClipSettings:
         max_frames: Largest number of frames of the action.
         second_actor: Probability of a second actor, who performs the same action.
         distractor: Probability of a ball that bounces through the scene.
-        untrimmed: Surround the action by frames without it: the actors are idle or not there.
+        untrimmed: Add frames without the action before and after it: the actors are idle or absent.
     """
 
     width: int = 128
@@ -94,7 +94,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Ball:
-    """A moving object that is no actor."""
+    """A moving object that is not an actor."""
 
     radius: float
     colour: Colour
@@ -105,7 +105,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class Clip:
-    """Everything a clip shows; :func:`render_clip` draws it without any randomness."""
+    """The contents of a clip; :func:`render_clip` draws it without any randomness."""
 
     label: str
     num_frames: int
@@ -126,14 +126,14 @@ def sample_clip(
 ) -> Clip:
     """Draw a clip at random.
 
-    Every part of the clip has a generator of its own, and how much each draws does not depend on
-    ``shift``: clips of one seed differ between two shifts in the shifted parts only.
+    Every part of the clip has its own generator, and how much each draws does not depend on
+    ``shift``. So clips of one seed differ between two shifts in the shifted parts only.
 
     Args:
         label: Class name, a key of :data:`~.motions.ACTIONS`.
-        seed: Seed of this clip; spawned from, so pass a fresh one.
+        seed: Seed of this clip. Other seeds are spawned from it, so pass a fresh one.
         settings: What all clips have in common.
-        shift: How far the clip's domain is from the source domain.
+        shift: The clip's shift from the source domain.
     """
     scene, motion, outfits, looks, backdrop, moves = (
         np.random.default_rng(child) for child in seed.spawn(6)
@@ -151,7 +151,7 @@ def sample_clip(
         active = (before, before + action_frames)
         body_height = settings.height * scene.uniform(0.56, 0.72)
         ground = _place(scene, settings, index, count)
-        if action.rise:  # the middle of the way is above the floor
+        if action.rise:  # the middle of the climb is above the floor
             ground = (ground[0], ground[1] - 0.45 * _CLIMB * settings.height)
         tempo = draw(motion, (0.85, 1.15), (1.3, 1.8), shift.tempo)
         cycles = action.rate * tempo * action_frames / FPS
@@ -195,9 +195,9 @@ def render_clip(clip: Clip) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarr
     """Draw a clip.
 
     Returns:
-        (T, H, W, 3) uint8 RGB frames, and per actor its tube: (n,) int64 1-based frames in which
-        it performs the action and is visible, and (n, 4) int64 boxes ``x1 y1 x2 y2``, the
-        tightest around the actor's pixels, ends inclusive.
+        (T, H, W, 3) uint8 RGB frames, and a tube per actor. A tube has (n,) int64 1-based frames in
+        which the actor performs the action and is visible, and (n, 4) int64 boxes
+        ``x1 y1 x2 y2``, the tightest around the actor's pixels, ends inclusive.
     """
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), np.uint8)
     tubes: list[tuple[list[int], list[Box]]] = [([], []) for _ in clip.actors]
@@ -251,7 +251,7 @@ def actor_pose(actor: Actor, index: int) -> Pose:
 def _place(
     rng: np.random.Generator, settings: ClipSettings, index: int, count: int
 ) -> tuple[float, float]:
-    """Where an actor stands: in its own vertical slice of the frame, on the floor."""
+    """An actor's position: in its own vertical slice of the frame, on the floor."""
     low, high = (0.28, 0.72) if count == 1 else (0.24 + 0.46 * index, 0.30 + 0.46 * index)
     return (
         float(settings.width * rng.uniform(low, high)),
@@ -262,7 +262,7 @@ def _place(
 def _presence(
     rng: np.random.Generator, active: tuple[int, int], num_frames: int
 ) -> tuple[int, int]:
-    """Whether an actor is already there before its action, and still there after it."""
+    """Whether an actor is already present before its action, and still present after it."""
     idles_before, idles_after = rng.random(2) < 0.65
     return (0 if idles_before else active[0], num_frames if idles_after else active[1])
 

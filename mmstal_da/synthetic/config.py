@@ -1,4 +1,4 @@
-"""What a synthetic pair of domains consists of, and presets of it."""
+"""Parameters of a synthetic pair of domains, and presets."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from .motions import ACTIONS
 
 GENERATOR = 'mmstal_da.synthetic'
 VERSION = 1
-"""Raised whenever the same parameters would give other pixels or boxes."""
+"""Increased whenever the same parameters would give other pixels or boxes."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class SyntheticConfig:
     Attributes:
         seed: Seed of everything random.
         classes: Class names, keys of :data:`~.motions.ACTIONS`; their order is the label order.
-        source_train, source_test, target_train, target_test: Clips per split, dealt to the
+        source_train, source_test, target_train, target_test: Clips per split, given to the
             classes in turn.
-        clip: What all clips have in common; ``untrimmed`` holds for the target only.
-        shift: From source to target.
+        clip: What all clips have in common; ``untrimmed`` applies to the target only.
+        shift: The shift from source to target.
         crf: x264's constant rate factor.
     """
 
@@ -42,13 +42,13 @@ class SyntheticConfig:
         unknown = [name for name in self.classes if name not in ACTIONS]
         if unknown or not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(
-                f'classes are different ones of {sorted(ACTIONS)}, not {list(self.classes)}'
+                f'classes must be different names of {sorted(ACTIONS)}, not {list(self.classes)}'
             )
         for name in ('source_train', 'source_test', 'target_train', 'target_test'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} is a number of clips, not {getattr(self, name)}')
         if self.seed < 0:
-            raise ValueError(f'seed is not negative, {self.seed} is')
+            raise ValueError(f'seed must not be negative, but is {self.seed}')
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON knows them, with the generator's name and version."""
@@ -86,4 +86,4 @@ PRESETS = {
         shift=Shift(appearance=0.5, background=0.5, camera=0.4, tempo=0.3, semantic=1.0),
     ),
 }
-"""Named parameter sets, by what they are for."""
+"""Named parameter sets."""

@@ -1,9 +1,8 @@
 """The domain shift: what separates target from source, each part with a strength in [0, 1].
 
-The source domain is the shift of strength 0 in every part. A quantity that shifts is drawn once
-as a position within a range, and the range moves from the source's to the target's with the
-strength. At strength 0 source and target are one distribution; from one seed they then draw the
-very same clip.
+The source domain has strength 0 in every part. A shifted quantity is drawn once as a position
+within a range. With the strength, the range moves from the source's to the target's. At strength 0
+source and target are one distribution, and one seed gives exactly the same clip in both.
 """
 
 from dataclasses import dataclass, fields
@@ -20,8 +19,8 @@ class Shift:
         background: Texture and colour of the scene.
         camera: Pan, zoom, roll and shake; strength 0 is a static camera.
         tempo: Speed of the actions.
-        semantic: Share of the clips of the classes in :data:`~.motions.VARIANTS` that perform the
-            class's other variant.
+        semantic: Share of the clips of the classes in :data:`~.motions.VARIANTS` in which actors
+            perform the class's other variant.
     """
 
     appearance: float = 0.0

@@ -5,7 +5,7 @@ Layout of the output folder::
     source.json  target.json            annotation files, splits `train` and `test`
     source/<class>/source_train_000.mp4
     target/<class>/target_test_003.mp4
-    synthetic.json                      the parameters it was made with
+    synthetic.json                      the parameters of the pair
 """
 
 import json
@@ -36,12 +36,12 @@ SPLITS = ('train', 'test')
 
 
 class OutputExistsError(RuntimeError):
-    """The output folder holds something else than what was asked for."""
+    """The output folder holds something other than the requested pair."""
 
 
 @dataclass(frozen=True)
 class ClipTask:
-    """One clip to be made; picklable, and independent of every other."""
+    """One clip to make; picklable, and independent of all others."""
 
     domain: str
     split: str
@@ -61,17 +61,17 @@ def generate(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Make a pair, whole or not at all.
+    """Make a pair, completely or not at all.
 
-    Everything is written into a temporary folder beside ``out`` that takes its place when it is
+    Everything is written into a temporary folder next to ``out``. It replaces ``out`` when it is
     complete.
 
     Args:
         out: Output folder.
         config: What to make. The result depends on nothing else.
-        workers: Processes.
+        workers: Number of processes.
         overwrite: Replace a folder that was made with other parameters.
-        progress: Called with the numbers of clips made and to be made.
+        progress: Called with the number of finished clips and of all clips.
 
     Returns:
         False if ``out`` already held exactly this pair and nothing was done.
@@ -159,7 +159,7 @@ def _make(
 def _run(
     tasks: list[ClipTask], folder: Path, workers: int
 ) -> Iterator[tuple[int, tuple[Video, list[Tube]]]]:
-    """Make all clips; yields the index of a task and its result as they come."""
+    """Make all clips; yields the index and result of every task when it finishes."""
     if workers <= 1:
         threads = cv2.getNumThreads()
         try:
@@ -168,7 +168,7 @@ def _run(
         finally:
             cv2.setNumThreads(threads)
         return
-    # spawned, as a fork of a process with threads (OpenCV, torch) may hang
+    # spawned, because a fork of a process with threads (OpenCV, torch) may deadlock
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(make_clip, task, folder): i for i, task in enumerate(tasks)}
@@ -216,7 +216,7 @@ def _is_up_to_date(out: Path, config: SyntheticConfig, overwrite: bool) -> bool:
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = '') -> list[str]:
-    """Where two nested dicts differ, as ``key is X, not Y``."""
+    """The differences of two nested dicts, as ``key is X, not Y``."""
     lines = []
     for key in sorted(found.keys() | wanted.keys()):
         old, new = found.get(key), wanted.get(key)
@@ -229,7 +229,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = ''
 
 
 def _replace(out: Path, partial: Path) -> None:
-    """Put a complete folder in the place of ``out``, if there is one already."""
+    """Move a complete folder to ``out``, replacing what is there."""
     if not out.exists():
         os.rename(partial, out)
         return

@@ -1,11 +1,11 @@
-"""Actions: closed cycles in pose space, traversed in one direction or the other.
+"""Actions: closed cycles in pose space, traversed forwards or backwards.
 
-A cycle maps a phase in radians to a :class:`~.skeleton.Pose`. Where a cycle is a loop, or moves the
-actor, running it forwards and backwards gives two actions that share every pose and differ in
-motion alone: :data:`CONFUSABLE` lists such pairs. Clips start at a uniformly drawn phase and run at
-a constant rate, so the poses of both have one and the same distribution, and no single frame can
-show which it is. For push and pull, walk and walk_backward a detector must see the motion and which
-way the actor faces; climb and descend differ in up and down alone.
+A cycle maps a phase in radians to a :class:`~.skeleton.Pose`. Some cycles are loops or move the
+actor. Running such a cycle forwards and backwards gives two actions that share every pose and
+differ in motion only. :data:`CONFUSABLE` lists these pairs. Clips start at a uniformly drawn phase
+and run at a constant rate. So the poses of both actions have the same distribution, and no single
+frame can show which it is. For push and pull, and for walk and walk_backward, a detector must see
+the motion and which way the actor faces. Climb and descend differ only in up and down.
 """
 
 from collections.abc import Callable
@@ -180,7 +180,7 @@ def idle_cycle(phase: float) -> Pose:
 
 
 def _standing(**changes: float) -> Pose:
-    """An upright pose with hanging arms, changed as told."""
+    """An upright pose with hanging arms, with the given changes."""
     upright = Pose(2, 4, 8, -6, 8, 6, 4, -6, 4, 0)
     return upright._replace(**changes)
 
@@ -204,7 +204,7 @@ VARIANTS = {
     'wave': Action(wave_both_cycle, rate=1.6),
     'squat': Action(lunge_cycle, rate=1.0),
 }
-"""The same class performed otherwise: what a semantic shift replaces the action with."""
+"""The same class performed in another way: a semantic shift replaces the action by this."""
 
 CONFUSABLE = (('push', 'pull'), ('walk', 'walk_backward'), ('climb', 'descend'))
 """Pairs of actions that share every pose and differ in motion only."""

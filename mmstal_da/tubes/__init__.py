@@ -2,10 +2,10 @@
 
 ================  =============================================================
 ``annotation``    the project's annotation file
-``selection``     which videos and classes of a file are meant
+``selection``     which videos and classes of a file are used
 ``evaluated``     the tubes that predictions are scored against
-``integrity``     do the videos decode to what the annotation says
-``converters``    public formats, in and out
-``jhmdb_pairs``   two pairs of domains out of JHMDB alone
+``integrity``     checks that the videos decode to what the annotation says
+``converters``    reads and writes public formats
+``jhmdb_pairs``   two pairs of domains made from JHMDB alone
 ================  =============================================================
 """

@@ -25,9 +25,10 @@ One file describes one dataset::
 
 ``path`` is relative to the ``data_prefix`` of the dataset. Frames are 1-based and strictly
 increasing. Boxes are ``x1 y1 x2 y2`` in 0-based absolute pixels of ``width`` x ``height``, with
-``x2 = x1 + w - 1``. Without ``width`` and ``height`` (both or neither) boxes refer to the video as
-it decodes; with them a video of another resolution has its boxes scaled. A video without tubes
-may be left out of ``tubes``, and a dataset without labels has no ``tubes`` at all.
+``x2 = x1 + w - 1``. ``width`` and ``height`` are given together or not at all. Without them, boxes
+refer to the resolution at which the video decodes. With them, boxes are scaled if the video has
+another resolution. A video without tubes may be left out of ``tubes``, and a dataset without
+labels has no ``tubes`` at all.
 
 Numbers survive a round trip exactly: boxes are float32, written in their shortest form.
 """
@@ -49,13 +50,14 @@ VERSION = 1
 
 @dataclass
 class Video:
-    """Where a video lies and what its annotation counts.
+    """The path, length and size of a video according to its annotation.
 
     Attributes:
         path: File, or folder of images, relative to the dataset's ``data_prefix``.
         num_frames: Frames of the video.
-        width: Pixels that boxes refer to; None together with ``height``: the video's own.
-        height: The same.
+        width: Width in pixels that boxes refer to. None (then ``height`` is None too) means the
+            video's own size.
+        height: Height in pixels, likewise.
         filename_tmpl: Pattern of the image names in a folder of images; None for a video file.
         fps: Frames per second; None if not known.
     """
@@ -116,12 +118,12 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
 
     Args:
         path: A file of the format above.
-        with_tubes: False leaves the tubes unread and :attr:`Annotation.tubes` empty, for
-            domains whose labels must not be touched.
+        with_tubes: False does not read the tubes and leaves :attr:`Annotation.tubes` empty, for
+            domains whose labels must not be used.
 
     Raises:
         FileNotFoundError: No such file.
-        AnnotationError: The file, video, tube and frame at fault, and what is wrong.
+        AnnotationError: Names the wrong file, video, tube and frame, and says what is wrong.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -159,7 +161,7 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
 
 
 def save_annotation(annotation: Annotation, path: str | os.PathLike[str]) -> None:
-    """Validate an annotation and write it, whole or not at all; one line per video."""
+    """Validate an annotation and write it, completely or not at all; one line per video."""
     validate(annotation, os.fspath(path))
     head = {
         'format': FORMAT,
@@ -196,7 +198,7 @@ def validate(annotation: Annotation, where: str) -> None:
         where: The file's name, for messages.
 
     Raises:
-        AnnotationError: Naming the video, tube and frame at fault.
+        AnnotationError: Names the wrong video, tube and frame.
     """
     classes = annotation.classes
     if not classes or not all(isinstance(name, str) and name for name in classes):
@@ -281,7 +283,7 @@ def _validate_video(video: Video, where: str) -> None:
 def _validate_tube(tube: Tube, video: Video, classes: list[str], where: str) -> None:
     frames, boxes = tube.frames, tube.boxes
     if tube.label not in classes:
-        raise AnnotationError(f'{where}: label {tube.label!r} is none of {classes}')
+        raise AnnotationError(f'{where}: label {tube.label!r} is not one of {classes}')
     if frames.ndim != 1 or not len(frames) or not np.issubdtype(frames.dtype, np.integer):
         raise AnnotationError(f'{where}: "frames" is a non-empty list of integers')
     if boxes.shape != (len(frames), 4):
@@ -303,7 +305,7 @@ def _validate_tube(tube: Tube, video: Video, classes: list[str], where: str) -> 
     bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
     if bad.any():
         raise AnnotationError(
-            f'{where}, frame {frames[bad][0]}: {boxes[bad][0].tolist()} is no box'
+            f'{where}, frame {frames[bad][0]}: {boxes[bad][0].tolist()} is not a box'
             ' x1 y1 x2 y2 with x1 <= x2 and y1 <= y2'
         )
 

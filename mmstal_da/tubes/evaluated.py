@@ -17,10 +17,10 @@ def load_ground_truth(
     class_map: Mapping[str, str] | None = None,
     videos: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Read what predictions on a split are scored against.
+    """Read the ground truth that predictions on a split are scored against.
 
-    The arguments mean what they mean to ``ActionTubeDataset``, so that both name the same
-    samples: videos without a tube of the kept classes are left out.
+    The arguments mean the same as in ``ActionTubeDataset``, so both select the same samples:
+    videos without a tube of the kept classes are left out.
 
     Args:
         ann_file: Annotation file (:mod:`mmstal_da.tubes.annotation`).
@@ -34,11 +34,11 @@ def load_ground_truth(
         ``resolution`` {video: (height, width)} and ``gttubes`` {video: {label: [(n, 5) float64
         frame x1 y1 x2 y2]}}: frames 1-based, boxes 0-based pixels of that resolution. ``nframes``
         and ``resolution`` cover all videos of the file; a resolution that the file lacks is
-        ``(None, None)``. Further ``dataset``, ``split_videos`` (all of the split) and
-        ``all_labels`` (all classes of the file, renamed).
+        ``(None, None)``. Also ``dataset``, ``split_videos`` (all of the split) and ``all_labels``
+        (all classes of the file, renamed).
 
     Raises:
-        ValueError: Classes or patterns that fit nothing, or no tube of the kept classes.
+        ValueError: Classes or patterns match nothing, or there is no tube of the kept classes.
     """
     annotation = load_annotation(ann_file)
     labels, label_of = class_labels(annotation.classes, classes, class_map)

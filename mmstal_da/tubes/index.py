@@ -18,8 +18,8 @@ from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames,
 
 from .annotation import Annotation, Video
 
-# the format asks for a class; a labelled dataset or a metric that reads the file says it has none
-# of its own
+# The format needs a class. A labelled dataset or a metric that reads the file then says that the
+# file has none of its classes.
 NO_CLASSES = ['unlabelled']
 
 
@@ -27,7 +27,7 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
     """Videos of a folder: name -> path relative to it, and the pattern of a folder of images.
 
     Raises:
-        AnnotationError: No folder, no videos, two of one name, or images that are not numbered.
+        AnnotationError: No folder, no videos, two videos of one name, or unnumbered images.
     """
     if not folder.is_dir():
         raise AnnotationError(f'no folder {str(folder)!r}')
@@ -41,7 +41,7 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
         entries: list[tuple[Path, Path, str | None]] = [
             ((here / name).with_suffix(''), here / name, None) for name in videos
         ]
-        if images and not videos:  # pictures beside videos are thumbnails
+        if images and not videos:  # pictures next to videos are thumbnails
             entries.append((here, here, image_pattern(Path(root), images)))
         for name, path, pattern in entries:
             key = name.as_posix() if name != Path('.') else folder.resolve().name
@@ -68,7 +68,7 @@ def image_pattern(folder: Path, images: list[str]) -> str:
     kinds = {(part[1], part[3]) for part in parts}
     if len(parts) < len(images) or len(kinds) > 1:
         raise AnnotationError(
-            f'{folder}: the images of a video are named alike and numbered, as 00001.jpg,'
+            f'{folder}: the images of a video need one name pattern with numbers, as 00001.jpg,'
             f' 00002.jpg; these are {images[:2]} to {images[-1]!r}'
         )
     (prefix, suffix), width = kinds.pop(), min(len(part[2]) for part in parts)
@@ -90,7 +90,7 @@ def read_video(task: tuple[Path, Path, str | None]) -> Video | str:
         task: The folder, and path and pattern from :func:`find_videos`.
 
     Returns:
-        What the annotation file says about it, or why it cannot be read.
+        Its entry in the annotation file, or the reason why it cannot be read.
     """
     folder, path, pattern = task
     try:
@@ -111,16 +111,16 @@ def read_video(task: tuple[Path, Path, str | None]) -> Video | str:
 def index_videos(
     folder: Path, name: str | None = None, skip_unreadable: bool = False, workers: int = 1
 ) -> tuple[Annotation, list[str]]:
-    """An annotation without tubes of the videos of a folder, and what could not be read.
+    """List the videos of a folder in an annotation without tubes, and what could not be read.
 
     Args:
-        folder: Of videos or of folders of images, searched at any depth.
-        name: Of the dataset; default the last two parts of the folder's path.
+        folder: Folder of videos or of folders of images, searched at any depth.
+        name: Name of the dataset; by default the last two parts of the folder's path.
         skip_unreadable: Leave out what cannot be read.
-        workers: Processes that decode.
+        workers: Number of processes that decode.
 
     Raises:
-        AnnotationError: From :func:`find_videos`; videos that cannot be read, unless they are
+        AnnotationError: See :func:`find_videos`. Also if videos cannot be read, unless they are
             to be skipped.
     """
     found = find_videos(folder)

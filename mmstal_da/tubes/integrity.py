@@ -1,9 +1,9 @@
-"""Whether the videos of a prepared dataset are what its annotation says.
+"""Checks that the videos of a prepared dataset agree with its annotation.
 
-Every video is decoded once, every image of a folder of images too: headers do not tell a damaged
-file from a whole one. (A GIF carries no check on its data: a few wrong bytes in it go unseen as
-long as its frames are all there.) A damaged clip gets one complaint, about the first thing that is
-wrong with it, since the rest follows from that.
+Every video and every image of a folder is decoded once, because a header does not show whether
+its file is damaged. (A GIF has no checksum: a few wrong bytes in it are not found as long as all
+its frames are present.) A damaged clip gets one complaint, about the first thing that is wrong
+with it, because the rest follows from that.
 """
 
 import os
@@ -35,9 +35,9 @@ class Complaint:
         kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box`` or ``class``.
         problem: What is wrong.
         remedy: What to do.
-        video: Name of the video, if it is about one.
-        file: Its file or folder, or the image at fault.
-        frame: 1-based frame, where one can be named.
+        video: Name of the video, if the complaint concerns one.
+        file: Its file or folder, or the wrong image.
+        frame: 1-based frame, if one can be named.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """What decoding showed: frames, and the (width, height) of all of them."""
+    """What decoding showed: the number of frames, and the (width, height) of all of them."""
 
     num_frames: int
     size: tuple[int, int]
@@ -82,7 +82,7 @@ def check_videos(
     Args:
         annotation: The annotation.
         folder: Folder that the videos' paths are relative to (a dataset's ``data_prefix``).
-        workers: Processes; 1 checks in this one.
+        workers: Number of processes; 1 checks in this process.
 
     Yields:
         Name of a video and what is wrong with it, in the order of the annotation.
@@ -114,7 +114,7 @@ def check_video(
 
     Returns:
         The first thing that is wrong, in this order: the file, the number of frames, the size,
-        a box off the frame. None if nothing is.
+        a box outside the frame. None if nothing is wrong.
     """
     path = os.path.join(folder, video.path)
     try:
@@ -209,7 +209,7 @@ def _read(path: str, video: Video) -> _Pixels:
         with _open(path) as container:
             for frame in _decode(container, path):
                 count += 1
-                if frame.is_corrupt:  # decoders paint over what they cannot decode
+                if frame.is_corrupt:  # decoders fill in what they cannot decode
                     problem = 'the data of this frame are damaged'
                     raise _DamagedError('unreadable', problem, again, path, count)
                 if count > 1 and (frame.width, frame.height) != size:
@@ -229,7 +229,7 @@ def _read_images(folder: str, filename_tmpl: str, num_frames: int) -> _Pixels:
     """Decode the images of a folder, which are as many as the annotation counts.
 
     Raises:
-        _DamagedError: The first that is missing, cannot be decoded, or has another size.
+        _DamagedError: The first image that is missing, cannot be decoded, or has another size.
     """
     again = 'Extract the frames again'
     if not os.path.isdir(folder):
@@ -246,7 +246,7 @@ def _read_images(folder: str, filename_tmpl: str, num_frames: int) -> _Pixels:
                 found = image.size
         # what Pillow raises on damaged data depends on the format
         except (OSError, SyntaxError, ValueError) as error:
-            problem = f'no image that can be decoded ({error})'
+            problem = f'the image cannot be decoded ({error})'
             raise _DamagedError('unreadable', problem, again, file, number) from error
         if number > 1 and found != size:
             problem = f'{found[0]}x{found[1]} pixels after {size[0]}x{size[1]}'

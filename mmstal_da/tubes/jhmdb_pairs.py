@@ -1,10 +1,10 @@
-"""Two domains out of JHMDB, no source video on both.
+"""Makes two domains from JHMDB; no film has clips in both.
 
 A clip of JHMDB is named after HMDB51's labels::
 
     <film>_<class>_<body f|u|l|h>_<camera nm static|cm moving>_np<N>_<view>_<quality>_<i>
 
-Many clips come from one film, and look alike whatever happens in them: a film's clips stay
+Many clips come from one film and look alike, whatever happens in them. So a film's clips stay
 together in every split.
 """
 
@@ -42,14 +42,14 @@ def parse_name(video: str) -> ClipName:
     """Read ``<class>/<clip>``.
 
     Raises:
-        AnnotationError: A name of another form.
+        AnnotationError: The name has another form.
     """
     label, _, stem = video.partition('/')
     match = re.fullmatch(rf'(.+)_{re.escape(label)}_[fulh]_(nm|cm)_np\d+_[a-z]+_[a-z]+_\d+', stem)
     if not match:
         raise AnnotationError(
             f'video {video!r} is not named <class>/<film>_<class>_<body>_<nm|cm>_np<N>_…: the'
-            ' pairs are made of JHMDB as released'
+            ' pairs need the file names of the released JHMDB'
         )
     return ClipName(match[1], label, match[2] == 'cm')
 
@@ -57,10 +57,10 @@ def parse_name(video: str) -> ClipName:
 def deal(
     videos: Sequence[str], shares: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, list[str]]:
-    """Deal whole films to parts so that every class comes near its shares.
+    """Distribute whole films to parts so that every class comes near its shares.
 
-    Films go, largest first and equals in random order, to the part that lacks most of their
-    classes' clips.
+    Films are taken largest first; films of equal size come in random order. Each goes to the part
+    that lacks most clips of the film's classes.
 
     Args:
         videos: Names.
@@ -97,9 +97,9 @@ def deal(
 
 
 def foggy(annotation: Annotation, seed: int = 0) -> dict[str, list[str]]:
-    """Splits of the pair clean -> foggy: films dealt at random, all classes.
+    """Splits of the pair clean -> foggy: films distributed at random, all classes.
 
-    Two fifths of the clips are the source, half are the target's for training.
+    Two fifths of the clips are the source. Half of all clips are the target's for training.
     """
     shares = {SOURCE_TRAIN: 0.4, TARGET_TRAIN: 0.5, TARGET_TEST: 0.1}
     return deal(list(annotation.videos), shares, np.random.default_rng(seed))
@@ -110,15 +110,15 @@ def static_to_moving(
 ) -> dict[str, list[str]]:
     """Splits of the pair static camera -> moving camera.
 
-    A film whose clips of one class have both kinds of camera is left out of that class; classes
-    with fewer than ``least`` clips on a side are left out. A film that is static in one class and
-    moving in another is then kept on the side whose class has fewer clips there. Three fifths of
-    the target are for training.
+    If a film's clips of one class have both kinds of camera, the film is left out of that class.
+    Classes with fewer than ``least`` clips on a side are left out. A film that is static in one
+    class and moving in another is then kept on the side whose class has fewer clips there. Three
+    fifths of the target are for training.
 
     Args:
         annotation: JHMDB.
-        seed: Of the deal of the target's films.
-        least: Clips a class needs on each side.
+        seed: Seed for the distribution of the target's films.
+        least: Clips that a class needs on each side.
     """
     names = {video: parse_name(video) for video in annotation.videos}
     cameras = defaultdict(set)
@@ -146,8 +146,8 @@ def with_splits(annotation: Annotation, splits: Mapping[str, Sequence[str]]) -> 
     """The annotation of the videos and classes of these splits, with no other split.
 
     Raises:
-        AnnotationError: A video the annotation lacks, or a film in two domains or in both parts
-            of the target.
+        AnnotationError: The annotation lacks a video, or a film is in two domains or in both
+            parts of the target.
     """
     unknown = [v for names in splits.values() for v in names if v not in annotation.videos]
     if unknown:

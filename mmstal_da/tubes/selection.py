@@ -1,6 +1,6 @@
-"""Which videos and which classes of an annotation file are used.
+"""Selects the videos and classes of an annotation file that are used.
 
-Datasets and metrics choose with the same functions, so that they mean the same samples.
+Datasets and metrics use the same functions, so they select the same samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from .annotation import Annotation, Tube
 
 
 def select_videos(annotation: Annotation, split: str, patterns: Sequence[str] | None) -> list[str]:
-    """Videos of a split whose *name* matches one of the patterns: a choice without labels.
+    """Videos of a split whose *name* matches one of the patterns. No labels are used.
 
     Args:
         annotation: The annotation.
@@ -24,7 +24,7 @@ def select_videos(annotation: Annotation, split: str, patterns: Sequence[str] | 
         Video names in the order of the split.
 
     Raises:
-        ValueError: A pattern that matches nothing.
+        ValueError: A pattern matches nothing.
     """
     names = annotation.split(split)
     if patterns is None:
@@ -45,21 +45,21 @@ def class_labels(
     classes: Sequence[str] | None,
     class_map: Mapping[str, str] | None,
 ) -> tuple[list[str], dict[str, int]]:
-    """Model classes, and the label of each class of the file that is one of them.
+    """The model's classes, and the label of each class of the file that maps to one of them.
 
     Args:
         file_classes: Class names of the annotation file.
         classes: Names of the model's classes in label order; None takes the file's classes,
             renamed.
         class_map: Class of the file -> class of the model. A class that is not named keeps its
-            own name. Several may map onto one.
+            own name. Several may map to one.
 
     Returns:
         The model's classes, and file class -> label for the file's classes that are kept.
 
     Raises:
-        ValueError: A name on the wrong side of the map, or a class of the model that no class
-            of the file stands for.
+        ValueError: A name is on the wrong side of the map, or no class of the file maps to a
+            class of the model.
     """
     class_map = dict(class_map or {})
     unknown = sorted(set(class_map) - set(file_classes))
@@ -85,7 +85,7 @@ def class_labels(
     missing = [name for name in classes if name not in renamed.values()]
     if missing:
         raise ValueError(
-            f'no class of the annotation file stands for {missing}; its classes are'
+            f'no class of the annotation file maps to {missing}; its classes are'
             f' {list(file_classes)}: add the missing ones to `class_map`'
             f'{_suggestion(missing, file_classes)}'
         )

@@ -10,7 +10,7 @@ from mmengine.utils.dl_utils import collect_env as collect_basic_env
 import mmstal_da
 from mmstal_da import ops
 
-# what the results or the decoding depend on, by the name of the distribution
+# packages on which the results or the decoding depend, by the name of the distribution
 PACKAGES = (
     'mmengine',
     'mmcv',
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def collect_env(basic: bool = True) -> dict[str, str]:
-    """Describe the machine and the versions of everything that this project stands on.
+    """Describe the machine and the versions of everything that this project depends on.
 
     Args:
         basic: Begin with MMEngine's report (platform, Python, GPUs, compilers, PyTorch).
@@ -55,7 +55,7 @@ def collect_env(basic: bool = True) -> dict[str, str]:
 
 
 def describe_ops() -> str:
-    """Say whose RoIAlign and NMS run, with what compiled them, or why they do not run."""
+    """Say whose RoIAlign and NMS run and what compiled them, or why they do not run."""
     try:
         prove_ops()
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
@@ -72,7 +72,7 @@ def prove_ops() -> None:
     """Run RoIAlign and NMS on tiny tensors, on the CPU and on a GPU if there is one.
 
     Raises:
-        ImportError: mmcv is not there, or its operators were compiled for another torch.
+        ImportError: mmcv is not installed, or its operators were compiled for another torch.
         RuntimeError: The operators give wrong results, or are not compiled for the device.
     """
     ops.provide_ops()
@@ -85,7 +85,7 @@ def prove_ops() -> None:
         pooled = roi_align(torch.ones(1, 1, 4, 4, device=device), roi, (2, 2))
         if kept.tolist() != [1, 2] or not torch.equal(pooled, torch.ones_like(pooled)):
             raise RuntimeError(
-                f'{ops.describe_ops()} give wrong results on {device}; do without compiled ones: '
+                f'{ops.describe_ops()} give wrong results on {device}; replace the compiled ones: '
                 f'pip uninstall -y mmcv && {ops.LINE}'
             )
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ def atomic_write(
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` and move it into place on success.
+    """Open a temporary file next to ``path`` and move it into place on success.
 
     Readers see the old file or the whole new one. If the body raises, ``path`` is untouched
     and the temporary file is removed.

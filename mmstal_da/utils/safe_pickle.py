@@ -1,4 +1,4 @@
-"""Pickles of arrays and containers, read without running what they say."""
+"""Reads pickles of arrays and containers without running code from them."""
 
 import os
 import pickle
@@ -42,7 +42,7 @@ class _Unpickler(pickle.Unpickler):
                 f'{self._path}: the pickle asks for {module}.{name}; only NumPy arrays and plain '
                 'containers are read. Re-save the file with these, e.g. with numpy.savez'
             )
-        # the installed NumPy's name, whichever wrote the file
+        # the installed NumPy's name, whichever version wrote the file
         return super().find_class(re.sub(r'^numpy\._?core\b', NUMPY_CORE, module), name)
 
 
@@ -54,9 +54,9 @@ def load_pickle(path: str | os.PathLike[str], encoding: str = 'latin1') -> Any:
         encoding: For strings of Python 2 pickles; ``'latin1'`` also admits their arrays.
 
     Raises:
-        UnsafePickleError: The pickle names any other global (a function or class); it is named
-            together with the file and is not called.
-        ValueError: The file is no pickle or is cut short.
+        UnsafePickleError: The pickle names any other global (a function or class). The error names
+            it and the file; the global is not called.
+        ValueError: The file is not a pickle or is truncated.
     """
     path = os.fspath(path)
     with open(path, 'rb') as file:

@@ -1,11 +1,11 @@
 """Frame-exact reading of a few frames from a video file or a folder of images.
 
-Frames are counted as a full decode from the start of the file yields them, from 1, whatever the
-container's header claims (JHMDB's AVI headers say 48 where 40 frames follow). The time stamps of
-decoded frames are remembered, so that later calls can seek to a key frame near the clip; if the
-frames there do not come with the time stamps they had, the file is decoded from its start.
+Frames are counted from 1, as a full decode from the start of the file returns them. The container's
+header is ignored (JHMDB's AVI headers say 48 where 40 frames follow). The time stamps of decoded
+frames are remembered, so later calls can seek to a key frame near the clip. If the frames there
+have other time stamps than before, the file is decoded from its start.
 
-PyAV is used with one thread: data-loader workers are the parallelism. It was chosen over OpenCV
+PyAV is used with one thread, because data-loader workers run in parallel. It was chosen over OpenCV
 and decord with ``tools/analysis_tools/benchmark_video_reader.py``.
 """
 
@@ -24,7 +24,7 @@ from mmstal_da.errors import VideoError
 
 VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-SEEK_FROM = 25  # nearer frames are decoded through: seeking costs about as much
+SEEK_FROM = 25  # nearer frames are reached by decoding: seeking costs about as much
 
 
 def read_frames(
@@ -45,12 +45,12 @@ def read_frames(
 
     Raises:
         FileNotFoundError: No such file or folder.
-        VideoError: A frame beyond the end, or data that cannot be decoded.
+        VideoError: A frame is beyond the end, or data cannot be decoded.
     """
     path = os.fspath(path)
     indices = [int(index) for index in frame_indices]
     if not indices or min(indices) < 1:
-        raise ValueError(f'{path}: frames are counted from 1, asked were {indices}')
+        raise ValueError(f'{path}: frames are counted from 1, requested were {indices}')
     if not os.path.exists(path):
         raise FileNotFoundError(
             f'no video {path!r}: check `data_prefix` and the "path" in the annotation file'
@@ -93,7 +93,7 @@ def _read_image(folder: str, filename_tmpl: str, index: int) -> np.ndarray:
         )
     image = cv2.imread(file, cv2.IMREAD_COLOR)
     if image is None:
-        raise VideoError(f'{file} (frame {index}) is no image that can be decoded')
+        raise VideoError(f'{file} (frame {index}) is not an image that can be decoded')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -102,12 +102,12 @@ class _OtherStampsError(Exception):
 
 
 class _Timeline:
-    """What decoding has shown of a video so far.
+    """What decoding has shown about a video so far.
 
     Attributes:
-        stamps: Time stamps of frames 1, 2, ... as far as any call has decoded.
+        stamps: Time stamps of frames 1, 2, ... up to the last that any call has decoded.
         keys: Numbers of the key frames among them, ascending.
-        usable: False once a frame came without a time stamp or with one that does not increase.
+        usable: False after a frame had no time stamp or one that did not increase.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _Timeline:
         self.usable = True
 
     def note(self, number: int, frame: av.VideoFrame) -> bool:
-        """Record a frame that was not seen before; of a known one, whether it is the same."""
+        """Record a new frame; for a known one, return whether it is the same."""
         if number <= len(self.stamps):
             return frame.pts == self.stamps[number - 1]
         if frame.pts is None or (self.stamps and frame.pts <= self.stamps[-1]):
@@ -177,7 +177,7 @@ def _read_from(
     if start > 1:
         raise _OtherStampsError
     raise VideoError(
-        f'{path}: frame {indices[-1]} asked, but the video ends after {number} frames. It is'
+        f'{path}: frame {indices[-1]} requested, but the video ends after {number} frames. It is'
         ' truncated, or the annotation counts another version of it: get the video again, or'
         ' correct "num_frames"'
     )
@@ -194,10 +194,12 @@ def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, path: str) -> n
 
 
 def _open(path: str) -> av.container.InputContainer:
+    # of a stream, half a second is looked at before the first frame is given, not five
+    options = {'analyzeduration': '500000'} if '://' in path else {}
     try:
-        container = av.open(path)
+        container = av.open(path, options=options)
     except av.error.FFmpegError as error:
-        raise VideoError(f'{path} is no video that FFmpeg can open ({error.strerror})') from error
+        raise VideoError(f'{path} is not a video FFmpeg can open ({error.strerror})') from error
     if not container.streams.video:
         container.close()
         raise VideoError(f'{path} has no video stream')
@@ -208,7 +210,7 @@ def _open(path: str) -> av.container.InputContainer:
 def _decode(
     container: av.container.InputContainer, path: str, start: int = 1
 ) -> Iterator[av.VideoFrame]:
-    """Frames in presentation order; decoding errors name the file and how far it went."""
+    """Frames in presentation order; decoding errors name the file and the last good frame."""
     number = start - 1
     try:
         for frame in container.decode(video=0):
@@ -219,3 +221,40 @@ def _decode(
             f'{path} is damaged: decoding failed after frame {number} ({error.strerror});'
             ' get the video again'
         ) from error
+
+
+def iter_frames(
+    path: str | os.PathLike[str], filename_tmpl: str | None = None
+) -> Iterator[np.ndarray]:
+    """All frames in order, one at a time.
+
+    Args:
+        path: A video file, a stream's URL, or with ``filename_tmpl`` a folder of images.
+        filename_tmpl: Pattern of the image names, numbered from 1.
+
+    Yields:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        VideoError: What cannot be opened or decoded, or has no frame at all.
+    """
+    path = os.fspath(path)
+    number = 0
+    if filename_tmpl is not None:
+        for number in range(1, count_frames(path, filename_tmpl) + 1):
+            yield _read_image(path, filename_tmpl, number)
+    else:
+        reformatter = VideoReformatter()
+        with _open(path) as container:
+            for frame in _decode(container, path):
+                number += 1
+                yield _to_rgb(frame, reformatter, path)
+    if not number:
+        raise VideoError(f'{path} has no frames')
+
+
+def frame_rate(path: str | os.PathLike[str]) -> float | None:
+    """Average frames per second that a video file claims; None if it claims none."""
+    with _open(os.fspath(path)) as container:
+        rate = container.streams.video[0].average_rate
+        return None if not rate else round(float(rate), 3)

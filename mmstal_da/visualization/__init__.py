@@ -1,7 +1,7 @@
 """Pictures of boxes, tubes and training curves.
 
 =====================  ======================================================
-``overlays``           which boxes to show on which frame
+``overlays``           selects the boxes to show on each frame
 ``detections_file``    detections with the names of their indices
 ``drawing``            boxes, labels and bars on an image
 ``render``             frames of a video with ground truth and predictions
@@ -11,7 +11,7 @@
 ``scalars``            reads the scalars of a run
 ``curves``             training curves of one or several runs
 ``writing``            MP4, GIF and PNG
-``error_plot``         where the detector loses frame-AP
+``error_plot``         the errors that cost the detector frame-AP
 =====================  ======================================================
 """
 

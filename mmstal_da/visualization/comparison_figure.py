@@ -22,22 +22,22 @@ def comparison_figure(
     score_thr: float = 0.3,
     height: int = 192,
 ) -> np.ndarray:
-    """One row per run; of each class the first clips of the split, at the middle of their tube.
+    """One row per run; the first clips of each class in the split, at the middle of their tube.
 
     Args:
         annotation: With tubes, which are drawn dashed.
         data_prefix: Folder that its videos' paths are relative to.
-        split: Whose clips are shown.
+        split: The split whose clips are shown.
         runs: Title of the row -> detections.
         clips_per_class: Columns for each class.
         score_thr: Detections with a lower score are left out.
-        height: Of a frame, in pixels.
+        height: Height of a frame in pixels.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: A class without so many clips, or a run without one of them.
+        ValueError: A class has fewer clips, or a run lacks one of them.
     """
     chosen = [
         found

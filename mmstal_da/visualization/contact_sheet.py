@@ -16,7 +16,7 @@ def contact_sheet(
     gap: int = 8,
     font_size: int = 16,
 ) -> np.ndarray:
-    """Arrange images of one size row by row on white.
+    """Arrange images of one size row by row on a white page.
 
     Args:
         images: (H, W, 3) uint8 RGB each.
@@ -24,7 +24,7 @@ def contact_sheet(
         captions: A line below each image.
         row_titles: A line above each row.
         gap: Pixels between images.
-        font_size: In pixels.
+        font_size: Font size in pixels.
 
     Returns:
         The page, (H', W', 3) uint8 RGB.

@@ -28,7 +28,7 @@ PANELS: tuple[Panel, ...] = (
     ('Frame-mAP at IoU 0.5', 'frame-mAP (%)', r'(?:.*/)?frame_mAP@[\d.]+', True),
     ('Video-mAP at IoU 0.5', 'video-mAP (%)', r'(?:.*/)?video_mAP@0\.5', True),
 )
-"""What is plotted; a panel without data is left out."""
+"""The panels; a panel without data is left out."""
 
 NAMES = {
     'rpn_cls': 'RPN class',
@@ -48,7 +48,7 @@ STYLES: tuple[LineStyle, ...] = ('-', '--', ':', '-.')
 def smooth(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """Centred running mean over up to ``window`` values, shorter at both ends.
 
-    NaN and infinite values are left out of the means; where nothing else is in reach the mean is
+    NaN and infinite values are left out of the means. If a window has no other values, its mean is
     NaN.
     """
     values = np.asarray(values, float)
@@ -94,13 +94,13 @@ def plot_curves(runs: Sequence[Run], window: int | None = None, title: str = '')
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, completely or not at all."""
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi, metadata={'Software': None})
 
 
 def _keys(runs: Sequence[Run], panel: Panel) -> list[str]:
-    """Scalars of a panel that some run has, in the order of the runs."""
+    """Scalars of a panel that at least one run has, in the order of the runs."""
     _, _, pattern, is_val = panel
     found: dict[str, None] = {}
     for run in runs:
@@ -161,7 +161,7 @@ def _plot_panel(axis: Axes, runs: Sequence[Run], panel: Panel, window: int | Non
 
 
 def _limit(axis: Axes) -> None:
-    """Start the axis at zero, and let single peaks leave it at the top."""
+    """Start the axis at zero, and cut single peaks at the top."""
     values = np.concatenate([line.get_ydata() for line in axis.lines])
     values = values[np.isfinite(values)]
     if not len(values) or values.min() < 0:
@@ -171,7 +171,7 @@ def _limit(axis: Axes) -> None:
 
 
 def _name(pattern: str, key: str) -> str:
-    """A scalar's name in a legend: the part that sets it apart within its panel."""
+    """A scalar's name in a legend: the part that distinguishes it within its panel."""
     match = re.fullmatch(pattern, key)
     groups = match.groups() if match else ()
     return NAMES.get(groups[0], groups[0]) if groups and groups[0] else key

@@ -1,4 +1,4 @@
-"""Detections as the evaluation dumps them, with the names that their indices refer to."""
+"""Detections as the evaluation writes them, with the names that their indices refer to."""
 
 import os
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def read_detections(
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: No detections file, or indices beyond the names.
+        ValueError: It is not a detections file, or an index has no name.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):

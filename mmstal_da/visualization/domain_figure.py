@@ -21,16 +21,16 @@ def domain_figure(
     frames_per_clip: int = 1,
     height: int = 192,
 ) -> np.ndarray:
-    """One row per domain, for every class a few frames of one clip.
+    """One row per domain, with a few frames of one clip for every class.
 
     Args:
         ann_files: Annotation file of each domain.
         data_prefixes: Folder that its videos' paths are relative to.
-        titles: What each row is called.
-        split: Whose clips are shown.
+        titles: Title of each row.
+        split: The split whose clips are shown.
         classes: Classes to show; by default those of the first file.
         frames_per_clip: Frames shown of a clip, around its middle, five apart.
-        height: Of a frame, in pixels.
+        height: Height of a frame in pixels.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -42,7 +42,7 @@ def domain_figure(
         for label in classes:
             name, numbers = _choose(annotation, split, label, frames_per_clip)
             shown = ground_truth_overlays(annotation.tubes[name])
-            # solid boxes in the colours of the classes: there is nothing to compare them with
+            # solid boxes in the colours of the classes: there are no other boxes to compare with
             shown = {
                 frame: [Overlay(item.box, item.label) for item in items]
                 for frame, items in shown.items()

@@ -34,7 +34,7 @@ CLASS_COLOURS: tuple[Colour, ...] = (
 
 
 def class_colour(classes: Sequence[str], label: str) -> Colour:
-    """The colour of a class, by its place in the list; grey for others."""
+    """The colour of a class, by its position in the list; grey for others."""
     if label not in classes:
         return (200, 200, 200)
     return CLASS_COLOURS[list(classes).index(label) % len(CLASS_COLOURS)]
@@ -55,11 +55,11 @@ def scale_box(
     Args:
         box: ``x1 y1 x2 y2`` in pixels of ``original``, ends inclusive.
         original: (height, width) that the box refers to.
-        shown: (height, width) of the image that is drawn on.
+        shown: (height, width) of the image on which the box is drawn.
 
     Returns:
-        ``x1 y1 x2 y2`` in pixels of ``shown``, ends inclusive: the last pixel of an enlarged
-        box is the last of those that its last pixel became.
+        ``x1 y1 x2 y2`` in pixels of ``shown``, ends inclusive. When a box is enlarged, its last
+        pixel becomes several pixels; the new box ends with the last of these.
     """
     scale_y, scale_x = shown[0] / original[0], shown[1] / original[1]
     x1, y1, x2, y2 = box
@@ -81,7 +81,7 @@ def draw_overlays(
         predictions: Boxes in pixels of ``original``; the first is drawn on top.
         ground_truth: The same for ground truth.
         classes: Class names, for the colours.
-        original: (height, width) the boxes refer to.
+        original: (height, width) that the boxes refer to.
         gt_labels: Whether to write the classes of the ground truth.
     """
     image = image.copy()
@@ -105,7 +105,7 @@ def draw_overlays(
 def draw_box(image: np.ndarray, box: Sequence[float], colour: Colour, thickness: int) -> None:
     """Draw a rectangle into ``image``, around the pixels ``x1 y1 x2 y2``."""
     x1, y1, x2, y2 = (round(value) for value in box)
-    # a dark rim keeps the line visible before any background
+    # a dark rim keeps the line visible on any background
     rim = (thickness + 2 * max(1, thickness // 2), tuple(channel // 4 for channel in colour))
     for width, shade in (rim, (thickness, colour)):
         cv2.rectangle(image, (x1, y1), (x2, y2), shade, width, cv2.LINE_8)
@@ -133,11 +133,11 @@ def draw_chips(
     image: np.ndarray,
     chips: Sequence[tuple[str, Sequence[float], Colour, Colour, str]],
 ) -> np.ndarray:
-    """Write labels on coloured ground at boxes, moved so that they stay within the image.
+    """Write labels on a coloured background at boxes; they stay in the image and off each other.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        chips: Text, box, ground colour, text colour and ``'above'`` or ``'below'`` the box.
+        chips: Text, box, background colour, text colour and ``'above'`` or ``'below'`` the box.
     """
     if not chips:
         return image
@@ -146,6 +146,7 @@ def draw_chips(
     font = load_font(max(10, round(min(image.shape[:2]) / 24)), bold=True)
     ascent, descent = font.getmetrics()
     pad, height = 3, ascent + descent + 2
+    placed: list[tuple[int, int, int]] = []  # left, right, top
     for text, (x1, y1, _, y2), ground, ink, side in chips:
         width = round(pen.textlength(text, font=font)) + 2 * pad
         left = min(max(0, round(x1) - 1), max(0, image.shape[1] - width))
@@ -154,9 +155,25 @@ def draw_chips(
             top = max(0, round(y1) + 2)  # inside, at the upper edge
         if side == 'below' and top + height > image.shape[0]:
             top = min(round(y2) - height - 1, image.shape[0] - height)
+        top = _free_place(placed, left, left + width, top, height, image.shape[0])
+        placed.append((left, left + width, top))
         pen.rectangle((left, top, left + width - 1, top + height - 1), fill=ground)
         pen.text((left + pad, top + 1), text, font=font, fill=ink)
     return np.asarray(canvas)
+
+
+def _free_place(
+    placed: list[tuple[int, int, int]], left: int, right: int, top: int, height: int, limit: int
+) -> int:
+    """The nearest place above or below where a label covers no other, or ``top`` if none is."""
+    taken = [t for a, b, t in placed if a < right and left < b]
+    edges = [edge for t in taken for edge in (t - height - 1, t + height + 1)]
+    free = [
+        place
+        for place in (top, *edges)
+        if 0 <= place <= limit - height and all(abs(place - t) >= height for t in taken)
+    ]
+    return min(free, key=lambda place: abs(place - top), default=top)
 
 
 def text_bar(
@@ -168,10 +185,10 @@ def text_bar(
     """A dark bar with text on the left and a legend on the right.
 
     Args:
-        width: In pixels.
-        left: Text; cut short where it would meet the legend.
+        width: Width in pixels.
+        left: Text; shortened if it would reach the legend.
         legend: Name, colour and whether its line is dashed.
-        size: Of the font, in pixels.
+        size: Size of the font in pixels.
 
     Returns:
         (size + 12 rounded up to even, width, 3) uint8 RGB.

@@ -43,7 +43,7 @@ def plot_errors(errors: dict, title: str = '') -> Figure:
 
 
 def save_error_plot(errors: dict, path: str | os.PathLike[str], title: str = '') -> None:
-    """Write :func:`plot_errors` as PNG, whole or not at all."""
+    """Write :func:`plot_errors` as PNG, completely or not at all."""
     figure = plot_errors(errors, title)
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=120, metadata={'Software': None})

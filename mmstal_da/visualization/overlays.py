@@ -1,4 +1,4 @@
-"""Which boxes to show on which frame: from annotations, detections or linked tubes."""
+"""Selects the boxes to show on each frame, from annotations, detections or linked tubes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class Overlay:
 
 
 FrameOverlays = dict[int, list[Overlay]]
-"""1-based frame number to the boxes on it; within a frame the best score comes first."""
+"""1-based frame number -> boxes on the frame, the best score first."""
 
 
 def ground_truth_overlays(
@@ -53,15 +53,15 @@ def detection_overlays(
     score_thr: float = 0.3,
     nms_iou: float = 0.5,
 ) -> FrameOverlays:
-    """Detections of one video, thinned to what an eye can follow.
+    """Detections of one video, reduced to what a viewer can follow.
 
     Args:
         dets: (M, 8) video index, 1-based frame, label, score, x1, y1, x2, y2.
         video: Index of the video.
         classes: Class names by label.
         score_thr: Detections with a lower score are left out.
-        nms_iou: Of boxes that overlap by more than this IoU only the best is shown, whatever
-            their classes; 1 shows them all.
+        nms_iou: If boxes of any classes overlap by more than this IoU, only the best is shown; 1
+            shows them all.
     """
     rows = dets[(dets[:, 0] == video) & (dets[:, 3] >= score_thr)]
     rows = rows[np.lexsort((-rows[:, 3], rows[:, 1]))]
@@ -84,15 +84,15 @@ def tube_overlays(
     score_thr: float = 0.3,
     nms_iou: float = 0.3,
 ) -> FrameOverlays:
-    """Linked tubes of one video, thinned; every box has the score of its tube.
+    """Linked tubes of one video, reduced; every box has the score of its tube.
 
     Args:
         tubes: Linked tubes.
         video: Index of the video.
         classes: Class names by label.
         score_thr: Tubes with a lower score are left out.
-        nms_iou: Of tubes that overlap by more than this tube IoU only the best is shown,
-            whatever their classes; 1 shows them all.
+        nms_iou: If tubes of any classes overlap by more than this tube IoU, only the best is
+            shown; 1 shows them all.
     """
     overlays = defaultdict(list)
     left = np.flatnonzero((tubes.video == video) & (tubes.score >= score_thr))

@@ -33,8 +33,8 @@ def render_frames(
         ground_truth: The same for ground truth.
         classes: Class names, for the colours.
         original: (height, width) of the annotation.
-        title: Shown below the frame together with the frame number; empty leaves the bar away.
-        min_height: Lower frames are enlarged to this height.
+        title: Shown below the frame together with the frame number; empty omits the bar.
+        min_height: Smaller frames are enlarged to this height.
         gt_labels: Whether to write the classes of the ground truth.
 
     Yields:
@@ -49,7 +49,8 @@ def render_frames(
         height, width = frame.shape[:2]
         shown_height = max(height, min_height) // 2 * 2
         shown_width = round(width * shown_height / height / 2) * 2
-        # cubic enlarges sharply, area shrinks without aliasing (an odd size loses a pixel)
+        # cubic is sharp when enlarging, area has no aliasing when shrinking (an odd size loses a
+        # pixel)
         method = cv2.INTER_CUBIC if shown_height > height else cv2.INTER_AREA
         image = cv2.resize(frame, (shown_width, shown_height), interpolation=method)
         image = draw_overlays(
@@ -79,19 +80,19 @@ def render_video(
     """Read a video and render it.
 
     Args:
-        video: Where it lies and what its boxes refer to.
+        video: Its path and the size that its boxes refer to.
         data_prefix: Folder that ``video.path`` is relative to.
         predictions: Boxes by frame.
         ground_truth: Boxes by frame.
         classes: Class names, for the colours.
         title: See :func:`render_frames`.
-        numbers: 1-based frames to render; None takes all that the annotation counts.
+        numbers: 1-based frames to render; None takes all frames of the annotation.
         **kwargs: ``min_height`` and ``gt_labels`` of :func:`render_frames`.
     """
     numbers = list(range(1, video.num_frames + 1)) if numbers is None else list(numbers)
     path = os.path.join(data_prefix, video.path)
     frames = read_frames(path, numbers, video.filename_tmpl)
-    own = video.width is None  # then boxes refer to the video as it decodes
+    own = video.width is None  # then boxes refer to the size at which the video decodes
     original = frames[0].shape[:2] if own else (video.height, video.width)
     rendered = render_frames(
         frames, numbers, predictions, ground_truth, classes, original, title, **kwargs

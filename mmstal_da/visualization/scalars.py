@@ -1,4 +1,4 @@
-"""Reads the scalars that MMEngine logs while training."""
+"""Reads the scalars that MMEngine logs during training."""
 
 import json
 import os
@@ -14,7 +14,7 @@ class Run:
     """Curves of one work directory.
 
     Attributes:
-        name: What the run is called in a legend.
+        name: Name of the run in a legend.
         train: Scalar to its points (iteration, value), iterations increasing.
         val: Metric to its points (iteration of the validation, value).
     """
@@ -28,8 +28,8 @@ def scalar_files(path: str | os.PathLike[str]) -> list[Path]:
     """The ``scalars.json`` files of a work directory, oldest first; or the file itself.
 
     Args:
-        path: A work directory (``<timestamp>/vis_data/scalars.json`` lies below it, once per
-            start of the run), or such a file.
+        path: A work directory (it has ``<timestamp>/vis_data/scalars.json`` for every start of the
+            run), or such a file.
 
     Raises:
         FileNotFoundError: There is none.
@@ -49,12 +49,12 @@ def scalar_files(path: str | os.PathLike[str]) -> list[Path]:
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Read the curves of a work directory.
 
-    A resumed run has several files. Where a later one starts again at an iteration that an
-    earlier one had passed, the later one counts.
+    A resumed run has several files. If a later file starts at an iteration that an earlier file
+    also has, the later file counts.
 
     Args:
         path: See :func:`scalar_files`.
-        name: For the legend; the folder's name by default.
+        name: Name in the legend; by default the folder's name.
     """
     run = Run(name or Path(path).resolve().name)
     for file in scalar_files(path):
@@ -72,8 +72,8 @@ def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
 def _read_file(path: Path) -> tuple[Curves, Curves]:
     """Training and validation scalars of one file.
 
-    Lines of training hold ``iter`` (and ``epoch`` when training goes by epoch); lines of
-    validation hold neither, and their ``step`` counts iterations or epochs.
+    Lines of training hold ``iter`` (and ``epoch`` in epoch-based training). Lines of validation
+    hold neither; their ``step`` counts iterations or epochs.
     """
     train: Curves = {}
     val: Curves = {}

@@ -1,8 +1,8 @@
-"""Writes rendered frames: MP4, animated GIF, PNG. Files appear whole or not at all."""
+"""Writes rendered frames: MP4, animated GIF, PNG. Files are written completely or not at all."""
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +44,14 @@ def write_gif(path: str | os.PathLike[str], frames: Sequence[np.ndarray], fps: f
         )
 
 
-def write_mp4(path: str | os.PathLike[str], frames: Sequence[np.ndarray], fps: float) -> None:
-    """Write an H.264 video; an odd width or height loses its last column or row."""
+def write_mp4(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write an H.264 video, frame by frame; an odd width or height loses its last column or row."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    stack = np.stack(frames)
-    stack = stack[:, : stack.shape[1] // 2 * 2, : stack.shape[2] // 2 * 2]
+    even = (frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         partial = Path(folder) / path.name
-        write_video(partial, stack, fps, crf=18)
+        write_video(partial, even, fps, crf=18)
         os.replace(partial, path)
 
 

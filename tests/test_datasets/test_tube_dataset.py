@@ -114,7 +114,7 @@ def test_unlabelled_takes_every_frame_and_never_looks_at_tubes(ann_file, tmp_pat
     [
         (dict(split='val'), "no split 'val'"),
         (dict(videos=['walk/*']), r"'walk/\*' matches no video"),
-        (dict(classes=['run', 'fly']), r"stands for \['fly'\]"),
+        (dict(classes=['run', 'fly']), r"maps to \['fly'\]"),
         (dict(classes=['run'], videos=['jump/*']), r"'train' gives no key frame .*\['run'\]"),
         (dict(key_frame_stride=0), 'key_frame_stride'),
     ],

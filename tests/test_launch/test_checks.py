@@ -96,7 +96,7 @@ def test_a_sound_pair_passes(cfg, mode):
          r"dataset\.source .*maps to \['Gulf'\].*was 'Golf' meant"),
         (dict(metric__class_map=dict(Gollf='Golf')), r"val_evaluator .*renames \['Gollf'\]"),
         # a class missing on one side
-        (dict(source__class_map=dict(golf='Golf')), r"dataset\.source .*stands for \['Walk'\]"),
+        (dict(source__class_map=dict(golf='Golf')), r"dataset\.source .*maps to \['Walk'\]"),
         (dict(source__videos=['golf/*']), r"dataset\.source .*no tube of \['Walk'\] to train on"),
         (dict(val__videos=['Golf/*']), r"val_dataloader\.dataset .*no tube of \['Walk'\] to eval"),
         (dict(metric__videos=['Golf/*']), r"val_evaluator .*no tube of \['Walk'\] to evaluate"),
@@ -112,7 +112,7 @@ def test_a_sound_pair_passes(cfg, mode):
         (dict(val__ann_file='absent.json'), r'val_dataloader\.dataset .*no annotation file'),
         (dict(metric__ann_file='absent.json'), r'val_evaluator .*no annotation file'),
         (dict(source__ann_file=None), r'dataset\.source: `ann_file` is not given'),
-        (dict(target__data_prefix='vdieos'), r'target .*2 of 2 videos are not there.*data_prefix'),
+        (dict(target__data_prefix='vdieos'), r'target .*2 of 2 videos do not exist.*data_prefix'),
         (dict(target__classes=('Walk', 'Golf')), r"classes` differ: \['Golf', 'Walk'\] of train"),
         (dict(metric__classes=('Walk', 'Golf')), r'`classes` differ: .*val_evaluator'),
         (dict(source__classes=()), r'dataset\.source .*`classes` is empty'),
@@ -173,7 +173,7 @@ def test_another_annotation_file_of_the_same_dataset_is_the_same_dataset(cfg, tm
 def test_classes_without_ground_truth_have_to_be_said(cfg):
     for part in (cfg.val_dataloader.dataset, cfg.val_evaluator):
         part.videos = ['Golf/*']
-    with pytest.raises(ConfigError, match=r"say allow_classes_without_truth = \['Walk'\]"):
+    with pytest.raises(ConfigError, match=r"set allow_classes_without_truth = \['Walk'\]"):
         check_config(cfg)
     cfg.allow_classes_without_truth = ['Walk']
     check_config(cfg)

@@ -96,7 +96,7 @@ def test_runs_on_different_frames_are_not_compared(folder, monkeypatch, capsys):
     dump(folder, 'annotated.npz', 20, background_frames=False)
     runs = [f'{name}={folder / name}.npz' for name in ('all', 'annotated')]
     assert run(monkeypatch, folder / 'ann.json', *runs) == 2
-    assert 'annotated is of other n_frames' in capsys.readouterr().err
+    assert 'annotated has other n_frames' in capsys.readouterr().err
 
 
 def test_a_missing_file_is_named(folder, monkeypatch, capsys):

@@ -164,7 +164,7 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (['model.rpn_head.feat_channels=8'], 'is of another model than the config'),
+        (['model.rpn_head.feat_channels=8'], 'does not fit the model of the config'),
         (['train_dataloader.dataset.source.labelled=False'], 'no labelled ActionTubeDataset'),
         (['test_dataloader.dataset.pipeline.0.type=FilterBoxes'], 'has 0 SampleKeyFrameClip'),
     ],

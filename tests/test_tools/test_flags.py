@@ -17,7 +17,7 @@ def config(tmp_path) -> Path:
     path.write_text(
         "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
         "val_cfg = dict(type='ValLoop')\n"
-        'val_dataloader = dict(batch_size=1)\n'
+        'val_dataloader = test_dataloader = dict(batch_size=1)\n'
         "val_evaluator = dict(type='AccMetric')\n"
         "test_evaluator = dict(type='AccMetric')\n"
         "default_hooks = dict(checkpoint=dict(type='CheckpointHook'))\n"
@@ -124,6 +124,13 @@ def test_auto_resume(config, tmp_path, capsys):
     cfg = train_config(config, *flags)
     assert cfg.resume
     assert cfg.load_from == str(checkpoint)
+
+
+def test_a_config_without_a_test_says_what_to_run_instead(config, tmp_path):
+    (tmp_path / 'x.pth').touch()
+    config.write_text(f'{config.read_text()}test_evaluator = None\n')
+    with pytest.raises(UsageError, match=r'has no test .*tools/infer\.py CHECKPOINT VIDEOS'):
+        run_test_config(config, str(tmp_path / 'x.pth'))
 
 
 def test_test_sets_load_from(config, tmp_path):

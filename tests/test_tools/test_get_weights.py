@@ -42,7 +42,7 @@ def test_a_checkpoint_that_is_there_is_checked(get_weights, port_file, tmp_path)
     torch.save(checkpoint, out / 'i3d_kinetics400.pth')
     code, said, complaint = get_weights('i3d_kinetics400', '--out', out)
     assert code == 0
-    assert 'is there already, from somewhere' in said
+    assert 'exists already, from somewhere' in said
     del state['Mixed_3b.b0.conv3d.weight']
     torch.save(checkpoint, out / 'i3d_kinetics400.pth')
     code, said, complaint = get_weights('i3d_kinetics400', '--out', out)

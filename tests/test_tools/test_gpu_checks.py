@@ -50,7 +50,7 @@ def test_without_cuda_it_says_so_and_ends_with_2(tmp_path):
 
 @pytest.mark.parametrize(
     ('arguments', 'complaint'),
-    [(['-1'], 'MINUTES is more than 0'), (['5', '--steps', 'test'], 'no step is named test')],
+    [(['-1'], 'MINUTES must be more than 0'), (['5', '--steps', 'test'], 'no step is named test')],
 )
 def test_wrong_arguments(tmp_path, capsys, arguments, complaint):
     with pytest.raises(SystemExit) as stop:

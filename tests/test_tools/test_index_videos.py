@@ -51,7 +51,7 @@ def test_lists_every_video_with_its_true_frames(tool, folder, tmp_path, capsys):
     assert (a.path, a.num_frames, a.width, a.height, a.fps) == ('day 1/a.mp4', 7, 128, 96, 25.0)
     assert (b.path, b.num_frames, b.width, b.height) == ('b.mkv', 5, 64, 48)
     assert (c.path, c.num_frames, c.filename_tmpl, c.fps) == ('c', 3, 'img_{:05d}.png', None)
-    with pytest.raises(ValueError, match=r"stands for \['Golf'\].*unlabelled"):
+    with pytest.raises(ValueError, match=r"maps to \['Golf'\].*unlabelled"):
         class_labels(annotation.classes, ['Golf'], None)
 
 
@@ -95,7 +95,7 @@ def test_unreadable_videos_are_all_named(tool, folder, tmp_path, capsys):
         (lambda folder: folder.mkdir(), 'holds no videos'),
         (lambda folder: write_images(folder / 'v', '{:03d}.jpg', range(0, 4)), 'but no 004.jpg'),
         (lambda folder: write_images(folder / 'v', '{:03d}.jpg', [1, 2, 4]), 'but no 003.jpg'),
-        (lambda folder: write_images(folder / 'v', 'im{}age.jpg', [1, 2]), 'named alike'),
+        (lambda folder: write_images(folder / 'v', 'im{}age.jpg', [1, 2]), 'one name pattern'),
         (
             lambda folder: [
                 write_video(folder / f'a{suffix}', numbered_frames(2))

@@ -217,7 +217,7 @@ def test_check_reports_and_returns(tmp_path, prepare):
     code, out, err = prepare('check', source, '--workers', 2, '--report', report)
     assert code == 1
     assert "video 'b'" in out
-    assert '2.png, frame 2: no image that can be decoded' in out
+    assert '2.png, frame 2: the image cannot be decoded' in out
     assert 'checking' in err
     written = json.loads(report.read_text())
     assert (written['videos'], len(written['complaints'])) == (2, 1)

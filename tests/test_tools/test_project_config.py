@@ -70,9 +70,11 @@ def test_both_tools_run_it(tmp_path, data):
 
     output = run_tool(
         *('test', CONFIG, tmp_path / 'iter_3.pth'),
+        *('--show-dir', tmp_path / 'shown', '--interval', '20'),
         *('--work-dir', tmp_path / 'test', '--cfg-options', *changes),
     )
     assert 'frame_mAP@0.5' in output
+    assert len(list(tmp_path.glob('shown/**/*.png'))) >= 2
 
 
 def test_ava_style_rows_train_and_test_in_bfloat16(tmp_path, data):

@@ -210,7 +210,9 @@ def test_an_unknown_argument(checkout):
 def test_packages_are_kept_for_the_next_clone(checkout, tmp_path):
     """Another clone's .venv is made of them, with scripts that call its own interpreter."""
     script = (ROOT / 'tools' / 'setup_env.sh').read_text()
-    functions = script[script.index('# The name of the packages') : script.index('restored=\n')]
+    functions = script[
+        script.index('# Prints the name of the cached packages') : script.index('restored=\n')
+    ]
     other = tmp_path / 'other'
     shutil.copytree(checkout, other)
     prelude = (

@@ -30,7 +30,7 @@ BLOCKS = re.findall(r'```(\w+)\n(.*?)```', TEXT, re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == 'python']
 LABELS, PAIR, EVALUATION, BASELINE = PYTHON
 NO_EVALUATION = [line for line in PAIR.splitlines(keepends=True) if line.endswith(' = None\n')]
-INDEX, PREPARE, BROWSE, TRAIN = [
+INDEX, PREPARE, BROWSE, TRAIN, INFER = [
     line
     for kind, text in BLOCKS
     if kind == 'bash'
@@ -168,6 +168,12 @@ def test_videos_of_ones_own(clips):
     output = follow(clips, run_process)
     for loss in ('loss_cls', 'loss_da_spatial', 'loss_da_timg', 'loss_da_tinst'):
         assert loss in output
+    checkpoint = INFER.replace('work_dirs/my_pair/iter_20000.pth', 'work/iter_2.pth')
+    run(clips, checkpoint, '--key-frame-stride', '12', '--no-video')
+    assert sorted(path.parent.name for path in clips.glob('work_dirs/found/*/result.json')) == [
+        'a',
+        'b',
+    ]
 
 
 def test_evaluation_with_labels_of_the_target(clips):

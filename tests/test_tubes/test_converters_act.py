@@ -70,9 +70,9 @@ def test_a_pickle_of_python_2_and_one_without_sizes(tmp_path):
 
 
 WRONG = {
-    'label': (dict(gttubes={'golf/a': {2: [ROWS]}}), "'golf/a': label 2 is none of 2"),
+    'label': (dict(gttubes={'golf/a': {2: [ROWS]}}), "'golf/a': label 2 is not below 2"),
     'shape': (dict(gttubes={'golf/a': {1: [ROWS[:, 1:]]}}), r"'golf/a', class 'golf', tube 0: sha"),
-    'half frame': (dict(gttubes={'golf/a': {1: [ROWS + 0.5]}}), 'no whole number'),
+    'half frame': (dict(gttubes={'golf/a': {1: [ROWS + 0.5]}}), 'not a whole number'),
     'beyond': (dict(nframes={'golf/a': 3, 'golf/b': 9}), 'frame 4 is outside 1..3'),
     'unknown': (dict(test_videos=[['golf/c']]), 'golf/c'),
     'no length': (dict(nframes={'golf/a': 9}), 'golf/b'),

@@ -96,7 +96,7 @@ def test_links_number_images(tmp_path):
     for number, path in enumerate(order, 1):
         link = tmp_path / f'out/Lifting/001/{number:06d}.jpg'
         assert link.read_bytes() == path.read_bytes()
-    with pytest.raises(AnnotationError, match='already there'):
+    with pytest.raises(AnnotationError, match='already exists'):
         link_numbered(order, tmp_path / 'out/Lifting/001')
 
 

@@ -52,7 +52,7 @@ def test_the_official_tree_and_its_copies(tmp_path):
     with pytest.raises(AnnotationError, match='mask is empty'):
         from_puppet_masks(tmp_path)
     scipy.io.savemat(tmp_path / 'walk/clip.mat', dict(other=mask))
-    with pytest.raises(AnnotationError, match=r'clip\.mat is no puppet mask with part_mask'):
+    with pytest.raises(AnnotationError, match=r'clip\.mat is not a puppet mask with part_mask'):
         from_puppet_masks(tmp_path, [])
 
 

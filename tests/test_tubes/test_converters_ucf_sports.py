@@ -111,7 +111,7 @@ def test_an_archive_is_read_without_being_extracted(tmp_path):
     assert from_gt_tree(folder / 'b.tar', []) == tree
     assert sorted(tmp_path.rglob('*')) == before
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(AnnotationError, match='no tar archive that can be read'):
+    with pytest.raises(AnnotationError, match='not a readable tar archive'):
         from_gt_tree(path, [])
 
 

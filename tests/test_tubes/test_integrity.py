@@ -63,7 +63,11 @@ def test_damaged_files(clip):
         (lambda data: data.__delitem__(slice(len(data) * 6 // 10, None)), 'unreadable', 'damaged'),
         (garbage, 'unreadable', 'damaged'),
         (lambda data: data.clear(), 'unreadable', 'the file is empty'),
-        (lambda data: data.__setitem__(slice(0, None), b'text\n' * 90), 'unreadable', 'no video'),
+        (
+            lambda data: data.__setitem__(slice(0, None), b'text\n' * 90),
+            'unreadable',
+            'not a video',
+        ),
     ):
         path.write_bytes(whole)
         complaint = change(clip, edit)

@@ -34,7 +34,7 @@ def films(names):
 def test_a_name_is_read_whatever_the_film_is_called():
     name = parse_name('pick/How_to_pick_up_sticks_pick_f_cm_np1_le_bad_12')
     assert (name.film, name.label, name.moving) == ('How_to_pick_up_sticks', 'pick', True)
-    with pytest.raises(AnnotationError, match='v_Biking_g01_c01.*as released'):
+    with pytest.raises(AnnotationError, match='v_Biking_g01_c01.*the released JHMDB'):
         parse_name('Biking/v_Biking_g01_c01')
 
 

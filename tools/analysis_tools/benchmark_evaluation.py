@@ -1,17 +1,18 @@
-r"""Times the evaluator, beside one that goes detection by detection, on the same input.
+r"""Times the evaluator and one that goes detection by detection, on the same input.
 
 Usage::
 
     # both evaluators, the results compared
     python tools/analysis_tools/benchmark_evaluation.py --videos 100
-    # the size of UCF101-24's test set, ours alone, and how time grows with the detections
+    # only our evaluator, at the size of UCF101-24's test set, for growing numbers of detections
     python tools/analysis_tools/benchmark_evaluation.py --videos 910 --per-frame 2.3 10 30 100 \
         --skip-straightforward
     # real ground truth
     python tools/analysis_tools/benchmark_evaluation.py --gt data/ucf101_24/ucf101_24.json
 
-Detections are made from the ground truth: every tube found twice with boxes, scores and misses of
-its own quality, and false positives of any class anywhere. Times are from arrays to numbers.
+Detections are made from the ground truth. Every tube is found twice; each copy has its own quality
+of boxes, scores and misses. False positives of any class occur anywhere. Times are from arrays to
+numbers.
 """
 
 import argparse
@@ -116,7 +117,7 @@ def make_detections(gt: dict, per_frame: float, seed: int) -> np.ndarray:
 
 
 def time_ours(dets: np.ndarray, gt: dict, protocol, repeat: int) -> tuple[float, float, dict]:
-    """Seconds and CPU seconds of the best run, checks of the input included, and the result."""
+    """Seconds and CPU seconds of the best run, with checks of the input, and the result."""
     times = []
     for _ in range(repeat):
         start, cpu = time.perf_counter(), time.process_time()

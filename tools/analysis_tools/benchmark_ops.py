@@ -1,11 +1,12 @@
-r"""Times this project's RoIAlign and NMS beside compiled mmcv's or torchvision's, as ratios.
+r"""Compares the speed of this project's RoIAlign and NMS with compiled mmcv's or torchvision's.
 
     python tools/analysis_tools/benchmark_ops.py [--rounds 20] [--device cuda]
 
-Each side that is installed takes part: this project's operators always, torchvision's where its
-operators exist for this torch, mmcv's where it is compiled. The sides take turns, so a drifting
-machine drifts for all. RoIAlign: forward and backward, sampling ratio 2, as configured. Every
-side's result is compared with the first side's before anything is timed. ``--out`` writes JSON.
+Times are given as ratios. Each installed side takes part: this project's operators always,
+torchvision's if its operators exist for this torch, mmcv's if it is compiled. The sides take turns,
+so changes in the machine's speed affect all. RoIAlign: forward and backward, sampling ratio 2, as
+configured. Before the timing, every side's result is compared with the first side's. ``--out``
+writes JSON.
 """
 
 import argparse
@@ -37,7 +38,7 @@ NMS_SIZES = {'quickstart, anchors': 576, 'paper, anchors': 2000, 'test, classes 
 
 
 def sides() -> dict[str, object]:
-    """The operators that are there."""
+    """The installed operators."""
     found = {'ours': OperatorModule(torchvision=False)}
     if torchvision_has_ops():
         found['torchvision'] = OperatorModule(torchvision=True)
@@ -87,7 +88,7 @@ def align_function(extension: object, shape: tuple, device: str) -> Callable[[],
 
 
 def nms_function(extension: object, number: int, device: str) -> Callable[[], tuple]:
-    """NMS at 0.7 on boxes as an RPN gives them: around a few actors."""
+    """NMS at 0.7 on boxes like those of an RPN: around a few actors."""
     generator = torch.Generator().manual_seed(number)
     actors = random_boxes(8, 256, 299, 1).repeat(-(-number // 8), 1)[:number]
     boxes = (actors + 12 * torch.randn(number, 4, generator=generator)).to(device)

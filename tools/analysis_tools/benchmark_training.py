@@ -1,4 +1,4 @@
-r"""Times the choices that make training fast, each beside its plain alternative, as ratios.
+r"""Times the choices that make training fast against their plain alternatives, as ratios.
 
     python tools/analysis_tools/benchmark_training.py [--full-size] [--rounds 5]
 
@@ -7,8 +7,8 @@ r"""Times the choices that make training fast, each beside its plain alternative
   three-dimensional convolutions;
 - bfloat16: autocast against float32.
 
-The two sides of a row take turns, so a drifting machine drifts for both. Times are medians of
-forward and backward.
+The two sides of a row take turns, so changes in the machine's speed affect both. Times are medians
+of forward and backward.
 """
 
 import argparse

@@ -1,15 +1,15 @@
-"""Compare ways to read a random clip out of a video: exactness and time, side by side.
+"""Compare ways to read a random clip from a video: exactness and time.
 
     python tools/analysis_tools/benchmark_video_reader.py VIDEO [VIDEO ...] [--clips 20]
 
-Every reader is asked for the same clips of ``--clip-len`` neighbouring frames at random
-positions. A frame counts as wrong if it differs by more than ``WRONG`` grey levels on average
-from the same frame of a full sequential decode by PyAV (converters of two libraries differ by
-about one level, a neighbouring frame of a moving scene by several), or if the reader fails.
-The rounds of the readers alternate, so a busy machine slows all of them alike.
+Every reader reads the same clips of ``--clip-len`` neighbouring frames at random positions. Each
+frame is compared with the same frame of a full sequential decode by PyAV. It counts as wrong if it
+differs by more than ``WRONG`` grey levels on average, or if the reader fails. (Converters of two
+libraries differ by about one level, neighbouring frames of a moving scene by several.) The rounds
+of the readers alternate, so a busy machine slows all of them equally.
 
-The package keeps the winner, :mod:`mmstal_da.video.reader`; OpenCV and decord are
-timed if they are installed.
+The package keeps the winner, :mod:`mmstal_da.video.reader`. OpenCV and decord are timed if they
+are installed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def decode_all(path: str) -> list[np.ndarray]:
 
 
 def read_av_sequential(path: str, indices: list[int]) -> list[np.ndarray]:
-    """Decode from the first frame to the last one asked, convert the frames asked."""
+    """Decode from the first frame to the last requested one, convert the requested frames."""
     frames, wanted, last = {}, set(indices), max(indices)
     reformatter = VideoReformatter()
     with av.open(path) as container:
@@ -45,7 +45,7 @@ def read_av_sequential(path: str, indices: list[int]) -> list[np.ndarray]:
 
 
 def read_cv2_sequential(path: str, indices: list[int]) -> list[np.ndarray]:
-    """Grab up to the last frame asked, retrieve the frames asked."""
+    """Grab up to the last requested frame, retrieve the requested frames."""
     import cv2
 
     frames, wanted = {}, set(indices)
@@ -59,7 +59,7 @@ def read_cv2_sequential(path: str, indices: list[int]) -> list[np.ndarray]:
 
 
 def read_cv2_seek(path: str, indices: list[int]) -> list[np.ndarray]:
-    """Set ``CAP_PROP_POS_FRAMES`` to the first frame asked and read on."""
+    """Set ``CAP_PROP_POS_FRAMES`` to the first requested frame and read from there."""
     import cv2
 
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -92,7 +92,7 @@ READERS = {
 
 
 def wrong_frames(got: list[np.ndarray], reference: list[np.ndarray]) -> int:
-    """How many frames are not the ones of the reference (another shape is wrong too)."""
+    """How many frames differ from the reference (another shape is wrong too)."""
     return sum(
         a.shape != b.shape or np.abs(a.astype(np.int16) - b).mean() > WRONG
         for a, b in zip(got, reference, strict=True)

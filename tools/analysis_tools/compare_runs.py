@@ -3,9 +3,9 @@ r"""Scores the predictions of several runs on one ground truth, in one table.
     python tools/analysis_tools/compare_runs.py data/synthetic/target.json \
         source-only=work_dirs/source_only/detections.npz adapted=work_dirs/full/detections.npz
 
-The files are those of ``TubeMetric(dump=...)``. They say which split and classes they are of, and
-whether background frames count; runs that differ in that are not compared. ``--figure`` also draws
-the same frames once per run.
+The files are those of ``TubeMetric(dump=...)``. They record their split and classes, and whether
+background frames count. Runs that differ in these are not compared. ``--figure`` also draws the
+same frames once per run.
 """
 
 import argparse
@@ -43,8 +43,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
     parser.add_argument('--figure', metavar='PNG', help='also draw a row of frames for every run')
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
-    parser.add_argument('--clips', type=int, default=1, help='of each class in the figure')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='of boxes in the figure')
+    parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score in the figure')
     args = parser.parse_args(argv)
     for run in args.runs:
         if not all(run.partition('=')):
@@ -53,12 +53,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def score(path: str, ann_file: str, protocol: str) -> dict:
-    """The results of one file of predictions, on the split and classes it was written for."""
+    """The results of one file of predictions, on the split and classes recorded in it."""
     found = load_detections(path)
     if not {'split', 'background_frames'} <= found.meta.keys() or found.labels is None:
         raise ValueError(
-            f'{path} does not say which split and frames it is of; write it with '
-            'TubeMetric(dump=...)'
+            f'{path} does not record its split and frames; write it with TubeMetric(dump=...)'
         )
     choice = {key: found.meta.get(key) for key in ('class_map', 'videos')}
     truth = load_ground_truth(ann_file, found.meta['split'], found.labels, **choice)
@@ -70,7 +69,7 @@ def score(path: str, ann_file: str, protocol: str) -> dict:
 
 
 def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
-    """The figure of all runs, a row each."""
+    """The figure of all runs, with one row per run."""
     annotation = load_annotation(args.ann_file)
     videos = annotation.split(result['split'])
     runs = {}
@@ -97,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, result in results.items():
         differing = [k for k in ('split', 'labels', 'n_frames') if result[k] != first[k]]
         if differing:
-            print(f'compare_runs: {name} is of other {", ".join(differing)}', file=sys.stderr)
+            print(f'compare_runs: {name} has other {", ".join(differing)}', file=sys.stderr)
             return 2
     counts = f'{first["n_videos"]} videos, {first["n_frames"]} frames'
     title = f'{args.ann_file}, {first["split"]}: {counts}'

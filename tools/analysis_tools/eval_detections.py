@@ -1,4 +1,4 @@
-r"""Scores the detections of any detector: frame-mAP, video-mAP and, if asked, its errors.
+r"""Scores the detections of any detector: frame-mAP, video-mAP and, on request, its errors.
 
 Usage::
 
@@ -8,9 +8,9 @@ Usage::
 
 GT is a pickle in ACT's format (``labels``, ``gttubes``, ``nframes`` and ``test_videos`` or
 ``videos``) or an annotation file of this project (``.json``). DETS is an ``.npz`` with ``dets``
-(M, 8) = video index, frame, label, score, x1, y1, x2, y2, or a pickle of the same; the video index
-counts in the file's own ``videos`` if it has them, else in GT's ``videos``, else in the split.
-What ``TubeMetric(dump=...)`` writes also knows its split, classes and frames; flags win over it.
+(M, 8) = video index, frame, label, score, x1, y1, x2, y2, or a pickle of the same. The video index
+refers to the file's own ``videos`` if it has them, else to GT's ``videos``, else to the split.
+Files of ``TubeMetric(dump=...)`` also record their split, classes and frames; flags override these.
 """
 
 import argparse
@@ -92,7 +92,7 @@ class Truth(NamedTuple):
     """Ground truth, and the names that detections may use."""
 
     truth: GroundTruth
-    videos: list[str]  # that a video index counts in, unless the detections have names
+    videos: list[str]  # names for a video index, unless the detections have names
     labels: list[str]  # likewise for a label
     known_videos: set[str]
     known_labels: set[str]
@@ -118,7 +118,7 @@ def read_act(args: argparse.Namespace) -> Truth:
 
 
 def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
-    """Ground truth from an annotation file; ``meta`` says what the flags do not."""
+    """Ground truth from an annotation file; ``meta`` gives what the flags do not."""
     # the package of the datasets loads torch, which takes longer than scoring
     from mmstal_da.tubes.evaluated import load_ground_truth
 
@@ -154,7 +154,7 @@ def refuse_unknown_names(file: DetectionFile, gt: Truth) -> None:
 
 
 def score(dets: Detections, truth: GroundTruth, args: argparse.Namespace, meta: dict) -> dict:
-    """The result, with the error analysis if it is asked for."""
+    """The result, with the error analysis if requested."""
     background = args.background_frames
     if background is None:
         background = meta.get('background_frames', True)

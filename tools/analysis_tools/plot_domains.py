@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--split', default='test')
     parser.add_argument('--classes', nargs='+', help='default: those of the source')
     parser.add_argument('--frames', type=int, default=1, help='frames per clip')
-    parser.add_argument('--height', type=int, default=192, help='of a frame, in pixels')
+    parser.add_argument('--height', type=int, default=192, help='height of a frame, in pixels')
     parser.add_argument('--out', required=True, help='PNG file')
     args = parser.parse_args(argv)
     if len(args.data_prefix) > 2:

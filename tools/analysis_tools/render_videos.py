@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--num',
         type=int,
         default=4,
-        help='at most so many videos, from each class folder in turn (0: all)',
+        help='largest number of videos, from each class folder in turn (0: all)',
     )
     parser.add_argument(
         '--formats',
@@ -57,16 +57,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--sheet-frames', type=int, default=6)
     parser.add_argument('--score-thr', type=float, default=0.3)
     parser.add_argument(
-        '--nms-iou', type=float, default=0.5, help='of overlapping boxes only the best is shown'
+        '--nms-iou', type=float, default=0.5, help='show only the best of boxes that overlap more'
     )
     parser.add_argument(
         '--tubes', action='store_true', help='link the detections and show tubes with their scores'
     )
     parser.add_argument('--min-length', type=int, help='shortest tube with --tubes, in frames')
-    parser.add_argument('--no-gt', action='store_true', help='leave the ground truth out')
+    parser.add_argument('--no-gt', action='store_true', help='do not draw the ground truth')
     parser.add_argument('--class-map', nargs='+', default=[], metavar='FILE=MODEL')
     parser.add_argument('--max-frames', type=int, default=300, help='render only the first ones')
-    parser.add_argument('--min-height', type=int, default=384, help='lower frames are enlarged')
+    parser.add_argument('--min-height', type=int, default=384, help='enlarge smaller frames')
     return parser.parse_args(argv)
 
 
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def render(args: argparse.Namespace) -> list[str]:
-    """Render what the arguments say; returns the paths written."""
+    """Render according to the arguments; returns the paths written."""
     annotation = load_annotation(args.ann_file, with_tubes=not args.no_gt)
     for pair in args.class_map:
         if '=' not in pair:

@@ -1,15 +1,15 @@
-"""What the model will really see: contact sheet and short videos after all transforms.
+"""Shows the model's real input: contact sheet and short videos after all transforms.
 
     python tools/data/browse.py configs/jhmdb_to_ucf101/full.py --num 4
     python tools/data/browse.py configs/jhmdb_to_ucf101/full.py --part test --out work_dirs/look
 
-Samples come from the config's own data loader and through the model's data preprocessor, whose
-normalisation is undone for the eye; colours, crops, flips, padding and boxes are the model's.
-Source and target stand side by side. In training the target has no boxes, because it has no labels.
-Boxes belong to the key frame, where they are solid and named; on the clip's other frames, over
-which the detector pools the same boxes, they are dashed. A video rests on its key frame.
+Samples come from the config's own data loader and pass the model's data preprocessor. Only the
+normalisation is undone for viewing; colours, crops, flips, padding and boxes are the model's.
+Source and target are side by side. In training the target has no boxes, because it has no labels.
+Boxes belong to the key frame, where they are solid and named. The detector pools the same boxes on
+the clip's other frames; there they are dashed. A video pauses on its key frame.
 
-The same seed shows the same draws as a training with that seed; of a test part it chooses key
+A seed shows the same draws as a training with that seed. In a test part the seed chooses the key
 frames. Prints the path of every file it writes.
 """
 
@@ -37,7 +37,7 @@ from mmstal_da.visualization import Overlay, contact_sheet, render_frames, write
 from mmstal_da.visualization.drawing import text_bar
 
 PARTS = ('train', 'val', 'test')
-REST = 0.75  # seconds that a video rests on its key frame
+REST = 0.75  # seconds that a video pauses on its key frame
 SEARCHED = 5000  # key frames of a test part to choose from
 GAP = 8  # pixels between source and target
 
@@ -56,11 +56,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--frames',
         type=int,
         default=2,
-        help='frames of the clip on the sheet, beside its key frame',
+        help='frames of the clip on the sheet, besides its key frame',
     )
     parser.add_argument('--no-videos', action='store_true', help='write the sheet only')
     parser.add_argument('--fps', type=float, default=8, help='of the videos; 8 is slow motion')
-    parser.add_argument('--height', type=int, default=256, help='lower frames are enlarged')
+    parser.add_argument('--height', type=int, default=256, help='enlarge smaller frames')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -81,10 +81,10 @@ class View:
     Attributes:
         clip: (T, H, W, 3) uint8 RGB, I3D's input.
         key_frame: (H, W, 3) uint8 RGB, ResNet's input.
-        key_index: Its place in the clip.
-        boxes: With class names, in pixels of these frames; None without labels.
+        key_index: Its index in the clip.
+        boxes: Boxes with class names, in pixels of these frames; None without labels.
         classes: Class names in label order.
-        name: Of the video.
+        name: Name of the video.
         place: The key frame's number, and whether it is flipped.
     """
 
@@ -121,9 +121,9 @@ def batches(cfg: Config, part: str, num: int, seed: int) -> Iterator[tuple[dict,
 
 
 def spread(dataset: BaseDataset, num: int, seed: int) -> list[int]:
-    """Indices of ``num`` random key frames, of as many videos as there are.
+    """Indices of ``num`` random key frames, from as many videos as possible.
 
-    A test loader goes frame by frame through one video after the other.
+    A test loader would go frame by frame through one video after the other.
     """
     order = np.random.default_rng(seed).permutation(len(dataset))[:SEARCHED].tolist()
     by_video: dict[str, list[int]] = {}
@@ -176,7 +176,7 @@ def overlays(sample, classes: Sequence[str]) -> list[Overlay] | None:
     if 'gt_instances' not in sample:
         return None
     boxes = sample.gt_instances.bboxes.numpy().copy()  # (n, 4)
-    # the packed x2, y2 are the scaled last pixel; drawn is the last pixel of the scaled box
+    # the packed x2, y2 are the scaled last pixel; the last pixel of the scaled box is drawn
     boxes[:, 2:] += np.asarray(sample.scale_factor, np.float32) - 1
     labels = sample.gt_instances.labels.tolist()
     return [
@@ -198,7 +198,7 @@ def draw(view: View, frames: np.ndarray, height: int, keys: Sequence[int]) -> li
 
 
 def sheet(found: dict[str, list[View]], frames: int, height: int) -> np.ndarray:
-    """A row per draw: of each domain some frames of the clip and the key frame. (H, W, 3) uint8."""
+    """A row per draw: for each domain frames of the clip and the key frame. (H, W, 3) uint8."""
     images, captions, titles = [], [], []
     for row in zip(*found.values(), strict=True):
         titles.append(
@@ -223,7 +223,7 @@ def sheet(found: dict[str, list[View]], frames: int, height: int) -> np.ndarray:
 
 
 def video(row: dict[str, View], height: int, fps: float) -> list[np.ndarray]:
-    """The clips of one draw side by side, resting on the key frame. (H, W, 3) uint8 each."""
+    """The clips of one draw side by side, with a pause on the key frame. (H, W, 3) uint8 each."""
     sides = []
     for domain, view in row.items():
         images = draw(view, view.clip, height, keys=[view.key_index])

@@ -6,9 +6,9 @@
 
 The folder is searched at any depth, in the order of the names. A video is a file that FFmpeg
 reads, or a folder of images numbered 1, 2, 3, …; its name is its path without the extension. Every
-video is decoded once: containers often claim a wrong number of frames. The file has no tubes and
-a split of all videos, ``all``, beside those given as lists of names, one a line. Give a dataset's
-config the file as ``ann_file`` and the folder as ``data_prefix``.
+video is decoded once, because containers often claim a wrong number of frames. The file has no
+tubes. It has a split of all videos, ``all``, and those of the lists of names (one name per line).
+In a dataset's config, give the file as ``ann_file`` and the folder as ``data_prefix``.
 """
 
 import argparse
@@ -30,15 +30,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--splits', nargs='+', default=[], metavar='[NAME=]FILE',
                         help='lists of video names; NAME is by default the last part of the'
                         ' file name, as in ..._train.txt')  # fmt: skip
-    parser.add_argument('--name', help='of the dataset (default: the last two parts of the'
-                        " folder's path); videos of datasets of one name are the same if their"
-                        ' names are')  # fmt: skip
+    parser.add_argument('--name', help='name of the dataset (default: the last two parts of the'
+                        " folder's path); in datasets of one name, videos with the same name are"
+                        ' the same video')  # fmt: skip
     parser.add_argument('--skip-unreadable', action='store_true',
                         help='leave out videos that cannot be read, and say which')  # fmt: skip
     parser.add_argument('--workers', type=int, default=1, help='processes that decode')
     args = parser.parse_args(argv)
     if args.out.suffix != '.json':
-        parser.error(f'--out is a .json file, not {args.out}')
+        parser.error(f'--out must be a .json file, not {args.out}')
     return args
 
 

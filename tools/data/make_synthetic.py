@@ -2,8 +2,8 @@
 
     python tools/data/make_synthetic.py --out data/synthetic
 
-The same arguments give the same bytes, whatever the number of workers. A folder that already
-holds the pair is left as it is.
+The same arguments give the same bytes with any number of workers. If the folder already holds the
+pair, it is not changed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ CLIP_NUMBERS = {
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command-line arguments; what is not given comes from the preset."""
+    """Command-line arguments; missing values come from the preset."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--untrimmed',
         action=argparse.BooleanOptionalAction,
-        help='surround the actions of target clips by background frames',
+        help='add background frames before and after the actions of target clips',
     )
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument(
@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if args.workers < 1:
-        parser.error(f'--workers is at least 1, not {args.workers}')
+        parser.error(f'--workers must be at least 1, not {args.workers}')
     return args
 
 
@@ -136,6 +136,6 @@ def _given(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 if __name__ == '__main__':
-    # end like an interruption does: with the unfinished folder removed
+    # end as on an interruption: remove the unfinished folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -12,13 +12,13 @@
     python tools/data/prepare.py export ava data/jhmdb/jhmdb.json --split train --out ava
     python tools/data/prepare.py check data/jhmdb/jhmdb.json --frames data/jhmdb/videos
 
-A conversion writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), whole or not at
-all. Beside the splits given there is one of all videos, ``all``. Set the dataset's ``ann_file``
+A conversion writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), completely or not
+at all. The file has the given splits and one of all videos, ``all``. Set the dataset's ``ann_file``
 to the file and its ``data_prefix`` to the folder given as ``--frames``. Without ``--frames`` no
-video is looked for, and paths are those of the official release.
+videos are searched, and paths are those of the official release.
 
-Exit code: 0 if all is well, 1 with a message on stderr if nothing could be written or the check
-has complaints.
+Exit code: 0 on success, 1 with a message on stderr if nothing could be written or the check has
+complaints.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     check.add_argument('annotation', type=Path, metavar='JSON')
     check.add_argument('--frames', type=Path, metavar='DIR',
                        help='folder that paths are relative to, the data_prefix; default: the'
-                       ' folder videos/ beside JSON, or else the folder of JSON')  # fmt: skip
+                       ' folder videos/ next to JSON, or else the folder of JSON')  # fmt: skip
     check.add_argument('--report', type=Path, metavar='FILE', help='write a JSON report')
     check.add_argument('--workers', type=int, default=1, metavar='N', help='processes (default 1)')
     args = parser.parse_args(argv)
@@ -82,7 +82,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.command == 'export' and args.format == 'act' and args.split:
         parser.error('--split is for ava: the ACT pickle holds all splits')
     if args.command == 'check' and args.workers < 1:
-        parser.error('--workers is at least 1')
+        parser.error('--workers must be at least 1')
     return args
 
 
@@ -98,17 +98,17 @@ def _add_conversion(parser: argparse.ArgumentParser, dataset: str, accepted: str
         help='folder of the videos or folders of images, searched at any depth')  # fmt: skip
     add('--only-present', action='store_true', help='leave out videos that --frames lacks')
     add('--frame-sizes', type=Path, metavar='FILE',
-        help='JSON of {video: [width, height]}, where the source has no sizes')  # fmt: skip
+        help='JSON of {video: [width, height]}, if the source has no sizes')  # fmt: skip
     add('--classes', nargs='+', metavar='CLASS', help='keep only these classes')
     add('--out', type=Path, required=True, metavar='DIR',
         help=f'folder for {dataset}.json, or a .json file')  # fmt: skip
     add('--stats', type=Path, metavar='FILE', help='write counts and problems as JSON')
     if dataset == 'ucf_sports':
         add('--link-frames', type=Path, metavar='DIR',
-            help="make folders of links 000001.jpg, ... to the images, which UCF-Sports names"
-            ' after its footage')  # fmt: skip
+            help="make folders of links 000001.jpg, ... to the images, because UCF-Sports names"
+            ' them after its footage')  # fmt: skip
     if dataset == 'ava':
-        add('--label-map', type=Path, metavar='FILE', help='the .pbtxt, if it lies elsewhere')
+        add('--label-map', type=Path, metavar='FILE', help='the .pbtxt, if it is elsewhere')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     command = {'export': export, 'check': check}.get(args.command, convert)
     try:
         return command(args)
-    # ValueError: also files of another kind, as the readers of .mat and .pkl find them
+    # ValueError: the readers of .mat and .pkl also raise it for files of another kind
     except (ValueError, OSError, pickle.UnpicklingError) as error:
         print(f'prepare.py: {error}', file=sys.stderr)
         return 1
@@ -178,7 +178,7 @@ def convert(args: argparse.Namespace) -> int:
 
 
 def narrow(conversion: Conversion, annotation: Annotation) -> None:
-    """Forget problems of videos and classes that were left out on request."""
+    """Remove problems of videos and classes that were left out on request."""
     read, conversion.annotation = conversion.annotation, annotation
     gone = set(read.videos) - set(annotation.videos)
     classes = set(read.classes) - set(annotation.classes)

@@ -1,11 +1,12 @@
-"""Make two domains out of JHMDB: clean -> foggy, or static camera -> moving camera.
+"""Make two domains from JHMDB: clean -> foggy, or static camera -> moving camera.
 
     python tools/data/split_jhmdb.py foggy --annotations data/jhmdb/jhmdb.json
     python tools/data/split_jhmdb.py static_to_moving --annotations data/jhmdb/jhmdb.json
 
 Writes the splits as lists of video names (``configs/jhmdb_to_foggy/splits/*.txt``; tracked, and the
-same for the same seed) and, beside the annotation file, one of the pair: ``data/jhmdb/foggy.json``.
-With ``--lists-only`` the annotation file of the pair is made from the lists that are there.
+same for the same seed). Next to the annotation file it writes one of the pair,
+``data/jhmdb/foggy.json``. With ``--lists-only`` it makes the pair's annotation file from the
+existing lists.
 """
 
 import argparse
@@ -37,10 +38,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--annotations', type=Path, required=True, metavar='FILE',
                         help='all of JHMDB, as tools/data/prepare.py jhmdb writes it')  # fmt: skip
     parser.add_argument('--out', type=Path, metavar='FILE',
-                        help='annotations of the pair (default: <pair>.json beside)')  # fmt: skip
+                        help='annotations of the pair (default: <pair>.json next to'
+                        ' --annotations)')  # fmt: skip
     parser.add_argument('--lists', type=Path, metavar='DIR',
                         help="folder of the lists (default: the pair's configs)")  # fmt: skip
-    parser.add_argument('--lists-only', action='store_true', help='do not deal again')
+    parser.add_argument('--lists-only', action='store_true', help='do not make new lists')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args(argv)
 

@@ -1,5 +1,5 @@
 # What pairs of datasets share: clips at the paper's size, loaders, the evaluator. A child names the
-# files and classes (see ../../README.md); this file alone is no pair.
+# files and classes (see ../../README.md); this file alone is not a pair.
 clip = dict(type='SampleKeyFrameClip', clip_len=20, frame_interval=1)  # [derived]
 decode = dict(type='DecodeFrames')
 resize = dict(type='mmaction.Resize', scale=(-1, 256), keep_ratio=True)  # short side 256
@@ -33,6 +33,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='TubeMetric', split='test')
 test_evaluator = val_evaluator
 
-# What the check of the config (mmstal_da/launch/checks.py) lets pass only if it is said:
-allow_transductive = False  # evaluation on the very videos that were adapted on, without labels
-allow_classes_without_truth = ()  # classes that the evaluated split has no tube of
+# The check of the config (mmstal_da/launch/checks.py) allows these only if they are set:
+allow_transductive = False  # evaluation on the videos that were adapted on, without labels
+allow_classes_without_truth = ()  # classes without a tube in the evaluated split

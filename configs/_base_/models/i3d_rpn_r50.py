@@ -1,15 +1,15 @@
 # The paper's detector at the paper's size: I3D on the clip, ResNet-50 C4 and RPN on the key frame.
-# Both backbones have stride 16, so proposals of the one are pooled on the map of the other.
+# Both backbones have stride 16, so proposals of one are pooled on the map of the other.
 # Weights: python tools/get_weights.py i3d_kinetics400, and resnet50_imagenet.
 model = dict(
-    # without the key `adaptation` it is the plain ActionTubeDetector; rows switch modules on with
-    # those of ../adaptation/modules.py
+    # without the key `adaptation` this is the plain ActionTubeDetector; rows switch modules on with
+    # the values of ../adaptation/modules.py
     type='DomainAdaptiveDetector',
     data_preprocessor=dict(
         type='ClipKeyFramePreprocessor',
         clip_mean=[127.5, 127.5, 127.5],  # I3D was trained on RGB in [-1, 1]
         clip_std=[127.5, 127.5, 127.5],
-        # what the original ResNet-50 was trained on: BGR, means only. Weights of torchvision's
+        # as in the training of the original ResNet-50: BGR, means only. torchvision's weights
         # need the other file, i3d_rpn_r50_torchvision.py
         key_mean=[103.939, 116.779, 123.68],
         key_std=[1.0, 1.0, 1.0],
@@ -136,7 +136,7 @@ model = dict(
                 match_low_quality=False,
                 ignore_iof_thr=-1,
             ),
-            # one or two actors in a frame: 64 RoIs hold all positives; TF2's cost goes with them
+            # one or two actors in a frame: 64 RoIs hold all positives; TF2's cost grows with them
             sampler=dict(
                 type='mmdet.RandomSampler',
                 num=64,

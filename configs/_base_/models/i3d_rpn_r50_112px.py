@@ -7,7 +7,7 @@ model = dict(
     clip_backbone=dict(frozen_end_point='Mixed_3c'),
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
-        # an actor covers four cells of a map of 7 x 10; TF2's cost goes with cells and proposals
+        # an actor covers four cells of a map of 7 x 10; TF2's cost grows with cells and proposals
         bbox_roi_extractor=dict(roi_layer=dict(output_size=4, sampling_ratio=1)),
         bbox_head=dict(roi_feat_size=4),
     ),

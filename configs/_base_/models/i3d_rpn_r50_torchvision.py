@@ -1,5 +1,5 @@
-# The same with torchvision's ResNet-50, which MMEngine downloads by itself: RGB, mean and std, and
-# the stride in the 3x3 convolution.
+# i3d_rpn_r50.py with torchvision's ResNet-50, which MMEngine downloads by itself: RGB, mean and
+# std, and the stride in the 3x3 convolution.
 _base_ = './i3d_rpn_r50.py'
 
 model = dict(

@@ -1,10 +1,10 @@
 # SlowFast-R50 for a CPU: the slow pathway from ImageNet's ResNet-50 (tools/get_weights.py),
-# inflated by MMAction2; nothing of the kind exists for the fast one: random weights.
+# inflated by MMAction2. The fast pathway has no such weights and starts from random ones.
 _base_ = './slowfast_r50.py'
 
 model = dict(
     init_cfg=None,
-    # what the original ResNet-50 was trained on: BGR, means only
+    # as in the training of the original ResNet-50: BGR, means only
     data_preprocessor=dict(
         mean=[103.939, 116.779, 123.68],
         std=[1.0, 1.0, 1.0],

@@ -1,5 +1,5 @@
 # SlowOnly-R50 as MMAction2 trains it on AVA (slowonly_kinetics400-pretrained-r50_8xb16-4x16x1-20e),
-# on given proposals: a clip's features under each box are classified, boxes are not refined.
+# on given proposals: it classifies a clip's features under each box and does not refine boxes.
 kinetics = 'https://download.openmmlab.com/mmaction/v1.0/recognition/slowonly/'
 kinetics += 'slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_kinetics400-rgb/'
 kinetics += 'slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_'
@@ -42,8 +42,8 @@ model = dict(
         bbox_head=dict(
             type='mmdet.BBoxHeadAVA',
             # One class per box: softmax, as in MMAction2's configs for MultiSports. A background
-            # class would stay untrained (the loss leaves out what is no actor) and yet share in
-            # the softmax at test; instead the metric multiplies by the proposal's own score.
+            # class would stay untrained (the loss leaves negatives out) but take part in the
+            # softmax at test. Instead the metric multiplies by the proposal's own score.
             multilabel=False,
             background_class=False,
             in_channels=2048,
@@ -54,8 +54,8 @@ model = dict(
     ),
     train_cfg=dict(
         rcnn=dict(
-            # upstream's 0.9 is for boxes of a person detector that was fine-tuned on AVA; an RPN's
-            # are looser, and what is tested on should be trained on [derived]
+            # MMAction2's 0.9 is for boxes of a person detector fine-tuned on AVA. An RPN's boxes
+            # are looser, and training should see boxes like those of the test [derived]
             assigner=dict(
                 type='mmdet.MaxIoUAssignerAVA', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5
             ),
@@ -63,7 +63,7 @@ model = dict(
                 type='mmdet.RandomSampler',
                 num=32,
                 pos_fraction=1,
-                neg_pos_ub=0,  # the loss leaves negatives out: spare their computation
+                neg_pos_ub=0,  # the loss leaves negatives out: do not compute them
                 add_gt_as_proposals=True,
             ),
             pos_weight=1.0,

@@ -4,7 +4,7 @@ _base_ = './slowonly_r50.py'
 
 model = dict(
     init_cfg=None,
-    # what the original ResNet-50 was trained on: BGR, means only
+    # as in the training of the original ResNet-50: BGR, means only
     data_preprocessor=dict(
         mean=[103.939, 116.779, 123.68],
         std=[1.0, 1.0, 1.0],

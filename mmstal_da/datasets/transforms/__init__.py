@@ -1,4 +1,4 @@
-"""Transforms of clips and their boxes, to be mixed with MMAction2's."""
+"""Transforms of clips and their boxes, for use together with MMAction2's."""
 
 from .clip import DecodeFrames, SampleKeyFrameClip
 from .degrade import DegradeFrames

@@ -12,7 +12,7 @@ from mmstal_da.video.reader import read_frames
 class SampleKeyFrameClip(BaseTransform):
     """Choose ``clip_len`` frames with the key frame at index ``clip_len // 2``.
 
-    Frames before the first or after the last are that frame again (edge clamping).
+    Before the first frame and after the last, the nearest frame is repeated (edge clamping).
 
     Required keys: ``key_frame`` (1-based), ``total_frames``. Added: ``frame_inds`` (T,) int64,
     1-based, and ``key_index``.
@@ -25,7 +25,7 @@ class SampleKeyFrameClip(BaseTransform):
     def __init__(self, clip_len: int = 20, frame_interval: int = 1) -> None:
         if clip_len < 1 or frame_interval < 1:
             raise ValueError(
-                f'`clip_len` ({clip_len}) and `frame_interval` ({frame_interval}) are at least 1'
+                f'`clip_len` ({clip_len}), `frame_interval` ({frame_interval}) must be at least 1'
             )
         self.clip_len = clip_len
         self.frame_interval = frame_interval
@@ -42,18 +42,19 @@ class SampleKeyFrameClip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DecodeFrames(BaseTransform):
-    """Read the frames and bring the boxes to their resolution.
+    """Read the frames and scale the boxes to their resolution.
 
-    From here to :class:`PackTubeInputs` boxes are in edge coordinates, in which resizing and
-    flipping (``x -> width - x``) are exact: the last pixel, inclusive, becomes its outer edge.
+    From here to :class:`PackTubeInputs` boxes are in edge coordinates: the inclusive last pixel
+    becomes its outer edge. In these coordinates resizing and flipping (``x -> width - x``) are
+    exact.
 
     Required keys: ``filename``, ``filename_tmpl``, ``frame_inds``, ``height`` and ``width`` of
     the annotation (None: those of the decoded frames), and optionally ``gt_bboxes`` (n, 4) and
     ``proposals`` (k, 4) in annotation pixels.
 
-    A frame without any proposal gets one of the whole frame with score 0, since upstream's heads
-    cannot take none (its AVA data set adds a whole frame, too, but with score 1). ``TubeMetric``
-    multiplies class scores by it, so nothing comes of it.
+    A frame without any proposal gets one of the whole frame with score 0, because MMAction2's heads
+    need at least one (its AVA data set also adds a whole frame, but with score 1). ``TubeMetric``
+    multiplies class scores by the 0, so this proposal has no effect.
 
     Added or changed keys
 
@@ -62,8 +63,8 @@ class DecodeFrames(BaseTransform):
     - ``scale_factor``: (2,) float32, decoded width and height by the annotation's;
     - ``gt_bboxes``: (n, 4) float32, in edge coordinates of the decoded frames;
     - ``gt_areas``: (n,) float32, the boxes' areas in annotation pixels;
-    - ``proposals``: (k, 4) float32, k >= 1, in edge coordinates, too; ``proposal_scores`` (k,);
-    - ``modality``: ``'RGB'``, which MMAction2's transforms ask for.
+    - ``proposals``: (k, 4) float32, k >= 1, also in edge coordinates; ``proposal_scores`` (k,);
+    - ``modality``: ``'RGB'``, which MMAction2's transforms need.
     """
 
     def transform(self, results: dict) -> dict:

@@ -1,4 +1,4 @@
-"""Fog, low light and noise: a domain shift of settable strength over real videos."""
+"""Fog, low light and noise: a domain shift on real videos whose strength can be set."""
 
 import zlib
 
@@ -13,22 +13,22 @@ from mmstal_da.registry import TRANSFORMS
 class DegradeFrames(BaseTransform):
     """Show a video as a camera would on a foggy evening.
 
-    The counterpart for videos of Foggy Cityscapes (Sakaridis et al., IJCV 2018). What a video
-    looks like is drawn from ``seed`` and its name: the same in every epoch, split and process,
-    and steady over its frames. Only the noise changes from frame to frame; it too is the same
-    whenever a frame is read. In order:
+    The counterpart for videos of Foggy Cityscapes (Sakaridis et al., IJCV 2018). The look of a
+    video is drawn from ``seed`` and its name. It is the same in every epoch, split and process, and
+    constant over its frames. Only the noise changes from frame to frame, but it is the same every
+    time a frame is read. In order:
 
     - low light: ``255 (x / 255)^gamma`` with ``gamma`` in ``1 + low_light [0.8, 1.6]``;
     - fog: ``x t + A (1 - t)``, ``t = exp(-beta d)``, with ``beta`` in ``fog [1.2, 2.4]``, a depth
       ``d`` in [0, 1] that grows smoothly and irregularly from the bottom to the top of the frame
-      (no real depth is known), and an air light ``A``, dimmed as the scene is;
+      (no real depth is known), and an air light ``A``, dimmed like the scene;
     - noise: Gaussian, standard deviation in ``255 noise [0.08, 0.16]``.
 
     Required keys: ``imgs``, ``frame_inds``, ``video_name``. Changed: ``imgs``.
 
     Args:
         fog, low_light, noise: Strengths; 0 leaves that part out, 1 is severe.
-        seed: Of all videos.
+        seed: One seed for all videos.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DegradeFrames(BaseTransform):
     ) -> None:
         for name, value in dict(fog=fog, low_light=low_light, noise=noise).items():
             if value < 0:
-                raise ValueError(f'DegradeFrames: `{name}` is not negative, {value} is')
+                raise ValueError(f'DegradeFrames: `{name}` must not be negative, but is {value}')
         self.fog = fog
         self.low_light = low_light
         self.noise = noise
@@ -45,7 +45,7 @@ class DegradeFrames(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Degrade every frame of the clip."""
         rng = np.random.default_rng([self.seed, zlib.crc32(results['video_name'].encode())])
-        # all numbers of a video are drawn, whatever is switched on: strengths stay independent
+        # all numbers of a video are always drawn, so the strengths stay independent
         dark, dense, grain, air = rng.uniform(size=4)
         tint = rng.uniform(0.94, 1.0, 3)
         lumps = rng.uniform(size=(4, 5)).astype(np.float32)
@@ -78,7 +78,7 @@ def depth(height: int, width: int, lumps: np.ndarray) -> np.ndarray:
     """A smooth map from near (0) at the bottom to far (1) at the top.
 
     Args:
-        height, width: Of the frame, in pixels.
+        height, width: Size of the frame in pixels.
         lumps: (h, w) float32 in [0, 1], a coarse map of irregularities.
 
     Returns:

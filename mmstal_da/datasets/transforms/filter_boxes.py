@@ -1,4 +1,4 @@
-"""Removing boxes that a crop cut away."""
+"""Removes boxes that a crop cut away."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -10,9 +10,9 @@ from mmstal_da.registry import TRANSFORMS
 class FilterBoxes(BaseTransform):
     """Clip boxes to the frame and drop those of which too little is left.
 
-    MMAction2's crops only clip, which leaves boxes without area at the border for actors that
-    are gone. Belongs after every crop and before :class:`PackTubeInputs`, in training only. A
-    clip may keep no box at all; it then teaches the detector background.
+    MMAction2's crops only clip boxes. An actor outside the crop then has a box without area at the
+    border. Use this transform after every crop and before :class:`PackTubeInputs`, in training
+    only. A clip may keep no box at all; it then teaches the detector background.
 
     Required keys: ``img_shape``, ``scale_factor``; does nothing without ``gt_bboxes``,
     ``gt_labels`` and ``gt_areas``, which it changes.

@@ -12,27 +12,27 @@ from mmstal_da.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PackTubeInputs(BaseTransform):
-    """Pack a clip and what is known about it.
+    """Pack a clip and its annotation.
 
-    Gives ``dict(inputs, data_samples)``
+    Returns ``dict(inputs, data_samples)``
 
     - ``inputs``: (3, T, H, W) uint8 tensor, RGB;
     - ``data_samples``: an ``ActionDataSample`` with, if the clip has labels,
       ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64;
     - with proposals (for MMAction2's AVA-style detectors, ``mmdet.FastRCNN`` with
       ``AVARoIHead``): ``proposals.bboxes`` (k, 4) float32 and ``proposals.scores`` (k,) float32;
-      ``gt_instances.labels`` is then (n, C) float32 with a single 1 in every row, as upstream's
-      ``MaxIoUAssignerAVA`` and ``BBoxHeadAVA`` take. There is no column of the background, as in
-      upstream's configs for data with one label per box (``background_class=False``). To train,
-      upstream's heads need at least one box in every clip;
+      ``gt_instances.labels`` is then (n, C) float32 with a single 1 in every row, as MMAction2's
+      ``MaxIoUAssignerAVA`` and ``BBoxHeadAVA`` need it. There is no column for the background, as
+      in MMAction2's configs for data with one label per box (``background_class=False``). In
+      training MMAction2's heads need at least one box in every clip;
     - its metainfo: ``video_name``, ``key_frame`` (1-based), ``key_index`` (of the key frame in
       the clip), ``img_shape`` (H, W), ``ori_shape`` (h, w) of the annotation, ``scale_factor``
       (width, height) and ``flip``.
 
     Boxes are in the pixels of ``inputs``. Without crop and flip
     ``box of the annotation * scale_factor = box of the input`` for all four coordinates: the
-    edge coordinates of :class:`DecodeFrames` are turned back, x2 to the scaled last pixel. So a
-    prediction divided by ``scale_factor`` is in the convention of the annotation.
+    edge coordinates of :class:`DecodeFrames` are converted back, so x2 is the scaled last pixel
+    again. A prediction divided by ``scale_factor`` is therefore in the annotation's convention.
     """
 
     def transform(self, results: dict) -> dict:

@@ -11,14 +11,14 @@ from mmstal_da.registry import HOOKS
 class AdaptationWeightHook(Hook):
     """Sets ``model.adaptation.weight`` before every training iteration.
 
-    Lambda is a function of the iteration alone, so a resumed run goes on with the same values.
+    Lambda is a function of the iteration alone, so a resumed run continues with the same values.
     Whether lambda weighs the losses or the reversed gradients is the model's key
     ``adaptation.lambda_mode``. On a model whose adaptation is off the hook does nothing.
 
     Args:
         schedule: ``'constant'``, ``'dann'``, ``'linear'`` or ``'cosine'``; see
             :func:`mmstal_da.models.adaptation.schedules.adaptation_weight`.
-        max_weight: Lambda's upper end.
+        max_weight: Lambda's largest value.
         gamma: Steepness of ``'dann'``.
         begin: First iteration of the ramp; lambda is 0 before it.
         end: Iteration at which the ramp ends; ``None`` is the end of training.

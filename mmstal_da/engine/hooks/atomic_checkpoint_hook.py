@@ -1,4 +1,4 @@
-"""Checkpoints that survive being interrupted at any moment."""
+"""Checkpoints that remain usable if a run is interrupted at any moment."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mmstal_da.registry import HOOKS
 
 
 class _RemovesLater(AtomicLocalBackend):
-    """Notes what is to be removed instead of removing it."""
+    """Notes the files to remove instead of removing them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,17 +23,18 @@ class _RemovesLater(AtomicLocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, such that a killed run can always be resumed.
+    """MMEngine's ``CheckpointHook``, changed so that a killed run can always be resumed.
 
-    MMEngine's truncates the file that it is about to write, and removes the outdated checkpoint
-    before it has written the new one, so that a run killed meanwhile may leave nothing to resume
-    from. Here:
+    MMEngine's hook truncates the file that it is about to write. It also removes the outdated
+    checkpoint before it has written the new one. So a run that is killed meanwhile may leave
+    nothing to resume from. Here:
 
-    1. the checkpoint is written beside its place and moved there when it is complete,
-    2. then the file ``last_checkpoint``, likewise,
-    3. then the checkpoints beyond ``max_keep_ckpts``, or the former best one, are removed.
+    1. The checkpoint is written to a temporary file in the same folder and moved into place when
+       it is complete.
+    2. The file ``last_checkpoint`` is written in the same way.
+    3. The checkpoints beyond ``max_keep_ckpts``, or the former best one, are removed.
 
-    What a killed run leaves of step 1 (``.iter_2000.pth.*.tmp``) is removed when training starts.
+    Temporary files of a killed run (``.iter_2000.pth.*.tmp``) are removed when training starts.
 
     Args:
         kwargs: As for ``CheckpointHook``, without ``backend_args`` and ``file_client_args``:
@@ -52,7 +53,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(**{**kwargs, 'backend_args': dict(backend='atomic_local')})
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder to write to and clear what a killed run left half-written there."""
+        """Find the folder to write to and remove incomplete files of a killed run."""
         super().before_train(runner)
         if is_main_process():
             leftovers = [
@@ -103,5 +104,5 @@ class AtomicCheckpointHook(CheckpointHook):
             current = {self.best_ckpt_path}
         else:
             current = set(self.best_ckpt_path_dict.values())
-        for path in set(later.noted) - current:  # a repeated iteration writes over the same name
+        for path in set(later.noted) - current:  # a repeated iteration overwrites the same name
             Path(path).unlink(missing_ok=True)

@@ -13,9 +13,9 @@ from mmstal_da.registry import HOOKS
 class IterationSeedHook(Hook):
     """Seeds Python, NumPy and torch before every training iteration.
 
-    Dropout and the samplers of RPN and RoI head draw from these generators. Seeded by the
-    iteration, a run that was killed resumes to the same weights as one that was not. The data
-    has its own seeds (:class:`mmstal_da.datasets.DrawSampler`).
+    Dropout and the samplers of RPN and RoI head draw from these generators. With seeds that depend
+    on the iteration, a killed and resumed run ends at the same weights as an uninterrupted one. The
+    data have their own seeds (:class:`mmstal_da.datasets.DrawSampler`).
     """
 
     priority = 'VERY_HIGH'

@@ -1,4 +1,4 @@
-"""Tests in float32 where bfloat16 is not native, and records the precision of a run."""
+"""Tests in float32 if bfloat16 is not native, and records the precision of a run."""
 
 import torch
 from mmengine.device import get_device
@@ -14,12 +14,12 @@ TEST_KEY = 'test_precision'
 
 @HOOKS.register_module()
 class PrecisionHook(Hook):
-    """Keeps ``val_cfg.fp16`` and ``test_cfg.fp16`` off CPUs without bfloat16; records what ran.
+    """Switches ``val_cfg.fp16`` and ``test_cfg.fp16`` off on CPUs without bfloat16.
 
     MMEngine's loops compute in bfloat16 on a CPU if their key ``fp16`` is set, and in float16 on a
-    GPU. The checkpoint carries the precision of the training (``message_hub``, key
-    ``train_precision``; ``'bfloat16+float32'`` if it was resumed on another kind of machine). The
-    metrics of a test hold it beside ``test_precision``.
+    GPU. The hook also records the precision. The checkpoint holds that of the training
+    (``message_hub``, key ``train_precision``; ``'bfloat16+float32'`` if it was resumed on another
+    kind of machine). The metrics of a test hold it together with ``test_precision``.
     """
 
     # before LoggerHook writes the metrics
@@ -29,14 +29,14 @@ class PrecisionHook(Hook):
         self.trained_in: str | None = None
 
     def before_run(self, runner) -> None:
-        """Switch ``fp16`` off where the CPU would emulate it. The loops are built by now."""
+        """Switch ``fp16`` off if the CPU would emulate it. The loops exist at this point."""
         for loop in (runner._val_loop, runner._test_loop):
             wants = getattr(loop, 'fp16', False)
             if wants and get_device() == 'cpu' and bfloat16_or_float32() == torch.float32:
                 loop.fp16 = False
 
     def before_train(self, runner) -> None:
-        """Add this machine's precision to that of the iterations before."""
+        """Add this machine's precision to that of the earlier iterations."""
         now = training_precision(runner.optim_wrapper)
         before = runner.message_hub.runtime_info.get(TRAIN_KEY)
         parts = {now} | (set(before.split('+')) if before and runner.iter > 0 else set())
@@ -48,13 +48,13 @@ class PrecisionHook(Hook):
         self.trained_in = info.get(TRAIN_KEY)
 
     def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Put both precisions among the metrics."""
+        """Add both precisions to the metrics."""
         runner.message_hub.update_info(f'test/{TEST_KEY}', loop_precision(runner.test_loop))
         runner.message_hub.update_info(f'test/{TRAIN_KEY}', self.trained_in)
 
 
 def training_precision(wrapper: object) -> str:
-    """What an optimizer wrapper's forward pass computes in, ``'float32'`` for example."""
+    """The precision of an optimizer wrapper's forward pass, for example ``'float32'``."""
     dtype = getattr(wrapper, 'dtype', None) or getattr(wrapper, 'cast_dtype', None)
     if dtype is None and hasattr(wrapper, 'loss_scaler'):  # AmpOptimWrapper without a type
         dtype = torch.get_autocast_dtype('cuda')
@@ -62,7 +62,7 @@ def training_precision(wrapper: object) -> str:
 
 
 def loop_precision(loop: object) -> str:
-    """What a test loop computes in."""
+    """The precision of a test loop."""
     if not getattr(loop, 'fp16', False):
         return 'float32'
     return 'bfloat16' if get_device() == 'cpu' else 'float16'

@@ -1,4 +1,4 @@
-"""Detections in flat arrays, checked on the way in."""
+"""Detections in flat arrays, checked when they are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Detections:
 
     @staticmethod
     def empty(size: int) -> 'Detections':
-        """Columns of that many rows, not filled."""
+        """Columns with ``size`` rows, not filled."""
         return Detections(
             np.empty(size, np.int32),
             np.empty(size, np.int32),
@@ -45,7 +45,7 @@ class Detections:
 
     @staticmethod
     def from_rows(rows: np.ndarray) -> 'Detections':
-        """Of (M, 8) video index, frame, label, score, x1, y1, x2, y2; nothing is checked."""
+        """From (M, 8) video index, frame, label, score, x1, y1, x2, y2; nothing is checked."""
         rows = np.asarray(rows)
         video, frame, label = rows[:, :3].T.astype(np.int32)
         boxes = rows[:, 4:].astype(np.float32)
@@ -82,7 +82,7 @@ def parse_detections(
         ``videos`` and other classes in ``labels`` are left out.
 
     Raises:
-        ValueError: Names the row, video and frame of the first offending row.
+        ValueError: A row is wrong; names the row, video and frame of the first one.
     """
     dets = np.asarray(dets)
     if dets.ndim != 2 or dets.shape[1] != 8:

@@ -1,4 +1,4 @@
-"""What the false positives are, as in ACT's ``frameAP_error``.
+"""Sorts false positives by kind, as in ACT's ``frameAP_error``.
 
 Every false positive of a class is one of
 
@@ -8,7 +8,8 @@ Every false positive of a class is one of
 - other: anything else.
 
 The share of a kind is the area under (false positives of the kind / detections) over recall, the
-trapezoid counterpart of AP; missed is what recall lacks. The six shares of a class add up to 100.
+trapezoid counterpart of AP. ``missed`` is ground truth that no detection found. The six shares of
+a class add up to 100.
 """
 
 from typing import TypedDict
@@ -40,7 +41,7 @@ class ErrorShares(TypedDict):
 
 
 def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.ndarray:
-    """(N,) int8, index into ``KINDS``: what each detection is if it is a false positive.
+    """(N,) int8, index into ``KINDS``: the kind of each detection if it is a false positive.
 
     Args:
         dets: After suppression.
@@ -68,7 +69,7 @@ def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.nda
         row = order[expand_ranges(first[number[rows[part]]], count[part])]
         iou = paired_iou(dets.boxes.take(det, axis=0), boxes.take(row, axis=0), protocol.pixel)
         kind[det[iou >= np.float32(protocol.frame_iou)]] = KINDS.index('classification')
-    # a frame with ground truth of the class: whatever else it overlaps
+    # a frame with ground truth of the class: other overlaps do not matter
     own = np.unique(gt.frame_number(video, frame, label))
     key = gt.frame_number(dets.video, dets.frame, dets.label)
     kind[np.isin(key, own)] = KINDS.index('localisation')
@@ -112,7 +113,7 @@ def analyse_errors(
     Args:
         dets: Raw detections, as for :func:`~.evaluate.evaluate_detections`.
         gt: Ground truth.
-        protocol: Default ``'act'``. AP here is the trapezoid area whatever the protocol's ``ap``.
+        protocol: Default ``'act'``. AP here is always the trapezoid area, for any ``ap``.
         background_frames: As for :func:`~.evaluate.evaluate_detections`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From detections and ground truth to frame-mAP and video-mAP."""
+"""Computes frame-mAP and video-mAP from detections and ground truth."""
 
 import time
 from typing import Any
@@ -39,7 +39,7 @@ def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -
 
 
 def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
-    """Tubes of all videos and classes, as the evaluation has them, without ground truth.
+    """Tubes of all videos and classes, as in the evaluation, but without ground truth.
 
     Args:
         dets: Raw detections in any order.
@@ -118,5 +118,5 @@ def evaluate_detections(
 
 
 def percent(value: float) -> float | None:
-    """A share as percentage; None for NaN."""
+    """A share as a percentage; None for NaN."""
     return None if np.isnan(value) else 100 * value

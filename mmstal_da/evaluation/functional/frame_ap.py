@@ -22,13 +22,13 @@ from .segments import (
     stable_argsort,
 )
 
-BLOCK = 1 << 20  # detections whose frames are worked on together
+BLOCK = 1 << 20  # detections whose frames are processed together
 CHUNK = 1 << 17  # detection and ground-truth pairs compared together
 
 
 @dataclass
 class FramePairs:
-    """Detections of some frames, and which of them overlap ground truth enough.
+    """Detections of some frames, and those of them that overlap ground truth enough.
 
     Attributes:
         label: (N,) int32, sorted.

@@ -70,14 +70,14 @@ def split_videos(gt: dict[str, Any], split: int = 1) -> list[str]:
 
 
 def indexed_videos(gt: dict[str, Any], split: int = 1) -> list[str]:
-    """The names that a video index refers to: ``videos`` if there, else the split's."""
+    """The names that a video index refers to: ``videos`` if present, else the split's."""
     return [str(name) for name in gt['videos']] if 'videos' in gt else split_videos(gt, split)
 
 
 def parse_ground_truth(
     gt: dict[str, Any], split: int = 1, classes: Sequence[str] | None = None
 ) -> GroundTruth:
-    """Check a ground-truth dict and lay it out in arrays.
+    """Check a ground-truth dict and convert it to arrays.
 
     Args:
         gt: ``labels`` (class names), ``nframes`` {video: frames}, ``gttubes`` {video: {label:
@@ -85,8 +85,8 @@ def parse_ground_truth(
             or ``videos`` (one list). Frames are 1-based; boxes 0-based absolute pixels of the
             original resolution, x2 and y2 inclusive. A video without an entry in ``gttubes`` is
             background.
-        split: 1-based, where the dict has ``test_videos``.
-        classes: Evaluate these classes, in this order, on the videos that have a tube of theirs.
+        split: 1-based, if the dict has ``test_videos``.
+        classes: Evaluate these classes, in this order, on the videos that have a tube of them.
 
     Raises:
         ValueError: A key is missing, a video has no frame count, or a tube is malformed; names

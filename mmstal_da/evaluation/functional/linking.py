@@ -1,9 +1,9 @@
 """Online linking of frame detections into tubes, all videos and classes side by side.
 
-The definition (ACT's ``BuildTubes`` for one-frame tubelets) is sequential: at every frame the
-current tubes, best mean score first, each take the highest-scoring free box that overlaps their
-last one. Which boxes overlap does not depend on that order, so all admissible pairs are found at
-once; only pairs that compete for a tube or a box are resolved frame by frame.
+The definition (ACT's ``BuildTubes`` for one-frame tubelets) is sequential. At every frame the
+current tubes take turns, best mean score first. Each takes the highest-scoring free box that
+overlaps its last box. Which boxes overlap does not depend on that order, so all admissible pairs
+are found at once. Only pairs that compete for a tube or a box are resolved frame by frame.
 """
 
 from itertools import pairwise
@@ -34,7 +34,7 @@ def link_boxes(
     Returns:
         ``order`` (N,) rows sorted by tube, then frame, and ``offsets`` (T + 1,): tube t is rows
         ``order[offsets[t]:offsets[t + 1]]``. Tubes are ordered by chain, first frame and the rank
-        of their first box. Of current tubes with equal mean score the one with the lowest last
+        of their first box. If current tubes have equal mean scores, the one with the lowest last
         row chooses first.
     """
     last, new = _candidate_pairs(chain, frame, boxes, protocol)
@@ -80,7 +80,7 @@ def _overlapping(
     b: np.ndarray,
     protocol: Protocol,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of overlapping boxes between groups a and b; all of a are of one size, and all of b."""
+    """Rows of overlapping boxes between groups a and b; all of a have one size, and all of b."""
     rows_a = offsets[a] + np.arange(count[a[0]])[:, None]  # (n, G)
     rows_b = offsets[b] + np.arange(count[b[0]])[:, None]  # (m, G)
     columns_a = np.ascontiguousarray(np.moveaxis(boxes.take(rows_a, axis=0), -1, 0))
@@ -97,8 +97,8 @@ def _resolve(
 ) -> np.ndarray:
     """Tube of every row, named by the tube's first row.
 
-    A pair can link as long as its tube has not gone on since the earlier row and its later row
-    is still a tube of its own.
+    A pair can link as long as its tube still ends at the earlier row and the later row is still
+    a separate tube.
     """
     if last.size == 0:
         return np.arange(len(frame))
@@ -106,7 +106,7 @@ def _resolve(
     order = order[stable_argsort((frame[new] * (chain.max() + 1) + chain[new])[order])]
     last, new = last[order], new[order]
     steps = group_starts(frame[new]).tolist()
-    # a pair whose rows are in no other pair links whatever the scores
+    # a pair whose rows are in no other pair always links, for any scores
     single = (np.bincount(last)[last] == 1) & (np.bincount(new)[new] == 1)
     tube = np.arange(len(frame))
     tail = np.arange(len(frame))  # last row of the tube, at the tube's first row

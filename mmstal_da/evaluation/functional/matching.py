@@ -13,18 +13,18 @@ def greedy_match(
     Args:
         group: (P,) int, sorted: the frame (or video) of every admissible pair of a detection and
             a ground truth.
-        rank: (P,) int, place of the pair's detection, lowest first; it names the detection.
+        rank: (P,) int, rank of the pair's detection, lowest first; it identifies the detection.
         gt: (P,) int, ground truth of the pair.
         iou: (P,) overlap of the pair, already at or above the threshold.
 
     Returns:
-        (D,) int, ranks of the matched detections (true positives). Of equal overlaps the pair
-        that stands first is taken.
+        (D,) int, ranks of the matched detections (true positives). Of equal overlaps the first
+        pair is taken.
     """
     matched = [np.zeros(0, np.int64)]
     taken = np.zeros(gt.max() + 1 if gt.size else 0, bool)
     while group.size:
-        # the best detection of every group is decided, whatever the others are
+        # the best detection of every group is final: the others do not affect it
         starts = group_starts(group)
         size = np.diff(starts)
         best = rank == np.repeat(np.minimum.reduceat(rank, starts[:-1]), size)

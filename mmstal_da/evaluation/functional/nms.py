@@ -6,7 +6,7 @@ from .iou import coordinate_iou
 from .ranking import descending_rows
 from .segments import batches_by_size
 
-BATCH = 1 << 14  # boxes handled together: few calls, and arrays that stay in the cache
+BATCH = 1 << 14  # boxes processed together: few calls, and arrays that stay in the cache
 
 
 def suppression_weights(
@@ -19,8 +19,8 @@ def suppression_weights(
 ) -> np.ndarray:
     """One pass of greedy suppression in every group.
 
-    The best remaining box of a group is kept; every remaining box with IoU above the threshold
-    to it leaves the queue with weight ``1 - IoU``; repeat.
+    The best remaining box of a group is kept. Every remaining box whose IoU with it is above the
+    threshold leaves the queue with weight ``1 - IoU``. This repeats until the queue is empty.
 
     Args:
         boxes: (N, 4) float32 x1 y1 x2 y2.
@@ -103,7 +103,7 @@ def suppress_pairs(winner: np.ndarray, loser: np.ndarray, count: int) -> np.ndar
     """
     kept = np.ones(count, bool)
     while winner.size:
-        # an item that loses to nobody who is still undecided is final
+        # an item is final if it loses to no undecided item
         contested = np.zeros(count, bool)
         contested[loser] = True
         final = ~contested[winner]

@@ -9,7 +9,7 @@ class Protocol:
     """Constants of one evaluation protocol; :func:`get_protocol` makes the named ones.
 
     Attributes:
-        name: What results are labelled with.
+        name: The label of the results.
         pixel: Added to every box width and height: 1 for inclusive pixel coordinates
             (``width = x2 - x1 + 1``), 0 for continuous ones.
         nms: ``'soft'``: a box overlapped by a better one keeps ``score * (1 - IoU)``;
@@ -29,9 +29,9 @@ class Protocol:
             None switches trimming off.
         tube_nms_iou: Tubes of a video and class whose IoU to a better tube is above this are
             removed.
-        ties: Order of equal scores: ``'numpy'`` as the public evaluator leaves them (depends on
-            the CPU), ``'stable'`` earlier row first; see :mod:`~.ranking`.
-        video_ious: Tube IoU thresholds that video-mAP is reported at one by one.
+        ties: Order of equal scores: ``'numpy'`` as in the public evaluator (depends on the CPU),
+            ``'stable'`` earlier row first; see :mod:`~.ranking`.
+        video_ious: Tube IoU thresholds at which video-mAP is reported separately.
         video_iou_range: (first, last, step) of the thresholds averaged as ``0.5:0.95``.
     """
 

@@ -1,8 +1,8 @@
-"""Descending order of scores, and what happens to equal ones.
+"""Descending order of scores, with two rules for equal scores.
 
-The public ACT/MOC evaluator ranks with ``np.argsort``, which leaves equal scores in an order that
-depends on NumPy's sorting kernel, hence on the CPU. ``ties='numpy'`` does the same to reproduce its
-numbers; ``ties='stable'`` puts the earlier row first and gives one result everywhere.
+The public ACT/MOC evaluator ranks with ``np.argsort``. Its order of equal scores depends on NumPy's
+sorting kernel, and so on the CPU. ``ties='numpy'`` does the same to reproduce the evaluator's
+numbers. ``ties='stable'`` puts the earlier row first and gives the same result everywhere.
 """
 
 import numpy as np
@@ -20,8 +20,7 @@ def descending(scores: np.ndarray, ties: str = 'stable') -> np.ndarray:
 def descending_rows(scores: np.ndarray, ties: str = 'stable') -> np.ndarray:
     """Order of every row of (G, n) scores from the highest.
 
-    With ``ties='numpy'`` as ``np.argsort(row)[::-1]``, as the public evaluator does in
-    a frame.
+    ``ties='numpy'`` computes ``np.argsort(row)[::-1]``, as the public evaluator does in a frame.
     """
     if ties == 'stable':
         return np.argsort(-scores, axis=1, kind='stable')

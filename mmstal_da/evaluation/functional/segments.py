@@ -1,4 +1,4 @@
-"""Index arithmetic on sorted groups: what replaces loops over frames, videos and classes."""
+"""Index arithmetic on sorted groups; it replaces loops over frames, videos and classes."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -40,7 +40,7 @@ def slices_by_value(key: np.ndarray, size: int) -> list[slice]:
 
 
 def find_keys(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``wanted`` occurs in strictly increasing keys.
+    """Find ``wanted`` values in strictly increasing keys.
 
     Returns:
         (K,) positions in ``wanted`` of the values that occur, (K,) their places in ``sorted_keys``.
@@ -88,7 +88,7 @@ def chunks(count: np.ndarray, limit: int) -> Iterator[slice]:
 
 
 def batches_by_size(count: np.ndarray, limit: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Groups of equal size, to be laid out in one dense array.
+    """Groups of equal size, for use in one dense array.
 
     Args:
         count: (G,) sizes; empty groups are left out.

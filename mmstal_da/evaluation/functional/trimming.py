@@ -1,7 +1,7 @@
 """Temporal trimming of tubes: a two-state Viterbi pass over their frame scores.
 
 Saha et al., "Deep Learning for Detecting Multiple Space-Time Action Tubes in Videos", BMVC 2016,
-Section 3.3: every frame of a tube is labelled action or background so as to maximise
+Section 3.3: every frame of a tube is labelled action or background. The labels maximise
 ``sum_f s(label_f) - penalty * [label changes]`` with ``s(action) = score`` and
 ``s(background) = 1 - score``. The runs labelled action are the trimmed tubes.
 """
@@ -60,7 +60,7 @@ def trim_tubes(tubes: TubeSet, protocol: Protocol) -> TubeSet:
             are dropped.
 
     Returns:
-        The runs as tubes of their own, each scored by the mean of its frame scores; without a
+        The runs as separate tubes, each scored by the mean of its frame scores; without a
         ``trim_penalty`` the tubes as they are.
     """
     if protocol.trim_penalty is None:

@@ -124,7 +124,7 @@ def fill_gaps(
     box_scores: np.ndarray,
     interpolate: bool,
 ) -> TubeSet:
-    """Lay out tubes with one row per frame.
+    """Expand tubes to one row per frame.
 
     Args:
         video: (T,) int.

@@ -29,24 +29,24 @@ from .score_matrix import expand_score_matrix
 class TubeMetric(BaseMetric):
     """Frame-mAP, video-mAP and per-class AP of the predictions on one split.
 
-    Ground truth comes from the annotation file, not from the data samples, so the model may be
-    fed unlabelled data; ``ann_file`` to ``background_frames`` mean what they mean to
+    Ground truth comes from the annotation file, not from the data samples, so the model may get
+    unlabelled data. The arguments ``ann_file`` to ``background_frames`` mean the same as in
     ``ActionTubeDataset``.
 
     A data sample holds ``video_name``, ``key_frame`` (1-based) and ``pred_instances`` with
-    ``bboxes`` (n, 4) in pixels of the original video, ``scores`` (n,) and ``labels`` (n,). Hand
-    over all detections above a low score: the protocol has its own NMS.
+    ``bboxes`` (n, 4) in pixels of the original video, ``scores`` (n,) and ``labels`` (n,). Pass
+    all detections above a low score: the protocol has its own NMS.
 
-    Predictions of MMAction2's AVA-style detectors are taken as they come: ``scores`` (n, C) or
-    (n, 1 + C), ``bboxes`` (n, 4) as shares of the frame and no ``labels``; then ``ori_shape``
-    (h, w) is needed, and ``scores`` of the sample's ``proposals``, if there are any, are
-    multiplied in (:mod:`.score_matrix`).
+    Predictions of MMAction2's AVA-style detectors are accepted unchanged: ``scores`` (n, C) or
+    (n, 1 + C), ``bboxes`` (n, 4) as shares of the frame and no ``labels``. Then ``ori_shape``
+    (h, w) is needed. If the sample has ``proposals`` with ``scores``, these are multiplied in
+    (:mod:`.score_matrix`).
 
     Results, in percent: ``frame_mAP@0.5``, ``video_mAP@0.2``, ``video_mAP@0.5``,
     ``video_mAP@0.75`` and ``video_mAP@0.5:0.95``; ``frame_AP@0.5/<class>`` and
-    ``video_AP@0.5/<class>`` of the classes with ground truth. Further ``protocol``, ``dataset``,
-    ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``. The whole record of the last evaluation
-    is in ``last_result``.
+    ``video_AP@0.5/<class>`` of the classes with ground truth. Also ``protocol``, ``dataset``,
+    ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``. ``last_result`` holds the whole record of
+    the last evaluation.
 
     Args:
         ann_file: Annotation file (:mod:`mmstal_da.tubes.annotation`).
@@ -58,21 +58,21 @@ class TubeMetric(BaseMetric):
             truth.
         protocol: ``'act'`` or ``'voc'`` (:mod:`mmstal_da.evaluation.functional.protocol`).
         data_root: Folder that ``ann_file`` is relative to.
-        min_class_score: Least score of a detection that is made of a score matrix.
-        dump: File to write the predictions to (``.npz``), to be scored again by
-            ``tools/analysis_tools/eval_detections.py``.
+        min_class_score: Least score of a detection that is made from a score matrix.
+        dump: File to write the predictions to (``.npz``).
+            ``tools/analysis_tools/eval_detections.py`` can score them again.
         collect_device: ``'cpu'`` or ``'gpu'``, how processes exchange their results.
         prefix: Prefix of the result's keys.
-        collect_dir: Folder of the exchange by files.
+        collect_dir: Folder for the exchange by files.
         **constants: Constants of the protocol to replace, e.g. ``max_gap=3``.
 
     Raises:
-        ValueError: Unknown protocol, constant, split or class; at evaluation, a prediction for a
-            video or frame that the split does not have, or that is not finite.
+        ValueError: Unknown protocol, constant, split or class. At evaluation: a prediction is for
+            a video or frame that the split does not have, or is not finite.
     """
 
     results: list
-    default_prefix = ''  # none, and none wanted
+    default_prefix = ''  # no prefix
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class TubeMetric(BaseMetric):
         )
         self.last_result: dict | None = None
         self._video_index = {name: i for i, name in enumerate(self.ground_truth.videos)}
-        # of the split, but without a tube of the classes, or not among the chosen videos
+        # videos of the split without a tube of the classes, or not among the selected videos
         self._other_videos = set(truth['split_videos']) - set(self._video_index)
         self._left_out: set[str] = set()
 
@@ -156,8 +156,8 @@ class TubeMetric(BaseMetric):
     def evaluate(self, size: int) -> dict:
         """Evaluate the predictions of all processes.
 
-        Each process hands over all of its results as one item: MMEngine's own collection
-        interleaves and truncates to ``size``, which is right for one kind of sampler only.
+        Each process passes all of its results as one item. MMEngine's own collection interleaves
+        the results and truncates them to ``size``, which is correct for one kind of sampler only.
         """
         if self._left_out:
             print_log(

@@ -1,6 +1,6 @@
 """The three domain discriminators: D_S, D_Timg and D_Tinst of the paper.
 
-Each takes features behind a gradient-reversal layer and returns raw logits; positive says
+Each takes features behind a gradient-reversal layer and returns raw logits; positive means
 "target".
 """
 

@@ -15,7 +15,7 @@ LAMBDA_MODES = ('loss_weight', 'grl_coefficient')
 
 @MODELS.register_module()
 class DomainAdaptation(BaseModule):
-    """Discriminators behind gradient-reversal layers; every one of them is off by default.
+    """Discriminators behind gradient-reversal layers; each is off by default.
 
     Args:
         spatial: D_S on SF(K). A discriminator's config with a key ``loss``.
@@ -23,18 +23,18 @@ class DomainAdaptation(BaseModule):
         temporal_instance: D_Tinst on the TF2 vectors of the proposals. Likewise.
         map_reduction: ``'mean'`` or ``'sum'`` (Eq. 4 to the letter) over the map of D_Timg.
         instance_reduction: ``'mean'`` or ``'sum'`` (Eq. 5) over the proposals of an image.
-        lambda_mode: ``'loss_weight'`` multiplies the losses by lambda, which also scales what
-            the discriminators learn (Eq. 7). ``'grl_coefficient'`` multiplies only the reversed
-            gradient by lambda, and the discriminators learn at full rate (DANN).
+        lambda_mode: ``'loss_weight'`` multiplies the losses by lambda, which also scales the
+            gradients of the discriminators (Eq. 7). ``'grl_coefficient'`` multiplies only the
+            reversed gradient by lambda, and the discriminators learn at full rate (DANN).
         weight: lambda. :class:`AdaptationWeightHook` sets it before every iteration.
-        num_proposals: Proposals per image that D_Tinst sees, the best by objectness, chosen the
-            same way on both domains **[derived]**: were the source's the sampled RoIs, with
-            their share of positives, the discriminator could tell the sampling instead of the
-            domain.
+        num_proposals: Proposals per image that D_Tinst sees, the best by objectness. They are
+            chosen in the same way on both domains **[derived]**. If the source's were the sampled
+            RoIs, with their share of positives, the discriminator could learn to recognise the
+            sampling instead of the domain.
         init_cfg: MMEngine initialisation.
 
     Raises:
-        ValueError: If no module is on, or a key is out of range.
+        ValueError: No module is on, or a key is out of range.
     """
 
     def __init__(

@@ -1,19 +1,19 @@
-"""Features from within a network, for discriminators that align an earlier layer."""
+"""Features from inside a network, for discriminators that align an earlier layer."""
 
 import torch
 from torch import Tensor, nn
 
 
 class FeatureTap:
-    """Catches what one layer of a network returns, in every forward pass that has a gradient.
+    """Keeps the output of one layer of a network in every forward pass with gradients.
 
     Args:
         network: The network, e.g. SF.
         layer: Name of one of its submodules, e.g. ``'layer2'`` or ``'Mixed_3c'``.
-        key: The config key that asked for it, for messages.
+        key: The config key that requested it, for messages.
 
     Raises:
-        ValueError: If the network has no such layer.
+        ValueError: The network has no such layer.
     """
 
     def __init__(self, network: nn.Module, layer: str, key: str) -> None:
@@ -34,10 +34,10 @@ class FeatureTap:
             self._caught = output
 
     def take(self) -> Tensor:
-        """What the layer returned last, of a clip averaged over time: ``(N, C, h, w)``.
+        """The layer's last output, for a clip averaged over time: ``(N, C, h, w)``.
 
         Raises:
-            RuntimeError: If no gradient flows into the layer, so that there is nothing to adapt.
+            RuntimeError: No gradient flows into the layer, so there is nothing to adapt.
         """
         caught, self._caught = self._caught, None
         if caught is None or not caught.requires_grad:

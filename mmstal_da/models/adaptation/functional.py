@@ -29,7 +29,7 @@ def grad_reverse(x: Tensor, coeff: float = 1.0) -> Tensor:
 
     Args:
         x: Any tensor.
-        coeff: What the reversed gradient is multiplied by.
+        coeff: Factor on the reversed gradient.
 
     Returns:
         A tensor equal to ``x``.
@@ -48,22 +48,22 @@ def domain_bce(
 
     ``-( 1/n_s sum_i sum_k (1-d_i) log(1-p_ik) + 1/n_t sum_j sum_k d_j log p_jk )``: k runs over
     the cells of a map (Eq. 4) or the proposals of an image (Eq. 5), n_s and n_t count the images
-    of either domain in the batch. With ``map_reduction='mean'`` the inner sum is a mean, as in
-    public code of the works the paper builds on **[derived]**.
+    of each domain in the batch. With ``map_reduction='mean'`` the inner sum is a mean, as in the
+    public code of the works on which the paper builds **[derived]**.
 
     Args:
         logits: ``(N, …)``, one row per image; or ``(R,)``/``(R, 1)`` with ``image_index``.
         domains: ``(N,)``, 0 source, 1 target.
         map_reduction: ``'sum'`` (the equations to the letter) or ``'mean'`` over k.
-        image_index: ``(R,)``, the image each row of ``logits`` belongs to. An image without rows
-            adds 0 and still counts in n_s or n_t.
+        image_index: ``(R,)``, the image to which each row of ``logits`` belongs. An image without
+            rows adds 0 and still counts in n_s or n_t.
         mask: As ``logits``, True where a cell counts (False: padding). Not with ``image_index``.
 
     Returns:
         A scalar. A domain absent from the batch adds 0.
 
     Raises:
-        ValueError: On shapes, domains or a reduction that do not fit.
+        ValueError: Shapes, domains or the reduction do not fit.
     """
     per_element = _cross_entropy(logits, domains, image_index)
     return _reduce(per_element, domains, map_reduction, image_index, mask)
@@ -77,7 +77,7 @@ def domain_focal(
     image_index: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Focal loss of a domain discriminator **[derived]**: easy samples weigh little.
+    """Focal loss of a domain discriminator **[derived]**: easy samples have little weight.
 
     ``-( 1/n_s sum_i p_i^gamma log(1-p_i) + 1/n_t sum_j (1-p_j)^gamma log p_j )``.
     Source: Saito et al., "Strong-Weak Distribution Alignment", CVPR 2019 (weak global alignment).
@@ -101,7 +101,7 @@ def domain_focal(
     cross_entropy = _cross_entropy(logits, domains, image_index)
     # the probability of the wrong answer is 1 - exp(-cross entropy): p on source, 1-p on target
     wrong = -torch.expm1(-cross_entropy)
-    # gamma = 0 keeps the gradient of 0^0 out
+    # gamma = 0 is a separate case, to avoid the gradient of 0^0
     weighted = cross_entropy if gamma == 0 else wrong**gamma * cross_entropy
     return _reduce(weighted, domains, map_reduction, image_index, mask)
 
@@ -109,7 +109,7 @@ def domain_focal(
 def domain_accuracy(
     logits: Tensor, domains: Tensor, image_index: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Share of logits on the right side of 0, per domain.
+    """Share of logits with the correct sign, per domain.
 
     Args:
         logits: As :func:`domain_bce`.

@@ -1,4 +1,4 @@
-"""The domain losses as modules, to be named in configs."""
+"""The domain losses as modules, for use in configs."""
 
 from torch import Tensor, nn
 

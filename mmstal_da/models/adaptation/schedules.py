@@ -25,11 +25,11 @@ def adaptation_weight(
         schedule: One of the four.
         iteration: Iterations since the ramp began, >= 0.
         max_iters: Length of the ramp, > 0.
-        max_weight: Lambda's upper end.
+        max_weight: Lambda's largest value.
         gamma: Steepness of ``dann``.
 
     Raises:
-        ValueError: On an unknown schedule or numbers out of range.
+        ValueError: The schedule is unknown or a number is out of range.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}, not {schedule!r}')

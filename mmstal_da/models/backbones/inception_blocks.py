@@ -1,8 +1,8 @@
 """The building blocks of the Inception-v1 I3D network, with TensorFlow's "SAME" padding.
 
 Every block takes a clip ``(N, C, T, H, W)`` or a single time step ``(N, C, H, W)``. The second is
-the first with T = 1, computed in two dimensions: of a kernel over a length-1 axis only the centre
-slice meets anything but padding, so the result is the same and costs a third.
+the first with T = 1, computed in two dimensions. Over a length-1 axis only the centre slice of a
+kernel covers anything but padding. So the result is the same and costs a third.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
         stride: Stride.
 
     Returns:
-        Zeros before and after; the odd one goes after.
+        Number of zeros before and after; if the total is odd, one more after.
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
@@ -30,8 +30,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[Tensor, list[int]]:
     """Pad the trailing ``len(kernel)`` axes of ``x`` for a "SAME" operation.
 
-    The part of the padding that is the same on both sides is left to the operation itself, where
-    it costs no copy.
+    The operation itself adds the part of the padding that is the same on both sides, because that
+    needs no copy.
 
     Args:
         x: ``(N, C, *spatial)``.
@@ -39,8 +39,8 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[T
         stride: Stride per spatial axis.
 
     Returns:
-        The tensor, padded where front and back differ, and the symmetric padding per axis to hand
-        to the operation.
+        The tensor, padded where front and back differ, and the symmetric padding per axis for the
+        operation.
     """
     pads = [
         same_padding(size, k, s) for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)
@@ -96,9 +96,8 @@ class Unit3D(nn.Module):
 class MaxPool3dSame(nn.Module):
     """Max pooling with "SAME" padding.
 
-    Nothing is padded: the operation's own padding and a last window that reaches over the end
-    (``ceil_mode``) leave out what is not there. The input follows a ReLU, for which that is the
-    same as padding with zeros.
+    No zeros are added. The operation's own padding and a last window beyond the end (``ceil_mode``)
+    ignore missing values. The input comes from a ReLU, so the result is the same as with zeros.
 
     Args:
         kernel_size: Kernel over (t, h, w).

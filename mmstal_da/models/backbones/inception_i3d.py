@@ -56,7 +56,7 @@ def build_endpoints(
     """Build consecutive endpoints.
 
     Args:
-        names: Names in order; each takes what the one before it returns.
+        names: Names in order; each takes the output of the one before it.
         in_channels: Channels into the first.
         width: Multiplier of every layer's channels.
     """
@@ -76,15 +76,15 @@ def build_endpoints(
 
 
 class EndpointSequence(BaseModule):
-    """Some consecutive endpoints of I3D, with freezing.
+    """Some consecutive endpoints of I3D, which can be frozen.
 
     Args:
         names: The endpoints, in order.
         in_channels: Channels into the first.
         width: Multiplier of every layer's channels.
         norm_eval: Keep batch norm on its running statistics in training.
-        norm_momentum: Share of a batch in the running statistics; from random weights 0.1 lets
-            them follow a short training.
+        norm_momentum: Share of a batch in the running statistics. In a short training from random
+            weights use 0.1, so that they can follow.
         frozen: Number of leading endpoints whose parameters do not train.
         init_cfg: MMEngine initialisation.
     """
@@ -110,11 +110,11 @@ class EndpointSequence(BaseModule):
         self.frozen_names = self.endpoint_names[:frozen]
         for name in self.frozen_names:
             getattr(self, name).requires_grad_(False)
-        # the layout that CPU and GPU convolve fastest; copying weights in keeps it
+        # CPU and GPU convolve fastest in this layout; copying weights into it keeps it
         self.to(memory_format=torch.channels_last_3d)
 
     def train(self, mode: bool = True) -> 'EndpointSequence':
-        """As :meth:`torch.nn.Module.train`; batch norm that is kept or frozen stays in eval."""
+        """As :meth:`torch.nn.Module.train`; kept or frozen batch norm stays in eval mode."""
         super().train(mode)
         kept = [self] if self.norm_eval else [getattr(self, name) for name in self.frozen_names]
         for module in kept:
@@ -149,7 +149,7 @@ class InceptionI3D(EndpointSequence):
         init_cfg: MMEngine initialisation, e.g. ``dict(type='StrictPretrained', …)``.
 
     Raises:
-        ValueError: On an unknown endpoint, or a classifier without ``num_classes``.
+        ValueError: An endpoint is unknown, or a classifier has no ``num_classes``.
     """
 
     def __init__(

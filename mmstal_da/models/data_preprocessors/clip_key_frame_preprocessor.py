@@ -1,4 +1,4 @@
-"""One uint8 clip in, the inputs of both backbones out."""
+"""Makes the inputs of both backbones from one uint8 clip."""
 
 from collections.abc import Sequence
 
@@ -19,15 +19,15 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         {'inputs': [clip, …], 'data_samples': [sample, …]}
         {'source': {'inputs': …, 'data_samples': …}, 'target': {'inputs': …, 'data_samples': …}}
 
-    where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the key
-    frame's place in the clip. A dual-domain batch becomes **one** joint batch, source first,
-    then ``labelled_target`` if there is one (an upper bound, which counts as source), then target;
-    every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
+    where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the index
+    of the key frame in the clip. A dual-domain batch becomes **one** joint batch: source first,
+    then ``labelled_target`` if there is one (an upper bound, which counts as source), then target.
+    Every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
 
     Args:
         clip_mean: Subtracted from the clip, per RGB channel.
         clip_std: Divides the clip. The defaults map [0, 255] to [-1, 1], as I3D was trained.
-        key_mean: Subtracted from the key frame, in the order the backbone reads.
+        key_mean: Subtracted from the key frame, in the backbone's channel order.
         key_std: Divides the key frame.
         key_bgr: Whether the key frame's backbone reads BGR (caffe weights); else RGB.
         pad_size_divisor: Height and width are padded at the bottom and right, with the mean, to
@@ -69,7 +69,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             ``data_samples``, a list of N.
 
         Raises:
-            ValueError: If a batch is empty, or clips differ in length or type.
+            ValueError: A batch is empty, or clips differ in length or type.
         """
         data = self.cast_data(data)
         if 'inputs' in data:
@@ -113,7 +113,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             h, w = clip.shape[2:]
             key = clip[:, sample.metainfo['key_index']]
             key = key.flip(0) if self.key_bgr else key
-            # straight into the batch: no float copy of the clip in between
+            # directly into the batch, without a float copy of the clip
             torch.sub(clip, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
             torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
             batch_clip[i, :, :, :h, :w] /= self.clip_std

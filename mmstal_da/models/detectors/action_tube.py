@@ -13,8 +13,8 @@ class ActionTubeDetector(TwoStageDetector):
     """Spatio-temporal action detector on two backbones.
 
     A 2D network SF sees the key frame K, and a region proposal network finds actors on its map.
-    A 3D network TF1 sees the clip V; its features, averaged over time, are pooled under the
-    proposals, pass TF2 and are classified. Target samples of a batch are left out.
+    A 3D network TF1 sees the clip V. Its features are averaged over time, pooled under the
+    proposals, passed through TF2 and classified. Target samples of a batch are left out.
 
     Args:
         backbone: SF, a 2D network with one output map of stride s.
@@ -75,13 +75,13 @@ class ActionTubeDetector(TwoStageDetector):
         Args:
             batch_inputs: As :meth:`extract_feat`.
             batch_data_samples: N samples, the source's first. The source's have
-                ``gt_instances``; the target's labels, should there be any, are never read.
+                ``gt_instances``; the target's labels, if there are any, are never read.
 
         Returns:
             ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox`` and mmdet's ``acc``.
 
         Raises:
-            ValueError: If the batch has no source sample, or one behind a target sample.
+            ValueError: The batch has no source sample, or one after a target sample.
         """
         n_source = count_source(batch_data_samples)
         samples = batch_data_samples[:n_source]
@@ -93,7 +93,7 @@ class ActionTubeDetector(TwoStageDetector):
         return losses
 
     def _propose(self, spatial: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The RPN's scores and deltas per level, float32 whatever autocast convolves in."""
+        """The RPN's scores and deltas per level, always in float32, also under autocast."""
         scores, deltas = self.rpn_head((spatial,))
         return [level.float() for level in scores], [level.float() for level in deltas]
 
@@ -151,10 +151,10 @@ class ActionTubeDetector(TwoStageDetector):
 
 
 def count_source(samples: list) -> int:
-    """How many samples of a batch are the source's; a sample without a domain is one.
+    """How many samples of a batch are the source's; a sample without a domain counts as source.
 
     Raises:
-        ValueError: None is, or one stands behind a sample of the target.
+        ValueError: There is none, or one comes after a sample of the target.
     """
     domains = [sample.metainfo.get('domain', SOURCE) for sample in samples]
     n_source = domains.count(SOURCE)

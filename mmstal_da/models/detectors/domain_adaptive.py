@@ -24,18 +24,18 @@ class DomainAdaptiveDetector(ActionTubeDetector):
     ``domain_norm``, the default, it is the plain detector.
 
     Args:
-        *args: Of :class:`ActionTubeDetector`.
+        *args: Arguments of :class:`ActionTubeDetector`.
         adaptation: :class:`DomainAdaptation`'s config; a discriminator without ``in_channels``
             gets them from the model. ``None``, or no module on, adapts nothing.
-            ``spatial`` and ``temporal_image`` may have a key ``tap``, the name of a layer of SF
-            or TF1 whose output the discriminator sees in place of the last one's, and then need
-            ``in_channels``, e.g. ``tap='layer2', in_channels=512`` (of a clip: averaged over
-            time).
-        domain_norm: Batch-norm statistics per domain in SF, TF1 and TF2; the value is the domain
-            whose statistics serve at inference, ``'target'`` or ``'source'``. ``None``, the
-            default, is ordinary batch norm on joint statistics. Works without ``adaptation``
-            too: then the target only moves its statistics.
-        **kwargs: Of :class:`ActionTubeDetector`.
+            To align an earlier layer, ``spatial`` and ``temporal_image`` may have a key ``tap``:
+            the name of a layer of SF or TF1. The discriminator then sees this layer's output (of a
+            clip: averaged over time) and needs ``in_channels``, e.g.
+            ``tap='layer2', in_channels=512``.
+        domain_norm: Batch-norm statistics per domain in SF, TF1 and TF2. The value is the domain
+            whose statistics are used at inference, ``'target'`` or ``'source'``. ``None``, the
+            default, is ordinary batch norm on joint statistics. This also works without
+            ``adaptation``: then the target only updates its statistics.
+        **kwargs: Arguments of :class:`ActionTubeDetector`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         return config
 
     def _tapped(self, name: str, config: dict) -> dict:
-        """A discriminator's config without its key ``tap``, which is put into effect."""
+        """Apply the key ``tap`` of a discriminator's config; returns the config without it."""
         config = dict(config)
         layer = config.pop('tap', None)
         if layer is not None:
@@ -80,7 +80,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 raise ValueError(f'adaptation.{name} takes no key tap: it sees vectors of TF2')
             if 'in_channels' not in config:
                 raise ValueError(
-                    f'adaptation.{name}: beside tap={layer!r} give in_channels, its width'
+                    f'adaptation.{name}: with tap={layer!r} also give in_channels, its width'
                 )
             self.taps[name] = FeatureTap(networks[name], layer, f'adaptation.{name}.tap')
         return config
@@ -88,9 +88,9 @@ class DomainAdaptiveDetector(ActionTubeDetector):
     def loss(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> dict:
         """L_act on the source and lambda L_adv on both domains.
 
-        A step passes batch norm three times: both domains through SF and TF1, the source's RoIs
-        through TF2 for L_act, and the best proposals of both through TF2 for D_Tinst (or, without
-        it, for the target's statistics alone).
+        Every step has three passes through batch norm: both domains through SF and TF1, the
+        source's RoIs through TF2 for L_act, and the best proposals of both through TF2 for D_Tinst
+        (or, without D_Tinst, only for the target's statistics).
 
         Args:
             batch_inputs: As :meth:`extract_feat`.
@@ -131,19 +131,19 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         return losses
 
     def _joint(self, num_source: int) -> AbstractContextManager:
-        """Within, batch norm knows the first rows of a batch for the source's."""
+        """Inside this context, batch norm takes the first rows of a batch as the source's."""
         return nullcontext() if self.domain_norm is None else self.domain_norm.joint(num_source)
 
     def _source_only(self) -> AbstractContextManager:
-        """Within, batch norm knows every row for the source's."""
+        """Inside this context, batch norm takes every row as the source's."""
         return nullcontext() if self.domain_norm is None else self.domain_norm.source_only()
 
     @torch.no_grad()
     def _norm_instances(self, temporal: Tensor, samples: list, boxes: list[Tensor]) -> None:
-        """Show TF2's batch norm the best proposals, from which it has the target's statistics."""
+        """Pass the best proposals through TF2's batch norm, to update the target's statistics."""
         best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
         n_source = count_source(samples)
-        # unless frozen, the source's statistics are those of its training RoIs already
+        # if not frozen, the source's statistics already come from its training RoIs
         first = 0 if self.roi_head.shared_head.norm_eval else n_source
         with self._joint(sum(map(len, best[first:n_source]))):
             self.roi_head.instance_features((temporal[first:],), best[first:])
@@ -173,7 +173,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
 
 
 def valid_cells(samples: list, feature_map: Tensor) -> Tensor:
-    """Which cells of a feature map lie on their image rather than on padding.
+    """Which cells of a feature map are on their image, not on padding.
 
     Args:
         samples: N samples with ``img_shape`` and ``batch_input_shape`` (h, w) in input pixels.

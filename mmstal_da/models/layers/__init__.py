@@ -1,4 +1,4 @@
-"""Layers of more than one network."""
+"""Layers that more than one network uses."""
 
 from .domain_batch_norm import DomainBatchNorm2d, DomainBatchNorm3d, DomainNorm
 

@@ -1,8 +1,8 @@
 """Batch norm with one set of statistics per domain and one scale and bias for both.
 
-A joint batch of source and target normalised by common statistics leaves each domain with the
-other's offset, and statistics of the source alone do not fit the target (AdaBN, Li et al., 2016;
-domain-specific batch norm, Chang et al., CVPR 2019).
+Common statistics of a joint batch leave an offset in each domain, caused by the other domain.
+Statistics of the source alone do not fit the target (AdaBN, Li et al., 2016; domain-specific batch
+norm, Chang et al., CVPR 2019).
 """
 
 import sys
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 DOMAINS = ('source', 'target')
-# of frozen layers: one clip per domain says little about the domain; some 50 batches do
+# for frozen layers: one clip says little about its domain, some 50 batches say enough
 FROZEN_MOMENTUM = 0.02
 TARGET_BUFFERS = (
     *('target_running_mean', 'target_running_var'),
@@ -23,7 +23,7 @@ TARGET_BUFFERS = (
 
 
 def source_buffer(name: str) -> str:
-    """The statistics of batch norm that an added one starts from."""
+    """The batch-norm buffer from which an added buffer is initialised."""
     return f'running_{name.rsplit("_", 1)[1]}'
 
 
@@ -31,7 +31,7 @@ class DomainNorm:
     """What the layers of one model share: which rows of a batch are the target's.
 
     Args:
-        test_domain: Whose statistics are used outside :meth:`joint`: at inference.
+        test_domain: The domain whose statistics are used outside :meth:`joint`: at inference.
     """
 
     def __init__(self, test_domain: str = 'target') -> None:
@@ -41,12 +41,12 @@ class DomainNorm:
         self.num_source: int | None = None
 
     def source_only(self) -> AbstractContextManager[None]:
-        """Within, all rows of a batch are source."""
+        """Inside this context, all rows of a batch are source."""
         return self.joint(sys.maxsize)
 
     @contextmanager
     def joint(self, num_source: int) -> Iterator[None]:
-        """Within, the first ``num_source`` rows of a batch are source, any others target."""
+        """Inside this context, the first ``num_source`` rows are source, any others target."""
         before, self.num_source = self.num_source, num_source
         try:
             yield
@@ -54,7 +54,7 @@ class DomainNorm:
             self.num_source = before
 
     def rows(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """The rows of each domain that has any."""
+        """The rows of each domain that has rows."""
         if self.num_source is None:
             return [(self.test_domain, x)]
         parts = (('source', x[: self.num_source]), ('target', x[self.num_source :]))
@@ -64,11 +64,11 @@ class DomainNorm:
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of every channel, ``(C,)`` in float32.
 
-    ``E[x^2] - E[x]^2`` over rows of channels: on a channels-last map some ten times as fast as
-    ``torch.var_mean``, which made up a sixth of a step.
+    It computes ``E[x^2] - E[x]^2`` over rows of channels. On a channels-last map this is about ten
+    times as fast as ``torch.var_mean``, which took a sixth of a step.
 
     Args:
-        x: ``(N, C, …)``; N may be of any size but 0.
+        x: ``(N, C, …)``; N must not be 0.
     """
     rows = x.movedim(1, -1).reshape(-1, x.shape[1]).float()
     mean = rows.mean(0)
@@ -80,21 +80,22 @@ class _DomainBatchNorm(_BatchNorm):
 
     Training normalises each domain by its own batch statistics.
 
-    In eval mode (frozen stages, ``norm_eval``) the source is normalised by the running statistics
-    as they are. They need not be those of the source: a pretrained network's are of what it was
-    pretrained on. The target's are theirs, moved as the target is from the source,
+    In eval mode (frozen stages, ``norm_eval``) the source is normalised by the unchanged running
+    statistics. They need not be those of the source: a pretrained network's are those of its
+    pretraining data. The target's are the running statistics, shifted by the difference between
+    target and source,
 
         mean_t' = mean_t - (mean_s - mean) sqrt(var_t / var_s),   var_t' = var var_t / var_s,
 
-    with ``mean_s``, ``var_s``, ``mean_t``, ``var_t`` followed over the joint batches: a target
-    feature with the target's mean is treated as a source feature with the source's mean. Batches
-    of one domain (RoIs sampled with labels, inference) move nothing: what is compared has to be
-    chosen in one way on both.
+    with running averages ``mean_s``, ``var_s``, ``mean_t``, ``var_t`` over the joint batches. So a
+    target feature with the target's mean is treated as a source feature with the source's mean.
+    Batches of one domain (RoIs sampled with labels, inference) change nothing, because the compared
+    features must be chosen in the same way on both domains.
 
-    State: batch norm's own, whose running statistics are the source's, and
-    ``target_running_mean``, ``target_running_var``; ``source_seen_mean`` and so on are what a
-    frozen layer follows. Weights without them, such as pretrained ones, start both domains from
-    the running statistics.
+    State: batch norm's own state, with the source's running statistics, and
+    ``target_running_mean`` and ``target_running_var``. In a frozen layer ``source_seen_mean`` and
+    so on hold the running averages. If weights lack these buffers, as pretrained ones do, both
+    domains start from the running statistics.
     """
 
     norm: DomainNorm
@@ -120,7 +121,7 @@ class _DomainBatchNorm(_BatchNorm):
         return self.target_running_mean, self.target_running_var
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(N, C, …)``, every row by its domain's statistics."""
+        """Normalise ``(N, C, …)``, each row by its domain's statistics."""
         rows = self.norm.rows(x)
         if not rows:
             return x
@@ -131,7 +132,7 @@ class _DomainBatchNorm(_BatchNorm):
 
     def _normalise(self, x: Tensor, domain: str) -> Tensor:
         mean, var = self._statistics(domain)
-        if not self.training:  # the next batch may move them before backward reads them
+        if not self.training:  # the next batch may change them before backward reads them
             mean, var = mean.clone(), var.clone()
         return nn.functional.batch_norm(
             x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
@@ -139,7 +140,7 @@ class _DomainBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _follow(self, source: Tensor, target: Tensor) -> None:
-        """Move a frozen layer's statistics of the target by a batch of both domains."""
+        """Update a frozen layer's statistics of the target with a batch of both domains."""
         for x, seen_mean, seen_var in (
             (source, self.source_seen_mean, self.source_seen_var),
             (target, self.target_seen_mean, self.target_seen_var),
@@ -162,11 +163,11 @@ class _DomainBatchNorm(_BatchNorm):
 
 
 class DomainBatchNorm2d(_DomainBatchNorm, nn.BatchNorm2d):
-    """Of maps ``(N, C, H, W)``."""
+    """For maps ``(N, C, H, W)``."""
 
 
 class DomainBatchNorm3d(_DomainBatchNorm, nn.BatchNorm3d):
-    """Of clips ``(N, C, T, H, W)``."""
+    """For clips ``(N, C, T, H, W)``."""
 
 
 LAYERS: dict[type[nn.Module], type[_DomainBatchNorm]] = {
@@ -179,7 +180,7 @@ def convert_batch_norm(module: nn.Module, norm: DomainNorm) -> int:
     """Give every batch norm of a module per-domain statistics, in place.
 
     Args:
-        module: Its batch norms are replaced; weights, names and modes stay.
+        module: Its batch norms are replaced; weights, names and modes stay the same.
         norm: Shared by the new layers.
 
     Returns:

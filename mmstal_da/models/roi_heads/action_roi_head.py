@@ -12,9 +12,8 @@ from mmstal_da.registry import MODELS
 class ActionRoIHead(StandardRoIHead):
     """RoIAlign on TF1(V), TF2 as the shared head, classifier and box deltas.
 
-    What mmdet's head does not have: the vectors of arbitrary proposals, for D_Tinst, and mixed
-    precision that keeps RoIAlign, classifier and losses in float32 while TF2 runs as autocast
-    says.
+    It adds two things to mmdet's head: the vectors of arbitrary proposals, for D_Tinst, and mixed
+    precision that keeps RoIAlign, classifier and losses in float32. TF2 follows autocast.
     """
 
     def roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
@@ -33,7 +32,7 @@ class ActionRoIHead(StandardRoIHead):
         return self.shared_head(feats).float() if self.with_shared_head else feats
 
     def instance_features(self, x: tuple[Tensor], proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The vector of every proposal, as the classifier would get it.
+        """The vector of every proposal, as the classifier gets it.
 
         Args:
             x: One feature map ``(N, 832, h, w)`` in a tuple.

@@ -12,13 +12,13 @@ from ..backbones.inception_i3d import ENDPOINTS, EndpointSequence, endpoint_chan
 class InceptionRoIStage(EndpointSequence):
     """The rest of I3D after the backbone's endpoint, applied to pooled RoIs (TF2 of the paper).
 
-    Time has been averaged away before RoI pooling, so the kernels over time act on a length-1
-    axis **[derived]**: their centre slices are applied in two dimensions. Parameter names are the
-    public port's (``Mixed_5b.b0.conv3d.weight``, …), so the file that initialises the backbone
-    initialises this stage too.
+    Features are averaged over time before RoI pooling, so the kernels over time act on a length-1
+    axis **[derived]**: their centre slices are applied in two dimensions. Parameter names are those
+    of the public port (``Mixed_5b.b0.conv3d.weight``, …), so the file that initialises the backbone
+    also initialises this stage.
 
     Args:
-        after: The endpoint the RoI features come from.
+        after: The endpoint from which the RoI features come.
         end_point: The last endpoint of the stage.
         width: Multiplier of every layer's channels; as the backbone's.
         skip: Endpoints left out. The default drops the pooling: RoIAlign gives 7 x 7 already

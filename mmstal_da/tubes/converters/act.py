@@ -4,16 +4,16 @@
 ``nframes`` {video: n}, ``resolution`` {video: (height, width)} and ``gttubes`` {video: {label
 index: [(n, 5) float32 ``frame x1 y1 x2 y2``]}}; frames 1-based, coordinates 0-based.
 
-Boxes are taken over **verbatim**, in both directions. Whether ``x2`` is the last pixel or the one
-after it differs between the public caches (that of UCF101-24 has ``x2 = x + w``, one more than
-this project's ``x + w - 1``); the detectors that are compared on them use them as they are, and
-so do we. Whoever wants the exact ends converts from the dataset's own annotation instead.
+Boxes are copied **verbatim**, in both directions. In some public caches ``x2`` is the last pixel,
+in others the pixel after it (that of UCF101-24 has ``x2 = x + w``, one more than this project's
+``x + w - 1``). The published detectors use the caches as they are, and so does this project. For
+exact ends, convert from the dataset's own annotation instead.
 
-What the format lacks travels in a key of ours, ``mmstal_da``, which its readers do not look at:
-the name of the dataset, paths, frame rates, splits that are not numbered train and test, and the
-order of tubes. With it a round trip is exact; without it (a pickle made elsewhere), split k is
-``train`` / ``test`` (k = 1) or ``train<k>`` / ``test<k>``, and videos are expected as folders of
-images in the layout that ACT has for the dataset.
+The format has no place for the name of the dataset, paths, frame rates, splits that are not
+numbered train and test, and the order of tubes. These are stored in an extra key, ``mmstal_da``,
+which other readers ignore. With it a round trip is exact. Without it (a pickle made elsewhere),
+split k is ``train`` / ``test`` (k = 1) or ``train<k>`` / ``test<k>``, and videos are expected as
+folders of images in the layout that ACT has for the dataset.
 """
 
 import os
@@ -52,14 +52,14 @@ def from_act(
     Args:
         path: The file.
         dataset: Name of the dataset; None takes the one in the file, or ``'act'``.
-        problems: Where inverted boxes, which are left out, are noted; None raises instead.
+        problems: List for notes on inverted boxes, which are left out; None raises instead.
         raw: What the file holds, if it was read already.
 
     Returns:
         Annotation with the splits of the file.
 
     Raises:
-        AnnotationError: Not such a file; names the video, class, tube and frame at fault.
+        AnnotationError: Not such a file; names the wrong video, class, tube and frame.
     """
     path = os.fspath(path)
     raw = load_pickle(path) if raw is None else raw
@@ -143,7 +143,7 @@ def to_act(annotation: Annotation) -> dict[str, Any]:
 
 
 def save_act(annotation: Annotation, path: str | os.PathLike[str]) -> None:
-    """Write an annotation as a pickle in ACT's format, whole or not at all."""
+    """Write an annotation as a pickle in ACT's format, completely or not at all."""
     validate(annotation, os.fspath(path))
     with atomic_write(path, 'wb') as file:
         pickle.dump(to_act(annotation), file, protocol=2)
@@ -166,7 +166,7 @@ def _tubes(
     tubes = []
     for label, items in by_label.items():
         if not 0 <= int(label) < len(classes):
-            raise AnnotationError(f'video {video!r}: label {label!r} is none of {len(classes)}')
+            raise AnnotationError(f'video {video!r}: label {label!r} is not below {len(classes)}')
         name = classes[int(label)]
         for number, rows in enumerate(items):
             where = f'video {video!r}, class {name!r}, tube {number}'
@@ -175,7 +175,7 @@ def _tubes(
                 raise AnnotationError(f'{where}: shape {rows.shape} instead of (n, 5)')
             frames = rows[:, 0].astype(np.int64)
             if (frames != rows[:, 0]).any():
-                raise AnnotationError(f'{where}: a frame is no whole number')
+                raise AnnotationError(f'{where}: a frame is not a whole number')
             boxes = rows[:, 1:].astype(np.float32)
             good = (boxes[:, 2:] >= boxes[:, :2]).all(1)
             for row in np.flatnonzero(~good):
@@ -189,7 +189,7 @@ def _tubes(
 
 
 def _ordered(tubes: list[Tube], labels: list[str]) -> list[Tube]:
-    """Tubes in the order that their labels have in a list; as they are if it does not fit."""
+    """Tubes in the order that their labels have in a list; unchanged if the list does not fit."""
     if not labels or sorted(labels) != sorted(tube.label for tube in tubes):
         return tubes
     queues: dict[str, list[Tube]] = {}

@@ -7,7 +7,7 @@ pixel ends, so ``x2`` is ``(x2 + 1) / width`` of this project's inclusive ``x2``
 with the digits that give the same float32 back.
 
 The csv lacks the names, lengths, sizes and frame rates of videos, videos without boxes, and the
-order of videos. These travel in ``<dataset>_videos.json`` beside it; with it a round trip is
+order of videos. The file ``<dataset>_videos.json`` next to it holds these. With it a round trip is
 exact. Without it sizes must be given, a video's length is its last annotated frame, and its name
 is the one in the csv without suffix.
 
@@ -46,7 +46,7 @@ _Boxes = dict[tuple[int, str], tuple[list[int], list[list[str]]]]
 def save_ava(
     annotation: Annotation, folder: str | os.PathLike[str], splits: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write AVA files, each whole or not at all.
+    """Write AVA files, each completely or not at all.
 
     Args:
         annotation: The annotation; every video with a box needs a size.
@@ -57,7 +57,7 @@ def save_ava(
         The files.
 
     Raises:
-        AnnotationError: A split that is not there, a video without a size, or whose path the csv
+        AnnotationError: A split does not exist, or a video has no size or a path that the csv
             cannot hold.
     """
     folder = Path(folder)
@@ -106,17 +106,17 @@ def from_ava(
     """Read AVA files whose timestamps count frames from 1.
 
     Args:
-        path: A csv, or a folder of them. Beside it ``*_videos.json`` if there is one (see the
-            module), and the label map ``*_action_list*.pbtxt``.
+        path: A csv, or a folder of them. The same folder holds ``*_videos.json`` if there is one
+            (see the module), and the label map ``*_action_list*.pbtxt``.
         sizes: Video -> (width, height), where there is no ``*_videos.json``.
-        label_file: The label map, if it lies elsewhere.
+        label_file: The label map, if it is elsewhere.
         dataset: Name of the dataset; None takes the one in ``*_videos.json``, or ``'ava'``.
 
     Returns:
-        Annotation with a split per csv, called like the last part of its name.
+        Annotation with a split per csv, named after the last part of the csv's name.
 
     Raises:
-        AnnotationError: A file that is missing or cannot be right; names the line.
+        AnnotationError: A file is missing or wrong; names the line.
     """
     path = Path(path)
     tables = sorted(path.glob('*.csv')) if path.is_dir() else [path]
@@ -153,7 +153,7 @@ def from_ava(
                 for (_, label), (frames, texts) in sorted(boxes.items(), key=lambda item: item[0])
             ]
             if seen.setdefault(name, table) != table and annotation.tubes[name] != tubes:
-                raise AnnotationError(f'{table} and {seen[name]} differ about video {name!r}')
+                raise AnnotationError(f'{table} and {seen[name]} differ on video {name!r}')
             annotation.tubes[name] = tubes
         if sidecar is None:
             annotation.splits[table.stem.split('_')[-1]] = [name_of[key] for key in rows]
@@ -161,7 +161,7 @@ def from_ava(
         missing = sorted(set(annotation.splits) - set(stems))
         if path.is_dir() and missing:
             raise AnnotationError(f'{path} lacks the csv of splits {missing}')
-        if not path.is_dir():  # one table: what it and its split hold
+        if not path.is_dir():  # one table: keep only its split and that split's videos
             split = next(name for name, table in stems.items() if table == path)
             annotation.splits = {split: annotation.split(split)}
             annotation = keep_videos(annotation, annotation.splits[split])
@@ -174,7 +174,7 @@ def read_label_map(path: str | os.PathLike[str]) -> dict[int, str]:
     text = Path(path).read_text(encoding='utf-8')
     items = re.findall(r'name:\s*"([^"]*)"\s+(?:id|label_id):\s*(\d+)', text)
     if not items:
-        raise AnnotationError(f'{path} is no label map of items with name and id')
+        raise AnnotationError(f'{path} is not a label map of items with name and id')
     return {int(number): name for name, number in items}
 
 
@@ -273,7 +273,7 @@ def _add_video(
     sizes: Mapping[str, tuple[int, int]] | None,
     table: Path,
 ) -> str:
-    """A video of which only the csv tells."""
+    """A video that only the csv describes."""
     name = os.path.splitext(key)[0] if key.lower().endswith(VIDEO_SUFFIXES) else key
     size = (sizes or {}).get(name)
     if size is None:
@@ -294,7 +294,7 @@ def _read_sidecar(path: Path, dataset: str | None) -> Annotation:
         videos = {name: Video(**video) for name, video in raw['videos'].items()}
         return Annotation(dataset or raw['dataset'], raw['classes'], videos, raw['splits'])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AnnotationError(f'{path} is no list of videos ({error!r})') from error
+        raise AnnotationError(f'{path} is not a list of videos ({error!r})') from error
 
 
 def _one(folder: Path, pattern: str) -> Path | None:

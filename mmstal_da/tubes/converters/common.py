@@ -1,4 +1,4 @@
-"""Steps that every conversion shares, gathered under one name."""
+"""Steps that all conversions share, in one module."""
 
 from .frames import locate_videos
 from .splits import add_split

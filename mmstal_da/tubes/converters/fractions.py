@@ -15,11 +15,11 @@ def encode(values: np.ndarray, extent: int, offset: int) -> list[str]:
     Args:
         values: (n,) float32 pixels.
         extent: Width or height.
-        offset: 0 for where a box begins, 1 for its inclusive end.
+        offset: 0 for the beginning of a box, 1 for its inclusive end.
 
     Returns:
-        n decimals: the shortest of the float64 quotient if that is exact, else as many digits as
-        it takes.
+        n decimals: the shortest of the float64 quotient if that is exact, otherwise as many digits
+        as necessary.
     """
     values = np.asarray(values, np.float32)
     fractions = (values.astype(np.float64) + offset) / extent

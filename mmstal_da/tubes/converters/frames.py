@@ -1,10 +1,10 @@
-"""Where the videos of an annotation lie: files, or folders of images.
+"""Finds the videos of an annotation: files, or folders of images.
 
-Layouts that are understood, at any depth below the folder that is searched:
+Known layouts, at any depth below the folder that is searched:
 
-- ``<class>/<video>.avi`` and other video files, in the class's folder or in one of no class;
+- ``<class>/<video>.avi`` and other video files, in the folder of the class or of no class;
 - ``<class>/<video>/00001.jpg``: images numbered from 1, as in the folders ``Rename_Images`` of
-  JHMDB and ``rgb-images`` or ``Frames`` of ACT; folders of optical flow are passed over;
+  JHMDB and ``rgb-images`` or ``Frames`` of ACT; folders of optical flow are ignored;
 - ``<class>/<video>/<any name>.avi``: UCF-Sports.
 
 UCF-Sports' own images are named after the stock footage (``2538-5_70133.jpg``), not numbered:
@@ -34,15 +34,15 @@ FLOW = re.compile(r'flow|brox', re.IGNORECASE)
 def locate_videos(
     annotation: Annotation, folder: str | os.PathLike[str], only_present: bool = False
 ) -> Annotation:
-    """Point every video at its file or folder of images, whatever the extension and subfolder.
+    """Set every video's path to its file or folder of images, in any subfolder, any extension.
 
     Args:
         annotation: Its videos are named ``<class>/<video>``.
-        folder: Where to look, at any depth (see the module); paths become relative to it.
-        only_present: Leave out videos that are not there instead of complaining.
+        folder: The folder to search, at any depth (see the module); paths become relative to it.
+        only_present: Leave out missing videos instead of raising.
 
     Raises:
-        AnnotationError: A video that is not there, or several times, or whose images are not
+        AnnotationError: A video is missing, or present several times, or its images are not
             numbered from 1.
     """
     folder = Path(folder)
@@ -92,7 +92,7 @@ def locate_videos(
 
 
 def measure(conversion: Conversion, folder: str | os.PathLike[str]) -> None:
-    """Take from the pixels what the source does not say: sizes, and the number of frames.
+    """Read from the pixels what the source does not give: sizes, and the number of frames.
 
     Only videos without a size are opened, and only those in ``conversion.counted`` are counted.
 
@@ -136,7 +136,7 @@ def frame_size(path: Path, filename_tmpl: str | None) -> tuple[int, int]:
         with Image.open(file) as image:
             return image.size
     except UnidentifiedImageError as error:
-        raise VideoError(f'{file} is no image') from error
+        raise VideoError(f'{file} is not an image') from error
 
 
 def named_images(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
@@ -159,11 +159,11 @@ def link_numbered(
     """Make a folder of links 000001, 000002, ... to images, in the order given; all or nothing.
 
     Raises:
-        AnnotationError: The folder is already there.
+        AnnotationError: The folder already exists.
     """
     folder = Path(folder)
     if folder.exists():
-        raise AnnotationError(f'{folder} is already there: remove it, or link into another folder')
+        raise AnnotationError(f'{folder} already exists: remove it, or link into another folder')
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
@@ -208,5 +208,5 @@ def _template(names: list[str], folder: Path, video: str) -> str:
             return template
     raise AnnotationError(
         f'video {video!r}: the images of {folder} are not numbered from 1 (they begin with'
-        f' {names[0]!r}); for UCF-Sports, --link-frames DIR makes a folder where they are'
+        f' {names[0]!r}); for UCF-Sports, --link-frames DIR makes a folder of numbered links'
     )

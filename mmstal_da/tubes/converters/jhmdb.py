@@ -25,7 +25,7 @@ def from_annot_mat(
 
     Args:
         path: The file.
-        problems: Where degenerate boxes, which are left out, are noted; None raises instead.
+        problems: List for notes on degenerate boxes, which are left out; None raises instead.
 
     Returns:
         Annotation without splits. Videos are named ``<class>/<video>`` and expected at
@@ -40,7 +40,7 @@ def from_annot_mat(
         fields = [getattr(annot, key) for key in ('action', 'video_id', 'frame', 'bound')]
     except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
         raise AnnotationError(
-            f'{path} is no jhmdb_annot.mat with annot.action, video_id, frame and bound ({error})'
+            f'{path} is not jhmdb_annot.mat with annot.action, video_id, frame and bound ({error})'
         ) from error
     actions, video_ids, frames, bounds = fields
     names = np.array([f'{a}/{v}' for a, v in zip(actions, video_ids, strict=True)])

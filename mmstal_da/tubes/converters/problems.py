@@ -1,4 +1,4 @@
-"""What a source says that cannot be kept: noted one by one, never dropped in silence."""
+"""Notes on everything in a source that cannot be kept: nothing is dropped silently."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,10 +18,10 @@ class Problem:
         video: Name of the video.
         problem: What is wrong.
         done: What the conversion did.
-        label: Class of the tube, if it is about one.
-        frame: 1-based frame, if it is about one.
+        label: Class of the tube, if the problem concerns one.
+        frame: 1-based frame, if the problem concerns one.
         box: The four numbers of a box as the source has them, if it is about one.
-        boxes: Boxes of the source that the written annotation lacks because of this.
+        boxes: Number of the source's boxes that are left out because of this.
     """
 
     video: str
@@ -43,14 +43,14 @@ class Problem:
 
 @dataclass
 class Conversion:
-    """A source, read.
+    """The result of reading a source.
 
     Attributes:
-        annotation: What it says.
-        kind: Which kind of file it is, in words.
-        problems: What of it was left out or changed.
-        counted: Videos whose ``num_frames`` is only the last annotated frame: the source does
-            not say how long they are.
+        annotation: Its contents.
+        kind: The kind of file, in words.
+        problems: What was left out or changed.
+        counted: Videos whose ``num_frames`` is only the last annotated frame, because the source
+            does not give their length.
     """
 
     annotation: Annotation
@@ -75,7 +75,7 @@ def large_enough(
     problems: list[Problem] | None,
     smallest: float = 1,
 ) -> np.ndarray:
-    """Which boxes are boxes; the others are noted as degenerate.
+    """Which boxes are large enough; the others are noted as degenerate.
 
     Args:
         sizes: (n, 2) width and height in pixels, not wrapped around.
@@ -83,7 +83,7 @@ def large_enough(
         frames: (n,) 1-based.
         video: Name of the video.
         label: Class of the tube.
-        problems: Where to note; None raises at the first.
+        problems: List for the notes; None raises at the first.
         smallest: Least width and height of a box in pixels.
 
     Returns:

@@ -27,7 +27,7 @@ def from_puppet_masks(
 
     Args:
         folder: Searched at any depth.
-        problems: Where frames with an empty mask, which get no box, are noted; None raises.
+        problems: List for notes on frames with an empty mask, which get no box; None raises.
 
     Returns:
         Annotation without splits. Videos are named ``<class>/<video>`` and expected at
@@ -82,7 +82,7 @@ def _read(path: Path) -> np.ndarray:
         mask = scipy.io.loadmat(path)['part_mask']
     except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
         raise AnnotationError(
-            f'{path} is no puppet mask with part_mask, height x width x frames ({error})'
+            f'{path} is not a puppet mask with part_mask, height x width x frames ({error})'
         ) from error
     if mask.ndim == 2:  # a single frame
         mask = mask[:, :, None]

@@ -1,4 +1,4 @@
-"""Which kind of source a path is, and its reader."""
+"""Recognises the kind of source at a path and reads it."""
 
 import os
 from pathlib import Path
@@ -27,17 +27,17 @@ TAR = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 def read_source(
     dataset: str, path: str | os.PathLike[str], images: dict[str, list[str]] | None = None
 ) -> Conversion:
-    """Read a source of any kind that the dataset is released in.
+    """Read a source in any of the formats in which the dataset is released.
 
     Args:
         dataset: A key of ``ACCEPTED``.
-        path: File or folder; its suffix and content say which kind it is.
+        path: File or folder; its suffix and content show its format.
         images: For UCF-Sports, the names of every video's images
             (:func:`.ucf_sports.from_gt_tree`).
 
     Raises:
-        FileNotFoundError: Nothing there.
-        AnnotationError: None of the kinds that the dataset has.
+        FileNotFoundError: The path does not exist.
+        AnnotationError: The path is in none of the dataset's formats.
     """
     path = Path(path)
     if not path.exists():
@@ -60,4 +60,4 @@ def read_source(
         annotation = from_gt_tree(path, problems, images)
         kind = 'ground-truth text files'
         return Conversion(annotation, kind, problems, set(annotation.videos))
-    raise AnnotationError(f'{path} is no source of {dataset}: give {ACCEPTED[dataset]}')
+    raise AnnotationError(f'{path} is not a source of {dataset}: give {ACCEPTED[dataset]}')

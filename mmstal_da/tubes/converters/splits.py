@@ -1,8 +1,8 @@
 """Splits from the lists that datasets are released with.
 
-- A list of video names, one a line. Extensions are ignored, and so is a class number after the
-  name (UCF101's ``trainlist01.txt``) and every name of a class that the annotation lacks (those
-  lists cover 101 classes).
+- A list of video names, one per line. Extensions are ignored. A class number after the name
+  (UCF101's ``trainlist01.txt``) is ignored too, and so is every name of a class that the
+  annotation lacks (those lists cover 101 classes).
 - JHMDB's official ``<class>_test_split<k>.txt``, one file per class and split: lines
   ``video.avi 1`` (training), ``2`` (test) or ``0`` (in neither).
 
@@ -37,14 +37,14 @@ def read_splits(
 
     Args:
         annotation: Gets the splits.
-        sources: ``[NAME=]FILE`` for a list, NAME by default the last part of the file's name as
-            in ``..._train.txt``; official files of JHMDB, or a folder of them.
-        problems: Where names that the annotation lacks are noted; None raises at the first.
+        sources: ``[NAME=]FILE`` for a list (by default NAME is the last part of the file's name,
+            as in ``..._train.txt``); official files of JHMDB, or a folder of them.
+        problems: List for notes on names that the annotation lacks; None raises at the first.
 
     Raises:
-        AnnotationError: A file that is none of these, two lists for one split, or a list of
-            which the annotation has no video at all.
-        OSError: A file that cannot be read.
+        AnnotationError: A file is none of these, a split has two lists, or the annotation has no
+            video of a list.
+        OSError: A file cannot be read.
     """
     official: dict[str, list[str]] = {}
     for source in sources:
@@ -62,7 +62,7 @@ def read_splits(
             if match:
                 if name:
                     raise AnnotationError(
-                        f'{file} names its split itself: drop the {name!r} before it'
+                        f'{file} names its split itself: remove the {name!r} before it'
                     )
                 _read_official(annotation, file, match, official, problems)
             else:
@@ -78,14 +78,14 @@ def add_split(
     problems: list[Problem] | None = None,
     every: bool = False,
 ) -> None:
-    """Add a split from a list of video names, one a line (see the module).
+    """Add a split from a list of video names, one per line (see the module).
 
     Args:
         annotation: Gets the split.
-        name: Of the split.
-        path: Of the list.
-        problems: Where names that the annotation lacks are noted; None raises at the first.
-        every: The annotation has every name, also of classes it lacks.
+        name: Name of the split.
+        path: Path of the list.
+        problems: List for notes on names that the annotation lacks; None raises at the first.
+        every: Require every name of the list, also those of classes that the annotation lacks.
     """
     listed = [_strip(line) for line in _lines(path)]
     listed = [v if v in annotation.videos else _strip(re.sub(r'\s+\d+$', '', v)) for v in listed]
@@ -97,7 +97,7 @@ def add_split(
     if not known or (every and missing):
         raise AnnotationError(
             f'{os.fspath(path)} lists {len(missing)} videos that the annotation lacks:'
-            f' {missing[:3]}; names are such as {list(annotation.videos)[:2]}'
+            f' {missing[:3]}; its names look like {list(annotation.videos)[:2]}'
         )
     unknown = [video for video in missing if video.split('/')[0] in groups]
     for video in unknown:
@@ -151,7 +151,7 @@ def _lines(path: str | os.PathLike[str]) -> list[str]:
         try:
             lines = [line.strip() for line in file]
         except UnicodeDecodeError as error:
-            raise AnnotationError(f'{os.fspath(path)} is no list of names ({error})') from error
+            raise AnnotationError(f'{os.fspath(path)} is not a list of names ({error})') from error
     return [line for line in lines if line]
 
 

@@ -11,7 +11,7 @@ def statistics(conversion: Conversion) -> dict[str, Any]:
 
     Returns:
         ``dataset``; ``source``, its kind in words; ``videos`` and ``tubes`` written; ``boxes``
-        that the source has; ``boxes_written``, fewer by those left out; ``problems``, a list of
+        of the source; ``boxes_written``, without those left out; ``problems``, a list of
         dicts (:class:`.problems.Problem`); ``classes`` {name: the same counts}; ``splits`` {name:
         the same counts and ``classes``}.
     """

@@ -30,7 +30,7 @@ def from_pyannot(
 
     Args:
         path: The file.
-        problems: Where degenerate boxes, which are left out, are noted; None raises instead.
+        problems: List for notes on degenerate boxes, which are left out; None raises instead.
         raw: What the file holds, if it was read already.
 
     Returns:
@@ -38,13 +38,13 @@ def from_pyannot(
         ``Class/v_Class_gXX_cYY.avi``.
 
     Raises:
-        AnnotationError: Not such a file, naming the video and tube at fault.
+        AnnotationError: Not such a file; names the wrong video and tube.
     """
     path = os.fspath(path)
     if raw is None:
         raw = load_pickle(path)
     if not isinstance(raw, dict) or not all('/' in str(name) for name in raw):
-        raise AnnotationError(f'{path} is no pyannot.pkl: a dict of videos named Class/video')
+        raise AnnotationError(f'{path} is not pyannot.pkl: a dict of videos named Class/video')
     classes = sorted({str(name).split('/')[0] for name in raw})
     annotation = Annotation('ucf101_24', classes)
     for key in sorted(raw):

@@ -3,11 +3,11 @@
 ``<Class>/<NNN>/gt/<frame>.tif.txt`` holds ``x y w h label`` in 1-based pixels (no box begins
 before 1, and with ``x2 = x + w - 1`` none ends beyond its frame). Some files are called
 ``<frame>.jpg.txt``. The label in the file is unreliable (golf swings are "ArmSwing", horse riding
-"Running"); the folder names the class. A folder ``gt2`` beside ``gt`` has a second actor.
+"Running"); the folder names the class. A folder ``gt2`` next to ``gt`` has a second actor.
 
 ``<frame>`` is the name of the frame's image, from the stock footage: numbers begin anywhere,
 leave gaps, and may end in a letter (``70001``, ``70001a``, ``70002``). Frame n of a video is its
-n-th image in that order. Without the images, it is the n-th annotated one; the two are the same
+n-th image in that order. Without the images, it is the n-th annotated image. The two are the same
 if every image is annotated.
 
 The source has no frame sizes, so boxes refer to the video as it decodes until a size is known.
@@ -29,7 +29,7 @@ from ..annotation import Annotation, Tube, Video
 from .problems import Problem, large_enough, note
 
 TEMPLATE = '{:06d}.jpg'  # ACT's frames
-SMALLEST = 2  # a box of one pixel is no drawn box
+SMALLEST = 2  # nobody draws a box of one pixel
 _BOX_FILE = re.compile(r'(?P<stem>.+?)(\.(tiff?|jpe?g|png|bmp))?\.txt', re.IGNORECASE)
 _LIMIT = 1 << 16  # bytes; a box takes 30
 
@@ -44,17 +44,17 @@ def from_gt_tree(
     Args:
         path: A folder with ``<Class>/<NNN>/gt/*.txt`` at any depth, or a tar archive of it, which
             is read without being extracted.
-        problems: Where degenerate boxes, which are left out, are noted; None raises instead.
+        problems: List for notes on degenerate boxes, which are left out; None raises instead.
         images: Video -> names of all its images, without suffix; gives the frame numbers (see
-            the module). Images of other names, numbered ones, say nothing and are ignored.
+            the module). Images with other names, such as numbered ones, are ignored.
 
     Returns:
         Annotation without splits and without frame sizes. Videos are named ``<Class>/<NNN>`` and
-        expected as folders of images ``000001.jpg``. ``num_frames`` is the number of images, or
-        without them that of the annotated frames.
+        expected as folders of images ``000001.jpg``. ``num_frames`` is the number of images;
+        without images it is the number of annotated frames.
 
     Raises:
-        AnnotationError: No such files, or one that is no box; names it.
+        AnnotationError: There are no such files, or one is not a box; names the file.
     """
     path = Path(path)
     rows: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {}  # video, gt folder, frame
@@ -127,7 +127,7 @@ def parse_frame_sizes(raw: Any, where: str) -> dict[str, tuple[int, int]]:
         ) from error
     for name, size in sizes.items():
         if not all(isinstance(value, int) and value > 0 for value in size):
-            raise AnnotationError(f'{where}: video {name!r}: {size} is no width and height')
+            raise AnnotationError(f'{where}: video {name!r}: {size} is not a width and height')
     return sizes
 
 
@@ -167,7 +167,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield member.name, file.read(_LIMIT)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise AnnotationError(f'{path} is no tar archive that can be read ({error})') from error
+        raise AnnotationError(f'{path} is not a readable tar archive ({error})') from error
 
 
 def _parse(text: bytes, where: str) -> tuple[float, ...]:

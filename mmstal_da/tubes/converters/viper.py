@@ -1,7 +1,7 @@
 """UCF101-24 from the original THUMOS annotations: one ViPER file (XML, ``.xgtf``) per video.
 
-``UCF101_24_Annotations/<Class>/v_Class_gXX_cYY.xgtf`` holds, besides the description of its
-attributes, a ``sourcefile`` with
+``UCF101_24_Annotations/<Class>/v_Class_gXX_cYY.xgtf`` describes its attributes. It also holds a
+``sourcefile`` with
 
 - ``<file name="Information">``: ``NUMFRAMES``, and often ``H-FRAME-SIZE`` and ``V-FRAME-SIZE``;
 - ``<object>``, one per actor: the attribute ``Location`` with one ``bbox`` (``framespan="a:b"``,
@@ -10,8 +10,8 @@ attributes, a ``sourcefile`` with
 
 A framespan is 1-based with both ends inclusive, ``"a:b"`` or several of them separated by blanks.
 Pixels are 0-based, so ``x2 = x + width - 1``. Every run of frames with the action true is one
-tube; an actor of whom no ``bvalue`` is said acts all the time. Boxes that stick out of the frame
-are cut at its border, and what is cut or left out is noted.
+tube. An actor without a ``bvalue`` acts all the time. Boxes that extend beyond the frame are cut at
+its border. Everything that is cut or left out is noted.
 """
 
 import os
@@ -29,7 +29,7 @@ from .ucf101_24 import HEIGHT, WIDTH
 
 
 class ViperError(ValueError):
-    """A file that is no ViPER ground truth."""
+    """A file that is not ViPER ground truth."""
 
 
 def from_xgtf(
@@ -39,15 +39,15 @@ def from_xgtf(
 
     Args:
         folder: Searched at any depth; the folder of a file names its class.
-        problems: Where unreadable files, actors without an action and boxes that were cut or
-            left out are noted; None raises at the first.
+        problems: List for notes on unreadable files, actors without an action and boxes that were
+            cut or left out; None raises at the first.
 
     Returns:
-        Annotation without splits, its videos expected at ``Class/v_Class_gXX_cYY.avi``; and the
-        videos whose files do not say how many frames they have.
+        Annotation without splits, whose videos are expected at ``Class/v_Class_gXX_cYY.avi``; and
+        the videos whose files do not give the number of frames.
 
     Raises:
-        AnnotationError: No such files, or one whose folder is no class of its video.
+        AnnotationError: There are no such files, or a file's folder is not its video's class.
     """
     folder = Path(folder)
     paths = sorted(folder.rglob('*.xgtf'))
@@ -55,7 +55,7 @@ def from_xgtf(
         raise AnnotationError(f'{folder} holds no .xgtf files')
     annotation, counted = Annotation('ucf101_24', []), set()
     for path in paths:
-        # v_RopeClimbing_g02_C01.xgtf: that one video's name is written with a capital
+        # v_RopeClimbing_g02_C01.xgtf: only this video's name is written with a capital
         stem = re.sub(r'_C(\d+)$', r'_c\1', path.stem)
         label, name = path.parent.name, f'{path.parent.name}/{stem}'
         if f'_{label}_' not in stem:
@@ -81,7 +81,7 @@ def from_xgtf(
 
 
 def convert(path: str | os.PathLike[str]) -> Conversion:
-    """Read a tree of ``.xgtf`` files, with what was wrong in them."""
+    """Read a tree of ``.xgtf`` files, with notes on what was wrong in them."""
     problems: list[Problem] = []
     annotation, counted = from_xgtf(path, problems)
     return Conversion(annotation, 'THUMOS XML (ViPER)', problems, counted)
@@ -92,7 +92,7 @@ def _read(
 ) -> tuple[Video, bool, list[Tube]]:
     """The video, whether its length is known, and its tubes."""
     root = ElementTree.parse(path).getroot()
-    for element in root.iter():  # drop the namespaces, of which there are several versions
+    for element in root.iter():  # drop the namespaces: there are several versions of them
         element.tag = element.tag.rpartition('}')[2]
     sources = [source for source in root.iter('sourcefile') if len(source)]
     if not sources:
@@ -122,7 +122,7 @@ def _read(
         if not acting.any():
             problem = Problem(name, f'actor {number} never acts', 'left out', label)
             note(problems, problem)
-        # a run ends where frames are missing, too
+        # a run also ends where frames are missing
         new = acting & ~np.r_[False, acting[:-1] & (np.diff(frames) == 1)]
         run = np.cumsum(new)
         for index in range(1, run.max(initial=0) + 1):
@@ -169,12 +169,12 @@ def _tube(
     label: str,
     problems: list[Problem] | None,
 ) -> Tube:
-    """Cut (n, 4) ``x y w h`` at the border of the frame; leave out what nothing remains of."""
+    """Cut (n, 4) ``x y w h`` at the border of the frame; leave out boxes outside the frame."""
     x, y, w, h = raw.T
     boxes = np.stack([x, y, x + w - 1, y + h - 1], 1)
     limit = np.array(size * 2) - 1
     inside = np.clip(boxes, 0, limit)
-    # of a box beyond the frame nothing remains: clipping would leave its border
+    # boxes outside the frame are found before clipping, which would leave their border
     beyond = np.any(boxes[:, :2] > limit[:2], axis=1) | np.any(boxes[:, 2:] < 0, axis=1)
     sizes = np.where(beyond[:, None], 0, inside[:, 2:] - inside[:, :2] + 1)
     sizes = np.where(raw[:, 2:] < 1, raw[:, 2:], sizes)
@@ -205,4 +205,4 @@ def _number(element: ElementTree.Element, key: str) -> int:
     try:
         return int(text or '')
     except ValueError as error:
-        raise ViperError(f'{key}={text!r} of <{element.tag}> is no whole number') from error
+        raise ViperError(f'{key}={text!r} of <{element.tag}> is not a whole number') from error

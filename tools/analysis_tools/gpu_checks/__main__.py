@@ -28,13 +28,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='two iterations of everything on a CPU: tries the steps, measures '
                              'nothing')  # fmt: skip
     parser.add_argument('--steps', nargs='+', metavar='STEP',
-                        help=f'only these of: {" ".join(step.name for step in STEPS)}')  # fmt: skip
-    parser.add_argument('--again', action='store_true', help='also what OUT has already')
+                        help=f'only these, of {" ".join(step.name for step in STEPS)}')  # fmt: skip
+    parser.add_argument('--again', action='store_true', help='repeat steps that OUT already has')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/gpu_checks'),
                         help='for checkpoints and logs')  # fmt: skip
     args = parser.parse_args(argv)
     if not args.minutes > 0:
-        parser.error(f'MINUTES is more than 0, not {args.minutes}')
+        parser.error(f'MINUTES must be more than 0, not {args.minutes}')
     try:
         args.steps = choose_steps(args.steps)
     except ValueError as error:
@@ -50,14 +50,15 @@ def run_plan(
     again: bool = False,
     run: Callable[[Step, Context, float], dict] = run_step,
 ) -> dict[str, dict]:
-    """Run what fits, in order; every step is written when it ends.
+    """Run the steps that fit, in order; every step is recorded when it ends.
 
     Args:
         steps: The steps.
         context: What they share.
-        machine: Of :func:`describe_machine`; a step that was ok on the same one is not repeated.
-        deadline: Of ``time.monotonic()``.
-        again: Repeat it all the same.
+        machine: Result of :func:`describe_machine`; a step that was ok on the same machine is not
+            repeated.
+        deadline: As a value of ``time.monotonic()``.
+        again: Repeat such steps too.
         run: Runs one step.
 
     Returns:
@@ -88,7 +89,7 @@ def run_plan(
                 step=step.name, what=step.what, status='skipped', seconds=0.0, reason=reason
             )
         else:
-            # a busy CPU may take its time
+            # a busy CPU may need longer
             limit = left if context.tiny else min(60 * step.limit, left)
             print(f'{step.name}: {step.what}; at most {limit / 60:.1f} minutes', flush=True)
             record = run(step, context, limit)
@@ -113,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    # the steps are ended with this process
+    # the steps end together with this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     work = args.work_dir / ('try_on_cpu' if args.try_on_cpu else 'gpu')
     context = Context(args.out.resolve(), work.resolve(), args.try_on_cpu)

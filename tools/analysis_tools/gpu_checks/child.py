@@ -1,4 +1,4 @@
-"""One step, in a process of its own: ``python -m gpu_checks.child STEP CONTEXT``."""
+"""One step, in a separate process: ``python -m gpu_checks.child STEP CONTEXT``."""
 
 import importlib
 import json
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-# the CPU is tried where a GPU may be, too; before torch counts GPUs
+# a trial on the CPU must not see a GPU; this comes before torch counts GPUs
 if json.loads(sys.argv[2])['tiny']:
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 

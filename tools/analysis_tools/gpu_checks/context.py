@@ -1,4 +1,4 @@
-"""What a step is told, and how it says that it cannot run."""
+"""The input of a step, and the exception of a step that cannot run."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ class Context:
 
     Attributes:
         out: Folder of the results.
-        work: Folder of checkpoints, logs and whatever else is not to be kept.
+        work: Folder of checkpoints, logs and other files that need not be kept.
         tiny: Two iterations on a CPU, to try the steps themselves.
     """
 
@@ -27,24 +27,24 @@ class Context:
 
     @property
     def device(self) -> str:
-        """Where networks run."""
+        """The device on which networks run."""
         return 'cpu' if self.tiny else 'cuda'
 
     def result_file(self, step: str) -> Path:
-        """What a step leaves of its numbers, complete or not."""
+        """The file of a step's numbers, complete or not."""
         return self.work / f'{step}.result.json'
 
     def save(self, step: str, result: dict) -> None:
-        """Leave what is known so far: it is kept even if the step is stopped later."""
+        """Write the results so far; they are kept even if the step is stopped later."""
         write_json(self.result_file(step), result)
 
     def to_arguments(self) -> dict:
-        """For JSON."""
+        """The context as a dict for JSON."""
         return {**asdict(self), 'out': os.fspath(self.out), 'work': os.fspath(self.work)}
 
     @classmethod
     def from_arguments(cls, arguments: dict) -> 'Context':
-        """Of :meth:`to_arguments`."""
+        """The inverse of :meth:`to_arguments`."""
         return cls(Path(arguments['out']), Path(arguments['work']), arguments['tiny'])
 
 

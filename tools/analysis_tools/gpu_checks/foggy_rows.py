@@ -1,7 +1,7 @@
-"""Steps ``foggy_<row>``: a row of ``jhmdb_to_foggy`` is trained from pretrained weights and scored.
+"""Steps ``foggy_<row>``: train a row of ``jhmdb_to_foggy`` from pretrained weights and score it.
 
-``tools/train.py`` and ``tools/test.py`` do it, with the row's own schedule and precision, seed 0;
-the last checkpoint is scored on all frames of the target's test videos.
+``tools/train.py`` and ``tools/test.py`` do this, with the row's own schedule and precision, seed 0.
+The last checkpoint is scored on all frames of the target's test videos.
 """
 
 import json
@@ -25,11 +25,11 @@ SEED = 0
 
 
 def run(name: str, context: Context) -> None:
-    """Train (or go on where a stopped training was) and score.
+    """Train (or continue a stopped training) and score.
 
     Raises:
         NotPossible: Data or weights are missing.
-        CalledProcessError: A tool failed; it says why above.
+        CalledProcessError: A tool failed; its log says why.
         RuntimeError: The training diverged.
     """
     require_weights()
@@ -67,14 +67,14 @@ def run(name: str, context: Context) -> None:
 
 
 def train_options(config: Config, context: Context) -> list[str]:
-    """Options of the training: all cores decode; a checkpoint a minute or so to go on from."""
+    """Options of the training: all cores decode, and a checkpoint is written about every minute."""
     if context.tiny:
         return ['train_cfg.max_iters=2', 'default_hooks.logger.interval=1']
     return [f'train_dataloader.num_workers={cores()}', 'default_hooks.checkpoint.interval=500']
 
 
 def test_options(config: Config, context: Context) -> list[str]:
-    """Options of the test; with two iterations one frame of every video."""
+    """Options of the test; in a trial of two iterations only one frame of every video."""
     if context.tiny:
         return ['test_dataloader.dataset.key_frame_stride=1000']
     return [f'test_dataloader.num_workers={cores()}']
@@ -91,7 +91,7 @@ def since(start: float) -> float:
 
 
 def read_log(folder: Path) -> dict:
-    """What a training logged, over all its starts.
+    """The log of a training, over all its starts.
 
     Returns:
         ``seconds_per_iteration`` and ``of_it_loading`` (medians of the logged means),

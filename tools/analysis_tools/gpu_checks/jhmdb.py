@@ -1,4 +1,4 @@
-"""Finds JHMDB, as it is or re-encoded, and the pretrained weights; makes a row's config of them."""
+"""Finds JHMDB, original or re-encoded, and the pretrained weights; adapts a row's config."""
 
 from pathlib import Path
 
@@ -27,11 +27,11 @@ WEIGHTS = ('i3d_kinetics400', 'resnet50_imagenet')
 
 
 def locate(config: Config, work: Path, data: Path = Path('data')) -> Config:
-    """The config with the places where annotation and clips were found.
+    """The config with the paths at which annotation and clips were found.
 
     Args:
         config: A row of the pair.
-        work: Where an annotation file is written that names the clips as they are there.
+        work: Folder for an annotation file with the clips' actual names.
         data: The folder that is searched.
 
     Raises:
@@ -51,10 +51,10 @@ def locate(config: Config, work: Path, data: Path = Path('data')) -> Config:
 
 
 def find_annotation(data: Path) -> Annotation:
-    """``foggy.json``, or made of ``jhmdb.json`` and the lists of the pair.
+    """Read ``foggy.json``, or make it from ``jhmdb.json`` and the lists of the pair.
 
     Raises:
-        NotPossible: Neither is there.
+        NotPossible: Neither exists.
     """
     for folder in FOLDERS:
         if (data / folder / ANNOTATION).is_file():
@@ -68,14 +68,14 @@ def find_annotation(data: Path) -> Annotation:
     places = ' or '.join(f'{data}/{folder}' for folder in FOLDERS)
     raise NotPossible(
         f'no {ANNOTATION} and no jhmdb.json in {places}: make them on another machine '
-        '(data/README.md; tools/data/split_jhmdb.py foggy) and bring one along (1 MB)'
+        '(data/README.md; tools/data/split_jhmdb.py foggy) and copy one here (1 MB)'
     )
 
 
 def find_clips(
     annotation: Annotation, wanted: list[str], data: Path
 ) -> tuple[Path, dict[str, str]]:
-    """The folder of the clips, and every clip's path in it, whatever it is encoded as.
+    """The folder of the clips, and every clip's path in it, in any encoding.
 
     Raises:
         NotPossible: No folder has them all.
@@ -86,7 +86,7 @@ def find_clips(
         for name in wanted:
             stem = Path(annotation.videos[name].path).with_suffix('')
             for suffix in SUFFIXES:
-                # a dot within a name is no suffix
+                # a dot inside a name does not begin a suffix
                 candidate = f'{stem}{suffix}'
                 if (folder / candidate).is_file():
                     paths[name] = candidate
@@ -102,22 +102,23 @@ def find_clips(
     places = ' or '.join(f'{data}/{folder}' for folder in CLIP_FOLDERS)
     raise NotPossible(
         f'no clips <class>/<clip>{{{",".join(SUFFIXES)}}} of JHMDB in {places}: '
-        f'{len(wanted)} clips of {PAIR} are needed (data/README.md); re-encoded ones will do'
+        f'{len(wanted)} clips of {PAIR} are needed (data/README.md); they may be re-encoded'
     )
 
 
 def require_weights(data: Path = Path('data')) -> None:
-    """See that the pretrained weights are there, and are numbers.
+    """Check that the pretrained weights exist and are finite.
 
     Raises:
-        NotPossible: Names the missing ones and the command that gets them, or what is not finite.
+        NotPossible: Names the missing weights and the command that gets them, or those that are not
+            finite.
     """
     missing = [name for name in WEIGHTS if not (data / 'weights' / f'{name}.pth').is_file()]
     if missing:
         raise NotPossible(
             f'no {" and no ".join(f"{data}/weights/{name}.pth" for name in missing)}: on a machine '
             + ', '.join(f'`python tools/get_weights.py {name}`' for name in missing)
-            + ' with network, then bring them along'
+            + ' with network, then copy the files here'
         )
     for name in WEIGHTS:
         file = data / 'weights' / f'{name}.pth'
@@ -126,12 +127,12 @@ def require_weights(data: Path = Path('data')) -> None:
         if bad:
             raise NotPossible(
                 f'{file}: {bad[0]} is not finite. 16 bits are too few for the statistics of batch '
-                'norm (a variance of ResNet-50 is 83615): store convolutions alone in them'
+                'norm (a variance of ResNet-50 is 83615): store only convolutions in 16 bits'
             )
 
 
 def _replace(part: object, annotation: str, clips: str) -> None:
-    """Point datasets and metrics within a config to a file and a folder."""
+    """Set the file and the folder of all datasets and metrics in a config."""
     if isinstance(part, list | tuple):
         for item in part:
             _replace(item, annotation, clips)

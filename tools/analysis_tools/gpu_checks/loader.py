@@ -1,7 +1,7 @@
-"""Step ``loader``: clips per second that the training's loader gives, beside the step's.
+"""Step ``loader``: clips per second of the training's loader, compared with the training step.
 
-JHMDB's clips, decoded and augmented as the rows of ``jhmdb_to_foggy`` do it (112 px) and as the
-paper's size asks (20 frames of short side 256), with one worker and with all cores. The step is
+JHMDB's clips are decoded and augmented as in the rows of ``jhmdb_to_foggy`` (112 px) and at the
+paper's size (20 frames of short side 256), with one worker and with all cores. The training step is
 that of the full model in bfloat16, on random clips.
 """
 
@@ -25,7 +25,7 @@ TINY_BATCHES = 2
 
 
 def run(name: str, context: Context) -> None:
-    """Measure the loaders first, as they fork, then the steps.
+    """Measure the loaders first, because they fork, then the steps.
 
     Raises:
         NotPossible: The clips are missing.
@@ -57,7 +57,7 @@ def run(name: str, context: Context) -> None:
 
 
 def paper_size(config: Config) -> Config:
-    """The same clips as the paper's size takes them: 20 frames of short side 256, no fog."""
+    """The same clips at the paper's size: 20 frames of short side 256, no fog."""
     large = Config.fromfile(CONFIGS / '_base_' / 'datasets' / 'pair_256px.py')
     changed = Config(config.to_dict())
     loader = changed.train_dataloader
@@ -68,7 +68,7 @@ def paper_size(config: Config) -> Config:
 
 
 def loader_rate(config: Config, workers: int, tiny: bool) -> float:
-    """Clips per second of a training loader, once all its workers are busy."""
+    """Clips per second of a training loader when all its workers are busy."""
     settings = config.train_dataloader.to_dict()
     settings.update(num_workers=workers, persistent_workers=False)
     batches = iter(Runner.build_dataloader(settings, seed=0))

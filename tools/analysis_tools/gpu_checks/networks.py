@@ -22,7 +22,7 @@ def load_row(pair: str, row: str) -> Config:
 
 
 def without_pretrained(model: object) -> object:
-    """A model's config that reads no file of weights: I3D by Kaiming, the rest as it is born."""
+    """A model's config without files of weights: I3D by Kaiming, the rest by its own defaults."""
     if isinstance(model, list | tuple):
         return type(model)(without_pretrained(part) for part in model)
     if not isinstance(model, dict):
@@ -42,8 +42,8 @@ def build_network(config: Config, device: str, seed: int = 0, dropout: bool = Tr
 
     Args:
         config: A row's config.
-        device: Where it goes; the weights are drawn on the CPU, so they are the same everywhere.
-        seed: Of the weights.
+        device: The model's device; the weights are drawn on the CPU, so they are always the same.
+        seed: Seed of the weights.
         dropout: False switches it off, to compare devices whose random numbers differ.
     """
     register_all_modules()
@@ -51,7 +51,7 @@ def build_network(config: Config, device: str, seed: int = 0, dropout: bool = Tr
     model = MODELS.build(ConfigDict(without_pretrained(config.model.to_dict())))
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel('WARNING')  # every parameter has a line of its own
+    logger.setLevel('WARNING')  # otherwise one line per parameter
     model.init_weights()
     logger.setLevel(level)
     for module in model.modules():
@@ -78,14 +78,14 @@ def sees_both_domains(config: Config) -> bool:
 
 
 def make_batch(config: Config, clips: int, size: tuple[int, int], length: int, seed: int = 0):
-    """Random clips with one labelled box each, as the loader of a config collates them.
+    """Random clips with one labelled box each, collated as by the loader of a config.
 
     Args:
         config: A row's config.
-        clips: In all; an adapted row has half of them as its target, without labels.
+        clips: Number of all clips; in an adapted row half of them are target clips without labels.
         size: Height and width in pixels.
         length: Frames per clip.
-        seed: Of clips, boxes and labels.
+        seed: Seed of clips, boxes and labels.
     """
     rng = np.random.default_rng(seed)
     classes = config.model.roi_head.bbox_head.num_classes

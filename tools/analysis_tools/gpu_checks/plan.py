@@ -15,9 +15,9 @@ class Step:
     """One part of the work.
 
     Attributes:
-        name: Of its files.
-        what: For the table.
-        needs: Minutes that must be left, or it is not begun.
+        name: Name of its files.
+        what: Description for the table.
+        needs: Minutes that must be left to start it.
         limit: Minutes after which it is stopped.
     """
 
@@ -32,9 +32,9 @@ class Row:
     """A row of the pair that is trained and scored.
 
     Attributes:
-        configs: Names its config may have; the first that is there and has this ``domain_norm``.
+        configs: Possible names of its config; the first that exists with this ``domain_norm``.
         domain_norm: The model's: None on joint statistics, ``'target'`` on statistics per domain.
-        what: For the table.
+        what: Description for the table.
     """
 
     configs: Sequence[str]
@@ -42,7 +42,7 @@ class Row:
     what: str
 
 
-# the names of the rows, here and nowhere else
+# the names of the rows, defined only here
 ROWS = {
     'source_only': Row(['source_only'], None, 'labelled source alone'),
     'full': Row(['full'], None, 'all modules, joint statistics'),
@@ -53,8 +53,8 @@ PREFIX = 'foggy_'
 
 STEPS = [
     Step('tests', 'tests marked gpu', needs=1, limit=4),
-    Step('step_time', 'training step at 20 x 256 px, beside SlowOnly and SlowFast', 0.7, 4),
-    Step('loader', "the loader's rate beside the step's", 0.7, 3),
+    Step('step_time', 'training step at 20 x 256 px, with SlowOnly and SlowFast', 0.7, 4),
+    Step('loader', "the loader's rate and the step's", 0.7, 3),
     *(Step(PREFIX + name, f'{PAIR}: {row.what}', 2, 10) for name, row in ROWS.items()),
 ]
 
@@ -63,7 +63,7 @@ def choose_steps(names: Sequence[str] | None) -> list[Step]:
     """The steps of these names in the plan's order; all of them for None.
 
     Raises:
-        ValueError: A name of no step.
+        ValueError: No step has one of the names.
     """
     known = [step.name for step in STEPS]
     unknown = set(names or ()) - set(known)

@@ -1,4 +1,4 @@
-"""What is written: a file per step, one of all, and the table that is printed."""
+"""Writes a file per step and one of all steps, and prints the table."""
 
 import datetime
 import os
@@ -33,14 +33,14 @@ def describe_machine(tiny: bool) -> dict:
     return {
         **machine,
         'tiny': tiny,
-        # a copy without git may be told
+        # a copy without git can get the commit from the environment
         'commit': os.environ.get(COMMIT) or environment['mmstal_da'],
         'environment': environment,
     }
 
 
 def driver() -> str | None:
-    """Version of NVIDIA's driver; None where it cannot be asked."""
+    """Version of NVIDIA's driver; None if it is not available."""
     command = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
     try:
         shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
@@ -59,7 +59,7 @@ def merged_file(out: Path, card: str) -> Path:
 
 
 def write_all(out: Path, merged: Path, machine: Mapping, records: Mapping[str, dict]) -> None:
-    """Write the file of all steps and the short ``summary.json``; after every step again."""
+    """Write the file of all steps and the short ``summary.json``; called after every step."""
     head = dict(format=FORMAT, version=VERSION, **machine)
     write_json(merged, {**head, 'steps': dict(records)})
     rows = [
@@ -112,7 +112,7 @@ def _loader_line(size: str, entry: Mapping) -> str:
 
 
 def print_table(machine: Mapping, records: Mapping[str, dict]) -> None:
-    """The summary, for eyes."""
+    """Print the summary as a table."""
     table = Table(title=f'{machine["card"]}, driver {machine["driver"]}, {machine["commit"]}')
     for column in ('step', 'status', 's', 'result'):
         table.add_column(column, justify='right' if column == 's' else 'left')

@@ -1,4 +1,4 @@
-"""Runs a step in a process of its own, stopped with all its children when its time is over."""
+"""Runs a step in a separate process and stops it, with all its children, at its time limit."""
 
 import json
 import os
@@ -21,22 +21,22 @@ def run_step(step: Step, context: Context, seconds: float) -> dict:
 
     Args:
         step: The step.
-        context: What it is told.
+        context: Its input.
         seconds: Its time limit.
 
     Returns:
         ``status`` (``'ok'``, ``'failed'``, ``'timed out'``, ``'skipped'``), ``seconds``,
-        ``limit_s``, ``result`` (what it left, which may be a part), and unless it is ok ``reason``
-        and ``log``, the last lines that it wrote.
+        ``limit_s``, ``result`` (what it wrote, which may be incomplete). If the status is not ok,
+        also ``reason`` and ``log``, the last lines that it wrote.
     """
     context.work.mkdir(parents=True, exist_ok=True)
     context.result_file(step.name).unlink(missing_ok=True)
     log = context.work / f'{step.name}.log'
     command = [sys.executable, '-m', 'gpu_checks.child', step.name]
-    # a log that is whole when a step is stopped
+    # so that the log is complete when a step is stopped
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     if context.tiny:
-        environment.setdefault('OMP_NUM_THREADS', '1')  # beside other work two are slower than one
+        environment.setdefault('OMP_NUM_THREADS', '1')  # two are slower if the CPU is busy
     start = time.monotonic()
     with open(log, 'wb') as file:
         process = subprocess.Popen(
@@ -70,12 +70,12 @@ def run_step(step: Step, context: Context, seconds: float) -> dict:
 
 
 def stop_group(process: subprocess.Popen) -> None:
-    """End a process and its children, workers of loaders among them, if any is left."""
+    """End a process and its remaining children, such as workers of loaders."""
     for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
-            break  # nobody is left
+            break  # no process is left
         try:
             process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
@@ -84,7 +84,7 @@ def stop_group(process: subprocess.Popen) -> None:
 
 
 def read_result(path: Path) -> dict | None:
-    """What a step left; None if it left nothing."""
+    """The result that a step wrote; None if it wrote nothing."""
     return json.loads(path.read_text()) if path.is_file() else None
 
 
@@ -97,6 +97,6 @@ def why(status: str, code: int | None, lines: list[str], seconds: float) -> str:
 
 
 def hide_root(line: str) -> str:
-    """Without the folder that this project lies in: results are published."""
+    """Remove the path of this project's folder from a line, because results are published."""
     root = Path(__file__).resolve().parents[3]
     return line.replace(f'{root}{os.sep}', '').replace(str(root), '.')

@@ -1,8 +1,8 @@
-"""Step ``step_time``: the training step of the paper's networks beside SlowOnly and SlowFast.
+"""Step ``step_time``: the training step of the paper's networks, of SlowOnly and of SlowFast.
 
-Random clips of short side 256 px as the rows of the paper's size take them (20 frames; SlowOnly
-and SlowFast 24), random weights. The networks take turns, in another order every round, so that a
-drifting machine drifts for all.
+Random clips of short side 256 px, as in the rows of the paper's size (20 frames; SlowOnly and
+SlowFast 24), and random weights. The networks take turns, in another order every round, so that
+changes in the machine's speed affect all.
 """
 
 import gc
@@ -28,12 +28,12 @@ from .training_step import (
 PAIR, OURS = 'jhmdb_to_ucf101', ('full', 'source_only')
 THEIRS = ('slowonly', 'slowfast')
 SIZE = (256, 341)  # JHMDB's 240 x 320 at short side 256
-CLIPS = (2, 8)  # per step, of all networks; of `full` half are the target's
+CLIPS = (2, 8)  # per step, for all networks; half of `full`'s are the target's
 ROUNDS, WARM_UP = 12, 3
 
 
 def run(name: str, context: Context) -> None:
-    """Measure every precision with every number of clips; what is measured is saved at once."""
+    """Measure every precision with every number of clips; each result is saved immediately."""
     configs = {row: load_row(PAIR, row) for row in OURS + THEIRS}
     size, clips, rounds, warm_up = SIZE, CLIPS, ROUNDS, WARM_UP
     precisions = PRECISIONS[::-1]  # bfloat16 first
@@ -55,11 +55,11 @@ def run(name: str, context: Context) -> None:
                 block['networks'] = compare(
                     configs, precision, number, size, context.device, rounds, warm_up
                 )
-            except RuntimeError as error:  # out of memory, or an operator that is not there
+            except RuntimeError as error:  # out of memory, or a missing operator
                 traceback.print_exc()
                 block['error'] = f'{type(error).__name__}: {str(error).splitlines()[0]}'
                 failed += not isinstance(error, torch.OutOfMemoryError)
-            if 'error' in block:  # here the networks of the failed attempt are gone
+            if 'error' in block:  # at this point the networks of the failed attempt are freed
                 gc.collect()
                 torch.cuda.empty_cache()
             print(block, flush=True)
@@ -70,7 +70,7 @@ def run(name: str, context: Context) -> None:
 
 
 def compare(configs: Mapping[str, Config], *arguments) -> dict[str, dict]:
-    """:func:`measure`, and how much of the others' time ours takes."""
+    """:func:`measure`, and the ratio of our time to the others'."""
     networks = measure(configs, *arguments)
     for row in OURS:
         for other in THEIRS:
@@ -94,11 +94,11 @@ def measure(
     Args:
         configs: Name to config.
         precision: One of ``PRECISIONS``.
-        clips: Per step.
+        clips: Clips per step.
         size: Height and width of the clips.
-        device: Where.
-        rounds: Steps that are timed, of every network.
-        warm_up: Steps before.
+        device: The device.
+        rounds: Timed steps of every network.
+        warm_up: Steps before the timing.
 
     Returns:
         Name to ``seconds_per_step`` (median), ``seconds_per_clip``, ``clips_per_second``,
@@ -125,7 +125,7 @@ def measure(
 
 
 def summary(seconds: list[float], clips: int, peak: float | None) -> dict:
-    """What is kept of one network's rounds."""
+    """Summary of one network's rounds."""
     median = statistics.median(seconds)
     return dict(
         seconds_per_step=round(median, 5),

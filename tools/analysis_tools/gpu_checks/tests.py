@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from .context import Context
 
-# on a CPU two rows stand for all
+# on a CPU two rows represent all
 FEW = 'not training_step or source_only or slowonly'
 
 

@@ -11,13 +11,13 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
-# float32 with exact products; as torch has it by default, TF32 within convolutions; autocast
+# float32 with exact products; torch's default, with TF32 in convolutions; autocast
 PRECISIONS = ('float32', 'tf32', 'bfloat16')
 
 
 @contextmanager
 def exactness(precision: str) -> Iterator[None]:
-    """Within, convolutions on a GPU use TF32 for ``'tf32'`` alone; matrix products never do."""
+    """Inside this context, convolutions on a GPU use TF32 only for ``'tf32'``; products never."""
     if precision not in PRECISIONS:
         raise ValueError(f'precision is one of {PRECISIONS}, not {precision!r}')
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -30,21 +30,21 @@ def exactness(precision: str) -> Iterator[None]:
 
 
 def make_optimizer(model: nn.Module, config: Config, precision: str) -> OptimWrapper:
-    """The optimiser of a config, its wrapper that of the precision."""
+    """The optimiser of a config in the wrapper of the precision."""
     wrapper = copy.deepcopy(config.optim_wrapper)
     wrapper.type = 'BFloat16OptimWrapper' if precision == 'bfloat16' else 'OptimWrapper'
     return build_optim_wrapper(model, wrapper)
 
 
 def take_step(model: nn.Module, batch: dict, optimizer: OptimWrapper) -> None:
-    """As the training loop does it, on a batch that may be used again."""
+    """One step as in the training loop, on a batch that may be used again."""
     model.train_step(keep_samples(batch), optim_wrapper=optimizer)
 
 
 def losses_and_gradient(
     model: nn.Module, batch: dict, optimizer: OptimWrapper, seed: int = 0
 ) -> dict[str, float]:
-    """Take a step as :func:`take_step`, with fixed draws of the samplers, and look at it.
+    """Take a step as :func:`take_step`, with fixed draws of the samplers.
 
     Returns:
         Every logged loss, and ``grad_norm``: the gradient's norm over all parameters.
@@ -64,17 +64,17 @@ def losses_and_gradient(
 
 
 def keep_samples(batch: dict) -> dict:
-    """A batch with the same clips and copies of its samples, which a step writes into."""
+    """A batch with the same clips and copies of its samples, because a step changes them."""
     if 'inputs' not in batch:
         return {name: keep_samples(part) for name, part in batch.items()}
     return dict(inputs=batch['inputs'], data_samples=copy.deepcopy(batch['data_samples']))
 
 
 class Stopwatch:
-    """Seconds on a device: CUDA events on a GPU, the clock elsewhere. For ``with``.
+    """Seconds on a device: CUDA events on a GPU, the clock elsewhere. Use it in ``with``.
 
     Attributes:
-        seconds: Once the ``with`` is over.
+        seconds: Available after the ``with``.
     """
 
     def __init__(self, device: str) -> None:
@@ -99,11 +99,11 @@ class Stopwatch:
 
 
 def peak_mebibytes(device: str, above: int = 0) -> float | None:
-    """Largest memory that tensors took since it was reset, in MiB; None where there is no GPU.
+    """Largest memory that tensors took since the reset, in MiB; None without a GPU.
 
     Args:
         device: The device.
-        above: Bytes that were taken before and are not to be counted.
+        above: Bytes that were taken before and do not count.
     """
     if not device.startswith('cuda'):
         return None
@@ -111,7 +111,7 @@ def peak_mebibytes(device: str, above: int = 0) -> float | None:
 
 
 def reset_peak(device: str) -> int:
-    """Start measuring the peak; the bytes that are taken already."""
+    """Start measuring the peak; returns the bytes that are already taken."""
     if not device.startswith('cuda'):
         return 0
     torch.cuda.synchronize()

@@ -1,0 +1,210 @@
+"""A checkpoint on one's own videos: what testing finds, whatever the input is called."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from mmstal_da.apis import ActionTubeInferencer
+from mmstal_da.apis.inputs import find_clips
+from mmstal_da.datasets import ActionTubeDataset
+from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.evaluation.files import load_detections
+from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.video.reader import count_frames, iter_frames
+from tests.clips import numbered_frames, write_dataset, write_video
+from tests.load_tool import load_tool
+from tests.model_builders import CONFIGS, build_detector
+
+CLASSES = ['pull', 'push', 'squat']
+WIDTHS = {
+    'backbone.base_channels': 8,
+    'backbone.stem_channels': 8,
+    'clip_backbone.width': 0.1,
+    'rpn_head.in_channels': 128,
+    'rpn_head.feat_channels': 16,
+    'rpn_head.anchor_generator.scales': [1, 2, 4],
+    'roi_head.bbox_roi_extractor.out_channels': 84,
+    'roi_head.shared_head.width': 0.1,
+    'roi_head.bbox_head.in_channels': 102,
+    'roi_head.bbox_head.num_classes': 3,
+}
+
+
+@pytest.fixture(scope='module')
+def case(tmp_path_factory):
+    """Two videos of 20 frames, and a tiny detector's checkpoint as the runner saves it."""
+    folder = tmp_path_factory.mktemp('videos')
+    write_dataset(folder, ['a', 'b'], CLASSES, num_frames=20)
+    config = Config.fromfile(CONFIGS / 'synthetic/source_only.py')
+    config.merge_from_dict({f'model.{key}': value for key, value in WIDTHS.items()})
+    # a resize, which is of frames, and of another ratio
+    pipeline = config.test_dataloader.dataset.pipeline
+    pipeline.insert(2, dict(type='mmaction.Resize', scale=(96, 64), keep_ratio=False))
+    detector = build_detector().eval()
+    checkpoint = folder / 'iter_2.pth'
+    meta = dict(cfg=config.pretty_text, dataset_meta=dict(classes=tuple(CLASSES)))
+    torch.save(dict(meta=meta, state_dict=detector.state_dict()), checkpoint)
+    return folder, checkpoint, config, detector
+
+
+@pytest.fixture(scope='module')
+def inferencer(case):
+    return ActionTubeInferencer(case[1], device='cpu', batch_size=3)
+
+
+def as_rows(dets) -> np.ndarray:
+    rows = np.column_stack((dets.frame, dets.label, dets.score, dets.boxes))
+    return rows[np.lexsort(rows.T[::-1])]
+
+
+def test_it_finds_what_testing_finds(case, inferencer):
+    folder, _, config, detector = case
+    dataset = ActionTubeDataset(
+        'annotation.json', 'train', config.test_dataloader.dataset.pipeline, str(folder),
+        classes=CLASSES, background_frames=True, test_mode=True, videos=['a'],
+    )  # fmt: skip
+    expected = []
+    for i in range(len(dataset)):
+        with torch.no_grad():
+            (sample,) = detector.test_step(pseudo_collate([dataset[i]]))
+        found = sample.pred_instances
+        frame = torch.full((len(found), 1), dataset.get_data_info(i)['key_frame'])
+        expected.append(torch.cat((frame, found.labels[:, None], found.scores[:, None],
+                                   found.bboxes), 1))  # fmt: skip
+    expected = torch.cat(expected).numpy().astype(np.float32)
+    expected = expected[np.lexsort(expected.T[::-1])]
+    (path,) = folder.rglob('a.mkv')
+    (result,) = inferencer(path)
+    assert (result.num_frames, result.height, result.width) == (20, 48, 64)
+    np.testing.assert_allclose(as_rows(result.dets), expected, rtol=1e-5, atol=1e-5)
+    frames = np.stack(list(iter_frames(path)))
+    (of_array,) = inferencer(frames)
+    np.testing.assert_array_equal(as_rows(of_array.dets), as_rows(result.dets))
+
+
+def test_stride_looks_at_every_nth_frame_and_interpolates(case, inferencer):
+    (path,) = case[0].rglob('a.mkv')
+    (every,) = inferencer(path, min_length=1)
+    (some,) = inferencer(path, key_frame_stride=4, min_length=1)
+    assert np.unique(some.dets.frame).tolist() == [1, 5, 9, 13, 17]
+    chosen = every.dets.take(np.flatnonzero(every.dets.frame % 4 == 1))
+    np.testing.assert_allclose(as_rows(some.dets), as_rows(chosen), rtol=1e-5, atol=1e-5)
+    longest = int(np.argmax(some.tubes.end - some.tubes.begin))
+    assert some.tubes.end[longest] > some.tubes.begin[longest]
+    tube = some.tubes.take(np.array([longest]))
+    rows = tube.boxes[tube.offset[0] :][:5]
+    for step in range(5):  # linear between two key frames
+        expected = rows[0] + (rows[4] - rows[0]) * step / 4
+        np.testing.assert_allclose(rows[step], expected, atol=1e-4)
+
+
+def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
+    folder, checkpoint, *_ = case
+    tool = load_tool('infer')
+    argv = [str(checkpoint), str(folder), '--out', str(tmp_path), '--score-thr', '0.0']
+    assert tool.main([*argv, '--device', 'cpu', '--min-length', '2']) == 0
+    names = sorted(path.parent.relative_to(tmp_path).as_posix() for path in
+                   tmp_path.rglob('result.json'))  # fmt: skip
+    assert [name[-1] for name in names] == ['a', 'b']
+    for name in names:
+        result = json.loads((tmp_path / name / 'result.json').read_text())
+        dets = load_detections(tmp_path / name / 'dets.npz')
+        assert dets.videos == [name] and dets.labels == CLASSES
+        assert result['video'] == name and result['num_frames'] == 20
+        assert sum(len(frame['scores']) for frame in result['frames']) == len(dets.dets)
+        assert count_frames(tmp_path / name / 'video.mp4') == 20
+        annotation = load_annotation(tmp_path / name / 'tubes.json')
+        assert len(annotation.tubes.get(name, ())) == len(result['tubes'])
+        for tube, written in zip(annotation.tubes.get(name, ()), result['tubes'], strict=True):
+            assert tube.frames.tolist() == written['frames']
+            np.testing.assert_allclose(tube.boxes, written['boxes'], atol=0.006)
+    capsys.readouterr()
+    assert tool.main([*argv, '--device', 'cpu']) == 0
+    assert '2 of 2 videos are done already' in capsys.readouterr().out
+
+
+def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys):
+    folder, checkpoint, *_ = case
+    (good,) = folder.rglob('a.mkv')
+    cut, empty = tmp_path / 'cut.mkv', tmp_path / 'empty.mp4'
+    cut.write_bytes(good.read_bytes()[:100])
+    empty.touch()
+    out = tmp_path / 'out'
+    tool = load_tool('infer')
+    argv = [str(checkpoint), str(cut), str(tmp_path / 'absent.mp4'), str(good), str(empty)]
+    assert tool.main([*argv, '--out', str(out), '--device', 'cpu', '--score-thr', '1.0']) == 1
+    said = capsys.readouterr()
+    assert '3 of 4 videos could not be done' in said.err
+    for name in ('cut.mkv', 'absent.mp4', 'empty.mp4'):
+        assert name in said.err and not (out / name.split('.')[0]).exists()
+    assert 'no tube of score 1 or more' in said.out + said.err
+    assert (out / 'a' / 'result.json').is_file()
+
+
+def test_processes_share_the_videos(monkeypatch):
+    tool = load_tool('infer')
+    shares = []
+    for rank in range(3):
+        monkeypatch.setenv('RANK', str(rank))
+        monkeypatch.setenv('WORLD_SIZE', '3')
+        shares += tool.my_share(list(range(8)))
+    assert sorted(shares) == list(range(8))
+    monkeypatch.delenv('RANK')
+    monkeypatch.setenv('SLURM_ARRAY_TASK_COUNT', '2')
+    monkeypatch.setenv('SLURM_ARRAY_TASK_MIN', '4')
+    monkeypatch.setenv('SLURM_ARRAY_TASK_STEP', '3')
+    for task in (4, 7):
+        monkeypatch.setenv('SLURM_ARRAY_TASK_ID', str(task))
+        shares += tool.my_share(list(range(8)))
+    assert sorted(shares[8:]) == list(range(8))
+
+
+def test_inputs_and_their_names(tmp_path):
+    for name in ('x/a.mp4', 'y/a.mp4', 'y/b.avi', 'y/notes.txt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [clip.name for clip in find_clips(tmp_path)] == ['x/a', 'y/a', 'y/b']
+    assert [clip.name for clip in find_clips(str(tmp_path / 'y/*'))] == ['a', 'b']
+    both = find_clips([tmp_path / 'x/a.mp4', tmp_path / 'y/a.mp4', tmp_path / 'y/a.mp4'])
+    assert len({clip.name for clip in both}) == 3
+    assert not any(clip.name.startswith('/') or '..' in clip.name for clip in both)
+    frames = np.zeros((2, 4, 4, 3), np.uint8)
+    clips = find_clips([frames, 0, 'rtsp://host:8554/live'])
+    assert [clip.is_stream for clip in clips] == [False, True, True]
+    for wrong, message in (
+        (np.zeros((4, 4, 3), np.uint8), r'input 0: frames are \(T, H, W, 3\)'),
+        (str(tmp_path / '*.mov'), 'matches no video'),
+        ([], 'no input'),
+        (tmp_path / 'x' / 'none', None),
+    ):
+        if message is None:
+            assert len(find_clips(wrong)) == 1  # named when it is opened
+            continue
+        with pytest.raises(UsageError, match=message):
+            find_clips(wrong)
+
+
+def test_complaints(case, inferencer, tmp_path):
+    _, checkpoint, config, detector = case
+    state = detector.state_dict()
+    for meta, message in (
+        ({}, 'carries no config'),
+        (dict(cfg=config.pretty_text.replace('classes', 'names')), 'names no classes'),
+    ):
+        torch.save(dict(meta=meta, state_dict=state), tmp_path / 'x.pth')
+        with pytest.raises(UsageError, match=message):
+            ActionTubeInferencer(tmp_path / 'x.pth')
+    with pytest.raises(UsageError, match='is of another model than the config'):
+        ActionTubeInferencer(checkpoint, CONFIGS / 'synthetic/source_only.py')
+    with pytest.raises(UsageError, match=r'absent\.pth does not exist'):
+        ActionTubeInferencer('absent.pth')
+    with pytest.raises(UsageError, match='stride of key frames is at least 1'):
+        list(inferencer(np.zeros((3, 48, 64, 3), np.uint8), key_frame_stride=0))
+    video = write_video(tmp_path / 'v.mkv', numbered_frames(3))
+    video.write_bytes(b'')
+    with pytest.raises(VideoError, match=r'v\.mkv'):
+        list(inferencer(video))

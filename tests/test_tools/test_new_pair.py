@@ -1,0 +1,71 @@
+"""The rows of a pair of one's own are those of the pairs that are shipped."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmstal_da.errors import UsageError
+from tests.load_tool import load_tool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return load_tool('new_pair')
+
+
+@pytest.fixture
+def pair(tmp_path) -> Path:
+    """A shipped pair's data in a folder of one's own."""
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / 'configs/_base_').symlink_to(ROOT / 'configs/_base_')
+    folder = tmp_path / 'configs/mine'
+    folder.mkdir()
+    (folder / '_data.py').write_text((ROOT / 'configs/jhmdb_to_foggy/_data.py').read_text())
+    return folder
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """The shipped pair's videos are not there; its configs are what is looked at."""
+    monkeypatch.setattr('mmstal_da.launch.checks.check_config', lambda cfg: None)
+
+
+def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
+    assert tool.main([str(pair), '--model', 'i3d_rpn_r50_112px']) == 0
+    shipped = ROOT / 'configs/jhmdb_to_foggy'
+    rows = sorted(p.name for p in shipped.glob('*.py') if not p.name.startswith('_'))
+    assert rows == sorted(p.name for p in pair.glob('*.py') if not p.name.startswith('_'))
+    assert f'{len(rows) + 4} files written' in capsys.readouterr().out
+    for row in rows:
+        mine, theirs = Config.fromfile(pair / row), Config.fromfile(shipped / row)
+        mine, theirs = (
+            str(cfg.to_dict()).replace('proposals/mine', 'proposals/jhmdb_to_foggy')
+            for cfg in (mine, theirs)
+        )
+        assert mine == theirs, row
+    text = (pair / 'README.md').read_text()
+    assert '<!-- table:begin -->' in text and '<!-- table:end -->' in text
+
+
+def test_what_is_there_is_kept(tool, pair, no_data, capsys):
+    (pair / 'full.py').write_text("_base_ = './_base.py'\n# mine\n")
+    assert tool.main([str(pair)]) == 0
+    assert 'kept as they were: full.py' in capsys.readouterr().out
+    assert '# mine' in (pair / 'full.py').read_text()
+    assert tool.main([str(pair)]) == 0
+    assert '0 files written' in capsys.readouterr().out
+
+
+def test_complaints(tool, pair, tmp_path, capsys):
+    assert tool.main([str(pair)]) == 2  # the data is not there
+    assert 'foggy.json' in capsys.readouterr().err
+    (pair / '_data.py').write_text("_base_ = '../_base_/datasets/pair_256px.py'\n")
+    assert tool.main([str(pair)]) == 2
+    assert "lacks ['classes', 'train_cfg']" in capsys.readouterr().err
+    assert tool.main([str(tmp_path)]) == 2
+    assert '_data.py does not exist' in capsys.readouterr().err
+    with pytest.raises(UsageError, match='no folder above has `_base_`'):
+        tool.files_of(tmp_path / 'alone', 'i3d_rpn_r50')

@@ -1,0 +1,143 @@
+r"""Finds actions in videos: boxes on frames, linked into tubes.
+
+    python tools/infer.py work_dirs/full/iter_600.pth my_videos/ --out work_dirs/found
+    python tools/infer.py work_dirs/full/iter_600.pth 'day1/*.mp4' --key-frame-stride 4
+
+An input is a file, a folder (searched at any depth), a glob in quotes, or a stream's URL. Every
+video gets a folder of its name in --out, written when it is done:
+
+- ``result.json``: frames, boxes, scores, classes and tubes (see mmstal_da/apis/result.py);
+- ``dets.npz``: all detections, as eval_detections.py and render_videos.py read them;
+- ``tubes.json``: the tubes as an annotation file of this project, to be trained on;
+- ``video.mp4``: the video with its tubes (not of a stream);
+- ``frames.jsonl``: of a stream, a line per key frame while it runs; Ctrl-C ends it.
+
+A second start goes on with what is missing. Several processes (torchrun, a Slurm array) share the
+videos of one --out. A video that cannot be read is named and skipped, and the exit code is 1.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
+from mmstal_da.apis import ActionTubeInferencer
+from mmstal_da.apis.inputs import Clip, find_clips
+from mmstal_da.apis.result import frame_json
+from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.evaluation.functional import Detections
+from mmstal_da.visualization.tube_video import write_tube_video
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', help='of tools/train.py, a file or a URL')
+    parser.add_argument('inputs', nargs='+', help='files, folders, globs, URLs')
+    parser.add_argument('--config', help='in place of the one that the checkpoint carries')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/infer'), metavar='DIR')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='of what is shown')
+    parser.add_argument('--key-frame-stride', type=int, default=1, metavar='N',
+                        help='look at every N-th frame, interpolate between')  # fmt: skip
+    parser.add_argument('--max-gap', type=int, default=1, help='key frames to the next box')
+    parser.add_argument('--min-length', type=int, default=15, help='frames of a tube, at least')
+    parser.add_argument('--batch-size', type=int, default=8, help='key frames at a time')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: what is there)')
+    parser.add_argument('--no-video', action='store_true', help='write no video.mp4')
+    args = parser.parse_args(argv)
+    if min(args.key_frame_stride, args.max_gap, args.min_length, args.batch_size) < 1:
+        parser.error('--key-frame-stride, --max-gap, --min-length and --batch-size are at least 1')
+    return args
+
+
+def my_share(clips: list[Clip]) -> list[Clip]:
+    """Every so many-th video, where torchrun or a Slurm array started several processes."""
+    for rank, size in (
+        ('RANK', 'WORLD_SIZE'),
+        ('SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_COUNT'),
+    ):
+        if rank in os.environ and size in os.environ:
+            first = int(os.environ.get('SLURM_ARRAY_TASK_MIN', 0)) if 'SLURM' in rank else 0
+            step = int(os.environ.get('SLURM_ARRAY_TASK_STEP', 1)) if 'SLURM' in rank else 1
+            return clips[(int(os.environ[rank]) - first) // step :: int(os.environ[size])]
+    return clips
+
+
+def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespace) -> str:
+    """Write the results of one video; a line about it.
+
+    Raises:
+        VideoError, OSError: It cannot be read or written.
+    """
+    folder = args.out / clip.name
+    settings = (args.score_thr, args.key_frame_stride, args.max_gap, args.min_length)
+    if clip.is_stream:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / 'frames.jsonl').open('w', encoding='utf-8') as file:
+
+            def write(number: int, dets: Detections) -> None:
+                line = frame_json(number, dets, inferencer.classes, args.score_thr)
+                file.write(json.dumps(line) + '\n')
+                file.flush()
+
+            result = inferencer.infer(clip, *settings, write)
+    else:
+        result = inferencer.infer(clip, *settings)
+    if not args.no_video and not clip.is_stream:
+        write_tube_video(
+            folder / 'video.mp4', clip.frames(), result.tubes, result.classes, result.fps,
+            result.score_thr,
+        )  # fmt: skip
+    result.save(folder, str(clip.source) if clip.is_stream else os.path.abspath(clip.source))
+    tubes = result.as_tubes()
+    if tubes:
+        classes = ', '.join(sorted({tube.label for tube in tubes}))
+        return f'{folder}: {result.num_frames} frames, {len(tubes)} tubes of {classes}'
+    best = float(result.tubes.score.max()) if len(result.tubes) else 0.0
+    return (
+        f'{folder}: {result.num_frames} frames, no tube of score {args.score_thr:g} or more'
+        f' (the best has {best:.2f}; --score-thr shows it)'
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Infer; the exit status is 1 if a video could not be read, 2 for wrong usage."""
+    args = parse_args(argv)
+    try:
+        clips = my_share(find_clips(args.inputs))
+        todo = [clip for clip in clips if not (args.out / clip.name / 'result.json').is_file()]
+        inferencer = ActionTubeInferencer(
+            args.checkpoint, args.config, args.device, args.batch_size
+        )
+    except UsageError as error:
+        print(f'infer.py: {error}', file=sys.stderr)
+        return 2
+    if len(todo) < len(clips):
+        print(f'{len(clips) - len(todo)} of {len(clips)} videos are done already in {args.out}')
+    failed = []
+    columns = (TextColumn('videos'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task('', total=len(todo))
+        for clip in todo:
+            try:
+                bar.console.print(look_at(inferencer, clip, args), markup=False, highlight=False)
+            except (VideoError, OSError) as error:
+                failed.append(str(error))
+                bar.console.print(f'SKIPPED {error}', markup=False, highlight=False)
+            bar.advance(task)
+    if failed:
+        print(f'{len(failed)} of {len(todo)} videos could not be done:', file=sys.stderr)
+        print('\n'.join(f'  {message}' for message in failed), file=sys.stderr)
+        print('Get them again and start once more: the others are kept.', file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
