@@ -320,7 +320,7 @@ def _mend_visualization_hook(module: types.ModuleType) -> None:
     original = hook.__init__
 
     @functools.wraps(original)
-    def initialise(self: object, *args, **kwargs) -> None:
+    def initialise(self, *args, **kwargs) -> None:
         original(self, *args, **kwargs)
         if 'show' in self.draw_args:
             self.draw_args['show_frames'] = self.draw_args.pop('show')

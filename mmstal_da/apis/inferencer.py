@@ -214,8 +214,8 @@ class ActionTubeInferencer:
                     f'{clip.name}: frame {self._num_frames} is {frame.shape[1]}x{frame.shape[0]},'
                     f' frame 1 is {shape[1]}x{shape[0]}; all must have one size'
                 )
-            results = dict(imgs=[frame], img_shape=shape, modality='RGB')
-            results['scale_factor'] = np.ones(2, np.float32)
+            scale = np.ones(2, np.float32)
+            results = dict(imgs=[frame], img_shape=shape, modality='RGB', scale_factor=scale)
             for transform in self._per_frame:
                 results = transform(results)
             return results

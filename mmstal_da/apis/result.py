@@ -101,7 +101,8 @@ class VideoResult:
         for i in range(len(tubes)):
             begin, end = int(tubes.begin[i]), int(tubes.end[i])
             rows = slice(int(tubes.offset[i]), int(tubes.offset[i]) + end - begin + 1)
-            boxes = np.clip(tubes.boxes[rows], 0, np.float32([self.width - 1, self.height - 1] * 2))
+            limit = np.array([self.width - 1, self.height - 1] * 2, np.float32)
+            boxes = np.clip(tubes.boxes[rows], 0, limit)
             found.append(Tube(self.classes[int(tubes.label[i])], np.arange(begin, end + 1), boxes))
         return found
 
