@@ -101,7 +101,7 @@ def find_clips(inputs: Input | Sequence[Input]) -> list[Clip]:
     Raises:
         UsageError: A folder or glob without videos, an array of another kind, or nothing at all.
     """
-    if isinstance(inputs, str | os.PathLike[str] | int | np.ndarray):
+    if isinstance(inputs, str | os.PathLike | int | np.ndarray):
         inputs = [inputs]
     clips: list[Clip] = []
     for number, item in enumerate(inputs):
