@@ -14,8 +14,9 @@ import pickle
 import pkgutil
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import SupportsInt
 
 import numpy as np
 import torch
@@ -49,11 +50,9 @@ def provide_drn() -> bool:
         if (Path(folder) / 'models' / 'localizers' / 'drn' / 'drn.py').is_file():
             return False
     package, module = _empty_module(_DRN_PACKAGE), _empty_module(inner)
-    package.__path__ = []
-    package.drn = module
+    vars(package).update(__path__=[], drn=module)
     # Called for `from .drn.drn import DRN`, when mmaction.registry is there to register it.
-    module.__getattr__ = lambda name: _make_drn(module, name)
-    module.is_stand_in = True
+    vars(module).update(__getattr__=lambda name: _make_drn(module, name), is_stand_in=True)
     sys.modules.update({_DRN_PACKAGE: package, inner: module})
     return True
 
@@ -81,7 +80,7 @@ def _make_drn(module: types.ModuleType, name: str) -> type:
 
     DRN.__module__ = module.__name__
     MODELS.register_module(name='DRN', module=DRN, force=True)
-    module.DRN = DRN
+    vars(module)['DRN'] = DRN
     return DRN
 
 
@@ -97,7 +96,7 @@ def trust_checkpoint_globals() -> None:
 
     Can go when: setup.cfg requires a release of MMEngine that resumes under torch >= 2.6 by itself.
     """
-    if torch.__version__ < (2, 6):
+    if torch.__version__ < '2.6':  # a TorchVersion, which compares as a version
         return  # torch.load trusts the file
     rebuild_array = np.zeros(1).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]
@@ -261,10 +260,10 @@ def restore_numpy_names() -> None:
 def _use_old_numpy(module: types.ModuleType, names: list[str]) -> None:
     """Replace the module's ``np`` by a NumPy that also has the names."""
     numpy = types.ModuleType('numpy')
-    numpy.__getattr__ = lambda name: getattr(np, name)
+    vars(numpy).update(__getattr__=lambda name: getattr(np, name))
     for name in names:
         setattr(numpy, name, _NUMPY_NAMES[name]())
-    module.np = numpy
+    vars(module)['np'] = numpy
 
 
 def _in1d(values: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -281,7 +280,7 @@ def accept_arrays_of_one() -> None:
     Can go when: ``multisports_utils.iou3dt_voc`` has no more ``int(np.where``.
     """
 
-    def int_of_one(value: object = 0) -> int:
+    def int_of_one(value: str | SupportsInt = 0) -> int:
         return int(value.item() if isinstance(value, np.ndarray) else value)
 
     _after_import(_MULTISPORTS, lambda module: setattr(module, 'int', int_of_one))
@@ -299,10 +298,10 @@ def find_loader_on_new_python() -> None:
         pkgutil.find_loader = _find_loader
 
 
-def _find_loader(name: str) -> object | None:
+def _find_loader(fullname: str) -> importlib.abc.Loader | None:
     """The loader of a module, or None."""
-    spec = importlib.util.find_spec(name)
-    return spec and spec.loader
+    spec = importlib.util.find_spec(fullname)
+    return None if spec is None else spec.loader
 
 
 def show_as_show_frames() -> None:
@@ -321,7 +320,7 @@ def _mend_visualization_hook(module: types.ModuleType) -> None:
     original = hook.__init__
 
     @functools.wraps(original)
-    def initialise(self: object, *args, **kwargs) -> None:
+    def initialise(self, *args, **kwargs) -> None:
         original(self, *args, **kwargs)
         if 'show' in self.draw_args:
             self.draw_args['show_frames'] = self.draw_args.pop('show')
@@ -335,7 +334,12 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self.mends: dict[str, list[Callable]] = {}
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object | None:
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         """The spec from the other finders; the patches run after the module's execution."""
         if name not in self.mends:
             return None
@@ -348,7 +352,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
                 for mend in mends:
                     mend(module)
 
-            spec.loader.exec_module = exec_module
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 

@@ -1,6 +1,7 @@
 """The numbers and names of the domains, and what may be trained on. Imports no torch."""
 
 from collections.abc import Mapping
+from typing import Any
 
 SOURCE, TARGET = 0, 1
 """A sample's metainfo ``domain``: d of the paper's equations."""
@@ -21,7 +22,7 @@ TRAIN_ON = {
 """Value of ``DualDomainDataset(train_on=...)`` -> parts of a batch."""
 
 
-def trained_parts(config: Mapping) -> dict[str, dict]:
+def trained_parts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The parts that the config of a ``DualDomainDataset`` trains on.
 
     Args:

@@ -10,5 +10,6 @@ workers=$(env -u OMP_NUM_THREADS nproc) # with OMP_NUM_THREADS nproc would count
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 python -m ruff check .
 python -m ruff format --check .
+python -m mypy mmstal_da
 # one process per core; worksteal keeps most tests of a module, and so its fixtures, in one process
 exec python -m pytest -n "$workers" --dist worksteal "$@"

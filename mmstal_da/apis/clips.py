@@ -34,7 +34,8 @@ def clips_of(
     frames: Iterable[np.ndarray],
     window: Window,
     stride: int = 1,
-    prepare: Callable[[np.ndarray], Frame] = lambda frame: frame,
+    # a type variable cannot have a default type
+    prepare: Callable[[np.ndarray], Frame] = lambda frame: frame,  # type: ignore[assignment,return-value]
 ) -> Iterator[tuple[int, list[Frame]]]:
     """The clip around every key frame, as soon as its frames are there.
 

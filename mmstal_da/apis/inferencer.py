@@ -49,8 +49,8 @@ class ActionTubeInferencer:
 
     def __init__(
         self,
-        checkpoint: str | os.PathLike,
-        config: str | os.PathLike | None = None,
+        checkpoint: str | os.PathLike[str],
+        config: str | os.PathLike[str] | None = None,
         device: str | None = None,
         batch_size: int = 8,
     ) -> None:
@@ -65,7 +65,7 @@ class ActionTubeInferencer:
         self.window, self._per_frame, self._per_clip = self._transforms()
         self.model = self._model(loaded)
 
-    def _config(self, meta: dict, config: str | os.PathLike | None) -> Config:
+    def _config(self, meta: dict, config: str | os.PathLike[str] | None) -> Config:
         if config is not None:
             return load_config(os.fspath(config))
         if not meta.get('cfg'):
@@ -121,7 +121,7 @@ class ActionTubeInferencer:
     def __call__(
         self,
         inputs: Input | Sequence[Input],
-        out_dir: str | os.PathLike | None = None,
+        out_dir: str | os.PathLike[str] | None = None,
         **settings,
     ) -> Iterator[VideoResult]:
         """Look at videos one after the other; each is written when it is done.
@@ -214,8 +214,8 @@ class ActionTubeInferencer:
                     f'{clip.name}: frame {self._num_frames} is {frame.shape[1]}x{frame.shape[0]},'
                     f' frame 1 is {shape[1]}x{shape[0]}; all must have one size'
                 )
-            results = dict(imgs=[frame], img_shape=shape, modality='RGB')
-            results['scale_factor'] = np.ones(2, np.float32)
+            scale = np.ones(2, np.float32)
+            results = dict(imgs=[frame], img_shape=shape, modality='RGB', scale_factor=scale)
             for transform in self._per_frame:
                 results = transform(results)
             return results

@@ -13,7 +13,7 @@ from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.tubes.index import find_videos
 from mmstal_da.video.reader import VIDEO_SUFFIXES, frame_rate, iter_frames
 
-Input = str | os.PathLike | int | np.ndarray
+Input = str | os.PathLike[str] | int | np.ndarray
 DEFAULT_FPS = 25.0
 
 

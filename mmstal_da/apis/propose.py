@@ -33,7 +33,7 @@ def part_dataset(cfg: Config, part: str) -> dict:
     if dataset is None or (part == 'train' and not dataset.get('labelled', True)):
         labelled = 'labelled ' if part == 'train' else ''
         raise UsageError(f'{part}_dataloader has no {labelled}ActionTubeDataset')
-    tested = (cfg.get('test_dataloader') or loader).dataset
+    tested = (cfg.get('test_dataloader') or loader)['dataset']
     pipeline = [dict(stage) for stage in tested.pipeline]
     clips = [stage for stage in pipeline if stage['type'] == 'SampleKeyFrameClip']
     if len(clips) != 1:
@@ -110,12 +110,13 @@ def quality(
         with a labelled box in which the proposal of highest score matches one. NaN without
         labelled boxes.
     """
-    found, best = [], []
+    found: list[bool] = []
+    best: list[bool] = []
     for key, labelled in actors.items():
         boxes, scores = proposals[key]
         if len(labelled) == 0:
             continue
         hits = box_iou(boxes, labelled + np.array([0, 0, 1, 1]), pixel=0) >= 0.5
-        found.extend(hits.any(0))
+        found.extend(np.any(hits, axis=0))
         best.append(len(scores) > 0 and hits[scores.argmax()].any())
-    return (np.mean(found), np.mean(best)) if found else (np.nan, np.nan)
+    return (float(np.mean(found)), float(np.mean(best))) if found else (np.nan, np.nan)

@@ -101,7 +101,8 @@ class VideoResult:
         for i in range(len(tubes)):
             begin, end = int(tubes.begin[i]), int(tubes.end[i])
             rows = slice(int(tubes.offset[i]), int(tubes.offset[i]) + end - begin + 1)
-            boxes = np.clip(tubes.boxes[rows], 0, np.float32([self.width - 1, self.height - 1] * 2))
+            limit = np.array([self.width - 1, self.height - 1] * 2, np.float32)
+            boxes = np.clip(tubes.boxes[rows], 0, limit)
             found.append(Tube(self.classes[int(tubes.label[i])], np.arange(begin, end + 1), boxes))
         return found
 
@@ -117,7 +118,7 @@ class VideoResult:
             {self.name: self.as_tubes()},
         )  # fmt: skip
 
-    def save(self, folder: str | os.PathLike, video_path: str) -> None:
+    def save(self, folder: str | os.PathLike[str], video_path: str) -> None:
         """Write ``dets.npz``, ``tubes.json`` and, last, ``result.json``.
 
         A folder with a ``result.json`` is whole. ``dets.npz`` holds every detection, whatever its

@@ -34,7 +34,7 @@ _COLUMNS = ('videos', 'num_frames', 'video', 'frame', 'first', 'boxes', 'scores'
 FrameProposals = Mapping[tuple[str, int], tuple[np.ndarray, np.ndarray]]
 
 
-def how_to_make(path: str | os.PathLike) -> str:
+def how_to_make(path: str | os.PathLike[str]) -> str:
     """The command that makes a file of proposals."""
     return (
         'make it from a trained detector of this project:'
@@ -43,7 +43,7 @@ def how_to_make(path: str | os.PathLike) -> str:
 
 
 def save_proposals(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     parts: Mapping[str, tuple[FrameProposals, Mapping[str, int]]],
     meta: Mapping | None = None,
 ) -> None:
@@ -77,10 +77,12 @@ def save_proposals(
         )
         arrays.update({f'{part}/{name}': column for name, column in columns.items()})
     with atomic_write(path, 'wb') as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(dict(meta or {}))), **arrays)
+        text = np.array(json.dumps(dict(meta or {})))
+        # to NumPy's stubs one of the arrays might be the flag allow_pickle
+        np.savez_compressed(file, meta=text, **arrays)  # type: ignore[arg-type]
 
 
-def require_part(path: str | os.PathLike, part: str) -> None:
+def require_part(path: str | os.PathLike[str], part: str) -> None:
     """Check that a file of proposals exists and has a part, without reading it.
 
     Raises:
@@ -117,7 +119,7 @@ class ProposalFile:
         ProposalError: No such file or part, or not such a file.
     """
 
-    def __init__(self, path: str | os.PathLike, part: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], part: str) -> None:
         self.path, self.part = os.fspath(path), part
         require_part(path, part)
         try:

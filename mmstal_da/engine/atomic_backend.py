@@ -14,12 +14,12 @@ class AtomicLocalBackend(LocalBackend):
     leaves half a file. Select this backend with ``backend_args=dict(backend='atomic_local')``.
     """
 
-    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
+    def put(self, obj: bytes, filepath: str | os.PathLike[str]) -> None:
         """Write bytes to ``filepath``, or leave it unchanged if that fails."""
         with atomic_write(filepath, 'wb') as file:
             file.write(obj)
 
-    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8') -> None:
+    def put_text(self, obj: str, filepath: str | os.PathLike[str], encoding: str = 'utf-8') -> None:
         """Write text to ``filepath``, or leave it unchanged if that fails."""
         self.put(obj.encode(encoding), filepath)
 

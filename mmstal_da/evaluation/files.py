@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +28,15 @@ class DetectionFile:
     dets: np.ndarray
     videos: list[str] | None = None
     labels: list[str] | None = None
-    meta: dict = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def save_detections(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     dets: Detections,
     videos: list[str],
     labels: list[str],
-    meta: dict | None = None,
+    meta: dict[str, Any] | None = None,
 ) -> None:
     """Write detections as ``.npz``, completely or not at all.
 
@@ -59,7 +60,7 @@ def save_detections(
         )
 
 
-def load_detections(path: str | os.PathLike) -> DetectionFile:
+def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
     """Read detections of any detector.
 
     Args:

@@ -1,7 +1,11 @@
 """Results as tables for the terminal."""
 
+from typing import Any
+
 import numpy as np
 from terminaltables import AsciiTable
+
+from .functional.error_analysis import ErrorShares
 
 
 def _cell(value: float | None) -> str:
@@ -13,7 +17,7 @@ def _mean(values: list[float | None]) -> str:
     return _cell(float(np.mean(known)) if known else None)
 
 
-def format_results(result: dict) -> str:
+def format_results(result: dict[str, Any]) -> str:
     """Per-class AP and the means of :func:`~.functional.evaluate_detections` as a table."""
     frame_iou = f'{result["constants"]["frame_iou"]:g}'
     frame_ap, video_ap = result[f'frame_AP@{frame_iou}'], result['video_AP@0.5']
@@ -37,7 +41,7 @@ def format_results(result: dict) -> str:
     return f'{classes.table}\n{means.table}\n{counts}'
 
 
-def format_errors(errors: dict) -> str:
+def format_errors(errors: ErrorShares) -> str:
     """The shares of :func:`~.functional.analyse_errors` as a table."""
     keys = list(errors['mean'])
     rows = [['class', *keys]]

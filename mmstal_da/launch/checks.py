@@ -59,18 +59,20 @@ class Choice:
     classes: tuple[str, ...] | None
     labels: dict[str, int] | None
 
-    def tubes_per_class(self) -> list[int]:
-        """Number of tubes in the chosen videos, by label."""
-        counts = [0] * len(self.classes)
+    def tubes_per_class(self) -> dict[str, int]:
+        """Class -> number of tubes in the chosen videos; nothing of what has no labels."""
+        if self.classes is None or self.labels is None:
+            return {}
+        counts = dict.fromkeys(self.classes, 0)
         for name in self.names:
             for tube in self.annotation.tubes.get(name, ()):
                 if tube.label in self.labels:
-                    counts[self.labels[tube.label]] += 1
+                    counts[self.classes[self.labels[tube.label]]] += 1
         return counts
 
-    def identities(self) -> dict[tuple, str]:
+    def identities(self) -> dict[tuple[str, ...], str]:
         """What identifies a video -> its name: in this file, in this dataset, by path."""
-        keys = {}
+        keys: dict[tuple[str, ...], str] = {}
         for number, name in enumerate(self.names):
             keys['file', self.ann_file, name] = name
             keys['dataset', self.annotation.dataset, name] = name
@@ -144,6 +146,8 @@ def _kind(config: object) -> str:
 
 def _datasets(config: object, where: str, role: str) -> Iterator[tuple[str, dict, str]]:
     """The project's datasets within a dataset config: place, config and role."""
+    if not isinstance(config, dict):
+        return
     if _kind(config) == 'ActionTubeDataset':
         unlabelled = role == SOURCE and not config.get('labelled', True)
         yield where, config, TARGET if unlabelled else role
@@ -155,7 +159,7 @@ def _datasets(config: object, where: str, role: str) -> Iterator[tuple[str, dict
         for name, part in trained_parts(config).items():
             side = 'source' if name == 'source' else 'target'
             yield from _datasets(part, f'{where}.{side}', TARGET if name == 'target' else role)
-    elif isinstance(config, dict):  # SeededDraws, MMEngine's wrappers
+    else:  # SeededDraws, MMEngine's wrappers
         yield from _datasets(config.get('dataset'), f'{where}.dataset', role)
         for number, inner in enumerate(config.get('datasets') or ()):
             yield from _datasets(inner, f'{where}.datasets[{number}]', role)
@@ -213,9 +217,9 @@ def _check_source(sources: Sequence[Choice]) -> None:
     """Check that every class has a tube to train on in at least one source."""
     if not sources:
         return
-    counts = {}
+    counts: dict[str, int] = {}
     for data in sources:
-        for name, count in zip(data.classes, data.tubes_per_class(), strict=True):
+        for name, count in data.tubes_per_class().items():
             counts[name] = counts.get(name, 0) + count
     missing = [name for name, count in counts.items() if not count]
     if missing:
@@ -248,7 +252,7 @@ def _evaluation(
         exists = os.path.isfile(path)
         if not labelled or (required and not exists):
             continue  # the latter is an error below
-        names = load(path, True).splits.get(split, ()) if exists else ()
+        names = load(path, True).splits.get(split, ()) if exists and split is not None else ()
         if exists and any(load(path, True).tubes.get(name) for name in names):
             continue
         lack = 'has no tube' if exists else 'does not exist'
@@ -266,22 +270,22 @@ def _is_metric(config: object) -> bool:
 
 def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
     """Check that all parts have the same classes in the same order, as many as the head."""
-    named = [data for data in parts if data.classes is not None]
+    named = [(data.where, data.classes) for data in parts if data.classes is not None]
     if not named:
         return
-    first = named[0]
-    for data in named[1:]:
-        if data.classes != first.classes:
+    where, classes = named[0]
+    for other, found in named[1:]:
+        if found != classes:
             raise ConfigError(
-                f'`classes` differ: {list(first.classes)} of {first.where} and'
-                f' {list(data.classes)} of {data.where}; their order is the order of the labels'
+                f'`classes` differ: {list(classes)} of {where} and {list(found)} of {other};'
+                ' their order is the order of the labels'
             )
     model = cfg.get('model') or {}
     head = (model.get('roi_head') or {}).get('bbox_head') or {}
-    if 'num_classes' in head and head['num_classes'] != len(first.classes):
+    if 'num_classes' in head and head['num_classes'] != len(classes):
         raise ConfigError(
             f'model.roi_head.bbox_head.num_classes is {head["num_classes"]}, but'
-            f' {first.where} has {len(first.classes)} classes {list(first.classes)}'
+            f' {where} has {len(classes)} classes {list(classes)}'
         )
 
 
@@ -303,9 +307,7 @@ def _check_truth(cfg: Config, evaluated: Sequence[Choice]) -> None:
     """Check that every class has a tube to evaluate on."""
     allowed = cfg.get('allow_classes_without_truth') or ()
     for data in evaluated:
-        if data.labels is None:
-            continue
-        counts = zip(data.classes, data.tubes_per_class(), strict=True)
+        counts = data.tubes_per_class().items()
         missing = [name for name, count in counts if not count and name not in allowed]
         if missing:
             raise ConfigError(
@@ -346,7 +348,8 @@ def _check_metric(evaluated: Sequence[Choice]) -> None:
 
 def _is_evaluated(metric: Choice, name: str) -> bool:
     """Whether a video has ground truth of the metric's classes."""
-    return any(tube.label in metric.labels for tube in metric.annotation.tubes.get(name, ()))
+    labels = metric.labels or {}
+    return any(tube.label in labels for tube in metric.annotation.tubes.get(name, ()))
 
 
 def _check_overlap(

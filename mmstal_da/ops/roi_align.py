@@ -11,6 +11,7 @@ Samples more than one cell outside the map count as zero. Other samples outside 
 to its border.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,11 +44,11 @@ class _Axis(NamedTuple):
     """Interpolation along one axis for R RoIs, b bins, at most g samples a bin, n cells."""
 
     weights: Tensor  # (R, b, g, n): bilinear weights; zero where there is no sample
-    count: Tensor  # (R,): samples per bin
+    number: Tensor  # (R,): samples per bin
 
     def mean(self) -> Tensor:
         """(R, b, n): weights of a bin's mean along this axis."""
-        return self.weights.sum(2) / self.count.clamp(min=1)[:, None, None]
+        return self.weights.sum(2) / self.number.clamp(min=1)[:, None, None]
 
 
 def roi_align_forward(features: Tensor, rois: Tensor, geometry: Geometry) -> Tensor:
@@ -70,7 +71,7 @@ def roi_align_forward(features: Tensor, rois: Tensor, geometry: Geometry) -> Ten
 
 
 def roi_align_backward(
-    grad: Tensor, rois: Tensor, geometry: Geometry, shape: tuple[int, int, int, int]
+    grad: Tensor, rois: Tensor, geometry: Geometry, shape: Sequence[int]
 ) -> Tensor:
     """Gradient of :func:`roi_align_forward` at the features.
 
@@ -115,8 +116,8 @@ def roi_align_max_forward(
         samples = _interpolate(features[image].to(y.dtype), y, x)  # (R, C, rows*gy, columns*gx)
         samples = samples.reshape(*samples.shape[:2], rows, gy, columns, gx).transpose(3, 4)
         steps = [torch.arange(n, device=rois.device) for n in (gy, gx)]
-        inside = (steps[0] < axes[0].count[:, None])[:, :, None] & (
-            steps[1] < axes[1].count[:, None]
+        inside = (steps[0] < axes[0].number[:, None])[:, :, None] & (
+            steps[1] < axes[1].number[:, None]
         )[:, None]  # (R, gy, gx)
         samples = samples.masked_fill(~inside[:, None, None, None], -torch.inf).flatten(4)
         best, index = samples.max(-1)
@@ -133,7 +134,7 @@ def roi_align_max_backward(
     argmax_y: Tensor,
     argmax_x: Tensor,
     geometry: Geometry,
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
 ) -> Tensor:
     """Gradient of :func:`roi_align_max_forward` at the features.
 
@@ -170,7 +171,7 @@ def _compute_type(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def _parts(shape: tuple[int, int, int, int], rois: Tensor, geometry: Geometry, dtype: torch.dtype):
+def _parts(shape: Sequence[int], rois: Tensor, geometry: Geometry, dtype: torch.dtype):
     """RoIs of one image after the other, in parts that need a bounded amount of memory.
 
     Yields:

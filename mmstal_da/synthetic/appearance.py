@@ -94,10 +94,11 @@ def apply_look(image: np.ndarray, look: Look, grain: np.ndarray) -> np.ndarray:
 
 def shade(colour: Colour, factor: float) -> Colour:
     """The colour made darker (< 1) or lighter (> 1)."""
-    return tuple(min(255.0, channel * factor) for channel in colour)
+    red, green, blue = (min(255.0, channel * factor) for channel in colour)
+    return red, green, blue
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Colour:
     """RGB in [0, 255] from a hue in degrees and saturation and value in [0, 1]."""
-    rgb = colorsys.hsv_to_rgb((hue % 360) / 360, saturation, value)
-    return tuple(255 * channel for channel in rgb)
+    red, green, blue = colorsys.hsv_to_rgb((hue % 360) / 360, saturation, value)
+    return 255 * red, 255 * green, 255 * blue

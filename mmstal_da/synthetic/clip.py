@@ -6,12 +6,15 @@ import cv2
 import numpy as np
 
 from .actor import Layer, draw_actor, place_joints
-from .appearance import Look, Outfit, apply_look, sample_look, sample_outfit
+from .appearance import Colour, Look, Outfit, apply_look, sample_look, sample_outfit, shade
 from .background import sample_background
 from .camera import apply_affine, sample_camera
 from .domains import Shift, draw
 from .motions import ACTIONS, IDLE, VARIANTS, Action, blend_poses, pose_at
 from .skeleton import Body, Pose, joint_positions, sample_body
+
+Box = tuple[int, int, int, int]
+"""``x1 y1 x2 y2``, ends inclusive."""
 
 FPS = 25
 COVERED = 0.5
@@ -94,7 +97,7 @@ class Ball:
     """A moving object that is not an actor."""
 
     radius: float
-    colour: tuple[float, float, float]
+    colour: Colour
     start: tuple[float, float]
     speed: float
     bounce: float
@@ -163,7 +166,7 @@ def sample_clip(
                 action=action,
                 start=float(motion.uniform(0, 2 * np.pi)),
                 tempo=tempo,
-                style=Pose(*motion.normal(0, 3, 9), 0),
+                style=Pose._make([*motion.normal(0, 3, 9), 0]),
                 present=_presence(motion, active, num_frames),
                 active=active,
                 stride=min(action.stride * body_height, max(0.0, room) / cycles),
@@ -197,14 +200,14 @@ def render_clip(clip: Clip) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarr
         ``x1 y1 x2 y2``, the tightest around the actor's pixels, ends inclusive.
     """
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), np.uint8)
-    tubes = [([], []) for _ in clip.actors]
-    backdrop, backdrop_camera = None, None
+    tubes: list[tuple[list[int], list[Box]]] = [([], []) for _ in clip.actors]
+    backdrop, backdrop_camera = np.empty(0), np.empty(0)  # equal to no camera
     for index, camera in enumerate(clip.camera):
-        if backdrop is None or not np.array_equal(camera, backdrop_camera):
+        if not np.array_equal(camera, backdrop_camera):
             backdrop, backdrop_camera = _view(clip, camera), camera
         image = backdrop
         if clip.ball is not None:
-            image, _ = _compose(image, _ball_layer(clip, index, camera))
+            image, _ = _compose(image, _ball_layer(clip, clip.ball, index, camera))
         for actor, (numbers, boxes) in zip(clip.actors, tubes, strict=True):
             if not actor.present[0] <= index < actor.present[1]:
                 continue
@@ -223,7 +226,7 @@ def render_clip(clip: Clip) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarr
     ]
 
 
-def mask_to_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+def mask_to_box(mask: np.ndarray) -> Box | None:
     """The tightest box around a mask, ``x1 y1 x2 y2`` with inclusive ends; None if it is empty."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if not len(columns):
@@ -266,12 +269,13 @@ def _presence(
 
 def _sample_ball(rng: np.random.Generator, settings: ClipSettings) -> Ball | None:
     radius = settings.height * rng.uniform(0.035, 0.07)
-    colour = tuple(float(value) for value in rng.uniform(40, 240, 3))
+    red, green, blue = rng.uniform(40, 240, 3).tolist()
     direction = rng.choice((-1, 1))
     start_x = settings.width * (0.5 - 0.6 * direction)
     start = (float(start_x), float(settings.height * rng.uniform(0.75, 0.95)))
     speed = float(direction * settings.width * rng.uniform(0.5, 0.9))  # pixels per second
-    ball = Ball(radius, colour, start, speed, float(settings.height * rng.uniform(0.05, 0.3)))
+    bounce = float(settings.height * rng.uniform(0.05, 0.3))
+    ball = Ball(radius, (red, green, blue), start, speed, bounce)
     return ball if rng.random() < settings.distractor else None
 
 
@@ -315,14 +319,14 @@ def _actor_layer(clip: Clip, actor: Actor, index: int, camera: np.ndarray) -> La
     return layer
 
 
-def _ball_layer(clip: Clip, index: int, camera: np.ndarray) -> Layer:
-    ball, seconds = clip.ball, index / FPS
+def _ball_layer(clip: Clip, ball: Ball, index: int, camera: np.ndarray) -> Layer:
+    seconds = index / FPS
     height = ball.bounce * abs(np.sin(2.2 * np.pi * seconds)) + ball.radius
     centre = (ball.start[0] + ball.speed * seconds, ball.start[1] - height)
     centre = apply_affine(camera, np.array([centre]))[0]
     radius = ball.radius * _zoom(camera)
     layer = Layer(clip.width, clip.height)
-    layer.disc(centre, radius, tuple(0.45 * value for value in ball.colour))
+    layer.disc(centre, radius, shade(ball.colour, 0.45))
     layer.disc(centre, 0.85 * radius, ball.colour)
     return layer
 

@@ -1,6 +1,7 @@
 """Parameters of a synthetic pair of domains, and presets."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from .clip import ClipSettings
 from .domains import Shift
@@ -49,7 +50,7 @@ class SyntheticConfig:
         if self.seed < 0:
             raise ValueError(f'seed must not be negative, but is {self.seed}')
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON knows them, with the generator's name and version."""
         parameters = asdict(self) | {'classes': list(self.classes)}
         return {'generator': GENERATOR, 'version': VERSION, 'parameters': parameters}

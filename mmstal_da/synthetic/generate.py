@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,7 +55,7 @@ class ClipTask:
 
 
 def generate(
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     config: SyntheticConfig,
     workers: int = 1,
     overwrite: bool = False,
@@ -119,7 +120,7 @@ def plan_clips(config: SyntheticConfig) -> list[ClipTask]:
     return tasks
 
 
-def make_clip(task: ClipTask, folder: str | os.PathLike) -> tuple[Video, list[Tube]]:
+def make_clip(task: ClipTask, folder: str | os.PathLike[str]) -> tuple[Video, list[Tube]]:
     """Render one clip, write its video under ``folder`` and return its annotation."""
     cv2.setNumThreads(1)
     settings = task.settings
@@ -214,7 +215,7 @@ def _is_up_to_date(out: Path, config: SyntheticConfig, overwrite: bool) -> bool:
     return False
 
 
-def _differences(found: dict, wanted: dict, prefix: str = '') -> list[str]:
+def _differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = '') -> list[str]:
     """The differences of two nested dicts, as ``key is X, not Y``."""
     lines = []
     for key in sorted(found.keys() | wanted.keys()):

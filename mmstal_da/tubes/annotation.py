@@ -37,6 +37,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ class Annotation:
         return self.splits[name]
 
 
-def load_annotation(path: str | os.PathLike, with_tubes: bool = True) -> Annotation:
+def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> Annotation:
     """Read and validate an annotation file.
 
     Args:
@@ -159,7 +160,7 @@ def load_annotation(path: str | os.PathLike, with_tubes: bool = True) -> Annotat
     return annotation
 
 
-def save_annotation(annotation: Annotation, path: str | os.PathLike) -> None:
+def save_annotation(annotation: Annotation, path: str | os.PathLike[str]) -> None:
     """Validate an annotation and write it, completely or not at all; one line per video."""
     validate(annotation, os.fspath(path))
     head = {
@@ -224,14 +225,14 @@ def validate(annotation: Annotation, where: str) -> None:
             _validate_tube(tube, annotation.videos[name], classes, position)
 
 
-def _read_video(raw: dict, where: str) -> Video:
+def _read_video(raw: dict[str, Any], where: str) -> Video:
     _check_type(raw, dict, where)
     required = {'path', 'num_frames'}
     _check_keys(raw, where, required, required | {'width', 'height', 'filename_tmpl', 'fps'})
     return Video(**raw)
 
 
-def _read_tube(raw: dict, where: str) -> Tube:
+def _read_tube(raw: dict[str, Any], where: str) -> Tube:
     _check_type(raw, dict, where)
     keys = {'label', 'frames', 'boxes'}
     _check_keys(raw, where, keys, keys)
@@ -243,7 +244,7 @@ def _read_tube(raw: dict, where: str) -> Tube:
     return Tube(raw['label'], frames, boxes)
 
 
-def _tube_to_json(tube: Tube) -> dict:
+def _tube_to_json(tube: Tube) -> dict[str, Any]:
     boxes = np.asarray(tube.boxes, dtype=np.float32)
     whole = boxes.astype(np.int64)
     if np.array_equal(whole, boxes):
@@ -309,7 +310,7 @@ def _validate_tube(tube: Tube, video: Video, classes: list[str], where: str) -> 
         )
 
 
-def _check_keys(raw: dict, where: str, required: set[str], known: set[str]) -> None:
+def _check_keys(raw: dict[str, Any], where: str, required: set[str], known: set[str]) -> None:
     missing, unknown = sorted(required - set(raw)), sorted(set(raw) - known)
     if missing:
         raise AnnotationError(f'{where}: lacks {missing}')

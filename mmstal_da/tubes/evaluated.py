@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,12 @@ from .selection import class_labels, select_videos
 
 
 def load_ground_truth(
-    ann_file: str | os.PathLike,
+    ann_file: str | os.PathLike[str],
     split: str,
     classes: Sequence[str] | None = None,
     class_map: Mapping[str, str] | None = None,
     videos: Sequence[str] | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Read the ground truth that predictions on a split are scored against.
 
     The arguments mean the same as in ``ActionTubeDataset``, so both select the same samples:
@@ -41,9 +42,9 @@ def load_ground_truth(
     """
     annotation = load_annotation(ann_file)
     labels, label_of = class_labels(annotation.classes, classes, class_map)
-    gttubes = {}
+    gttubes: dict[str, dict[int, list[np.ndarray]]] = {}
     for name in select_videos(annotation, split, videos):
-        kept = {}
+        kept: dict[int, list[np.ndarray]] = {}
         for tube in annotation.tubes.get(name, []):
             if tube.label in label_of:
                 rows = np.column_stack((tube.frames, tube.boxes)).astype(np.float64)

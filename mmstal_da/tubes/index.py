@@ -6,6 +6,7 @@ without the extension. Every video is decoded once: containers often claim a wro
 
 import os
 import re
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
         files = sorted(name for name in files if not name.startswith('.'))
         images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
         videos = [name for name in files if name.lower().endswith(VIDEO_SUFFIXES)]
-        entries = [((here / name).with_suffix(''), here / name, None) for name in videos]
+        entries: list[tuple[Path, Path, str | None]] = [
+            ((here / name).with_suffix(''), here / name, None) for name in videos
+        ]
         if images and not videos:  # pictures next to videos are thumbnails
             entries.append((here, here, image_pattern(Path(root), images)))
         for name, path, pattern in entries:
@@ -60,9 +63,10 @@ def image_pattern(folder: Path, images: list[str]) -> str:
     Raises:
         AnnotationError: Names of several kinds, or numbers that do not run from 1.
     """
-    parts = [re.fullmatch(r'(.*?)(\d+)(\.\w+)', name) for name in images]
-    kinds = {(part[1], part[3]) if part else None for part in parts}
-    if None in kinds or len(kinds) > 1:
+    matches = (re.fullmatch(r'(.*?)(\d+)(\.\w+)', name) for name in images)
+    parts = [match for match in matches if match]
+    kinds = {(part[1], part[3]) for part in parts}
+    if len(parts) < len(images) or len(kinds) > 1:
         raise AnnotationError(
             f'{folder}: the images of a video need one name pattern with numbers, as 00001.jpg,'
             f' 00002.jpg; these are {images[:2]} to {images[-1]!r}'
@@ -121,12 +125,12 @@ def index_videos(
     """
     found = find_videos(folder)
     tasks = [(folder, path, pattern) for path, pattern in found.values()]
-    progress = dict(total=len(tasks), description='decoding', transient=True)
+    shown = partial(track, total=len(tasks), description='decoding', transient=True)
     if workers > 1:
         with Pool(workers) as pool:
-            videos = list(track(pool.imap(read_video, tasks, chunksize=4), **progress))
+            videos = list(shown(pool.imap(read_video, tasks, chunksize=4)))
     else:
-        videos = list(track(map(read_video, tasks), **progress))
+        videos = list(shown(map(read_video, tasks)))
     errors = [video for video in videos if isinstance(video, str)]
     kept = {key: v for key, v in zip(found, videos, strict=True) if isinstance(v, Video)}
     if errors and (not skip_unreadable or not kept):

@@ -9,8 +9,9 @@ with it, because the rest follows from that.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -52,7 +53,7 @@ class Complaint:
         where += [] if self.frame is None else [f'frame {self.frame}']
         return f'{", ".join(where)}: {self.problem}. {self.remedy}'.removeprefix(': ')
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The attributes that are set."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
@@ -70,13 +71,11 @@ class _DamagedError(Exception):
 
     def __init__(self, kind: str, problem: str, remedy: str, file: str, frame: int | None = None):
         super().__init__(problem)
-        self.args_of_complaint = dict(
-            kind=kind, problem=problem, remedy=remedy, file=file, frame=frame
-        )
+        self.complaint = Complaint(kind, problem, remedy, file=file, frame=frame)
 
 
 def check_videos(
-    annotation: Annotation, folder: str | os.PathLike, workers: int = 1
+    annotation: Annotation, folder: str | os.PathLike[str], workers: int = 1
 ) -> Iterator[tuple[str, Complaint | None]]:
     """Check all videos of an annotation.
 
@@ -103,7 +102,7 @@ def check_videos(
 
 
 def check_video(
-    name: str, video: Video, tubes: Sequence[Tube], folder: str | os.PathLike
+    name: str, video: Video, tubes: Sequence[Tube], folder: str | os.PathLike[str]
 ) -> Complaint | None:
     """Decode one video and compare it with its annotation.
 
@@ -121,7 +120,7 @@ def check_video(
     try:
         pixels = _read(path, video)
     except _DamagedError as error:
-        return Complaint(video=name, **error.args_of_complaint)
+        return replace(error.complaint, video=name)
     complain = partial(Complaint, video=name, file=path)
     if pixels.num_frames != video.num_frames:
         fewer = pixels.num_frames < video.num_frames
@@ -135,7 +134,7 @@ def check_video(
             frame=min(pixels.num_frames, video.num_frames) + 1,
         )
     width, height = pixels.size
-    if video.width is not None:
+    if video.width is not None and video.height is not None:
         stretch = (width / height) / (video.width / video.height)
         if abs(stretch - 1) > ASPECT_TOLERANCE:
             return complain(
@@ -199,7 +198,7 @@ def _read(path: str, video: Video) -> _Pixels:
     if not os.path.exists(path):
         raise _DamagedError('missing', 'no such file', f'{again}, or correct its path', path)
     if video.filename_tmpl is not None:
-        return _read_images(path, video)
+        return _read_images(path, video.filename_tmpl, video.num_frames)
     if os.path.isdir(path):
         remedy = 'Prepare the dataset again with --frames'
         raise _DamagedError('unreadable', 'a folder where a video file is expected', remedy, path)
@@ -226,8 +225,8 @@ def _read(path: str, video: Video) -> _Pixels:
     return _Pixels(count, size)
 
 
-def _read_images(folder: str, video: Video) -> _Pixels:
-    """Decode the images of a folder.
+def _read_images(folder: str, filename_tmpl: str, num_frames: int) -> _Pixels:
+    """Decode the images of a folder, which are as many as the annotation counts.
 
     Raises:
         _DamagedError: The first image that is missing, cannot be decoded, or has another size.
@@ -235,11 +234,11 @@ def _read_images(folder: str, video: Video) -> _Pixels:
     again = 'Extract the frames again'
     if not os.path.isdir(folder):
         raise _DamagedError('missing', 'a file where a folder of images is expected', again, folder)
-    size: tuple[int, int] | None = None
-    for number in range(1, video.num_frames + 1):
-        file = os.path.join(folder, video.filename_tmpl.format(number))
+    size = (0, 0)
+    for number in range(1, num_frames + 1):
+        file = os.path.join(folder, filename_tmpl.format(number))
         if not os.path.isfile(file):
-            problem = f'no such image; the annotation counts {video.num_frames} frames'
+            problem = f'no such image; the annotation counts {num_frames} frames'
             raise _DamagedError('frames', problem, again, file, number)
         try:
             with Image.open(file) as image:
@@ -249,13 +248,13 @@ def _read_images(folder: str, video: Video) -> _Pixels:
         except (OSError, SyntaxError, ValueError) as error:
             problem = f'the image cannot be decoded ({error})'
             raise _DamagedError('unreadable', problem, again, file, number) from error
-        if size not in (None, found):
+        if number > 1 and found != size:
             problem = f'{found[0]}x{found[1]} pixels after {size[0]}x{size[1]}'
             raise _DamagedError('size', problem, again, file, number)
         size = found
-    beyond = os.path.join(folder, video.filename_tmpl.format(video.num_frames + 1))
+    beyond = os.path.join(folder, filename_tmpl.format(num_frames + 1))
     more = int(os.path.isfile(beyond))
-    return _Pixels(video.num_frames + more, size)
+    return _Pixels(num_frames + more, size)
 
 
 def _off_frame(

@@ -77,12 +77,12 @@ def deal(
         films[name.film].append(video)
     order = [sorted(films)[i] for i in rng.permutation(len(films))]
     order.sort(key=lambda film: -len(films[film]))  # stable
-    have = {part: Counter() for part in shares}
+    have: dict[str, Counter[str]] = {part: Counter() for part in shares}
     parts: dict[str, list[str]] = {part: [] for part in shares}
     for film in order:
         count = Counter(names[video].label for video in films[film])
 
-        def lack(part: str, count: Counter = count) -> float:
+        def lack(part: str, count: Counter[str] = count) -> float:
             return sum(
                 n
                 * (shares[part] * totals[label] - have[part][label])

@@ -3,13 +3,25 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal, overload
+
+
+@overload
+def atomic_write(
+    path: str | os.PathLike[str], mode: Literal['w'] = 'w'
+) -> AbstractContextManager[IO[str]]: ...
+
+
+@overload
+def atomic_write(
+    path: str | os.PathLike[str], mode: Literal['wb']
+) -> AbstractContextManager[IO[bytes]]: ...
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = 'w') -> Iterator[IO]:
+def atomic_write(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[Any]]:
     """Open a temporary file next to ``path`` and move it into place on success.
 
     Readers see the old file or the whole new one. If the body raises, ``path`` is untouched

@@ -3,7 +3,7 @@
 import os
 import pickle
 import re
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class UnsafePickleError(ValueError):
 class _Unpickler(pickle.Unpickler):
     """An unpickler that admits the globals of ``ALLOWED`` only."""
 
-    def __init__(self, file, path: str, encoding: str) -> None:
+    def __init__(self, file: IO[bytes], path: str, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._path = path
 
@@ -46,7 +46,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(re.sub(r'^numpy\._?core\b', NUMPY_CORE, module), name)
 
 
-def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
+def load_pickle(path: str | os.PathLike[str], encoding: str = 'latin1') -> Any:
     """Read a pickle of NumPy arrays, numbers, strings and containers.
 
     Args:

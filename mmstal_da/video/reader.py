@@ -28,7 +28,7 @@ SEEK_FROM = 25  # nearer frames are reached by decoding: seeking costs about as 
 
 
 def read_frames(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     frame_indices: Sequence[int],
     filename_tmpl: str | None = None,
 ) -> list[np.ndarray]:
@@ -71,7 +71,7 @@ def read_frames(
     return frames
 
 
-def count_frames(path: str | os.PathLike, filename_tmpl: str | None = None) -> int:
+def count_frames(path: str | os.PathLike[str], filename_tmpl: str | None = None) -> int:
     """Number of frames: of a video by decoding it, of a folder by its images 1, 2, 3, ..."""
     path = os.fspath(path)
     if filename_tmpl is not None:
@@ -95,6 +95,10 @@ def _read_image(folder: str, filename_tmpl: str, index: int) -> np.ndarray:
     if image is None:
         raise VideoError(f'{file} (frame {index}) is not an image that can be decoded')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+class _OtherStampsError(Exception):
+    """After seeking, frames do not come with the time stamps they are known by."""
 
 
 class _Timeline:
@@ -136,21 +140,23 @@ def _read_video(path: str, indices: list[int]) -> dict[int, np.ndarray]:
     timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
     known = bisect.bisect_right(timeline.keys, indices[0])
     if timeline.usable and known > 1 and indices[0] >= SEEK_FROM:
-        found = _read_from(path, indices, timeline, timeline.keys[known - 1])
-        if found is not None:
-            return found
-        timeline.usable = False
+        try:
+            return _read_from(path, indices, timeline, timeline.keys[known - 1])
+        except _OtherStampsError:
+            timeline.usable = False
     return _read_from(path, indices, timeline, 1)
 
 
 def _read_from(
     path: str, indices: list[int], timeline: _Timeline, start: int
-) -> dict[int, np.ndarray] | None:
+) -> dict[int, np.ndarray]:
     """Decode from frame ``start``, which is 1 or a known key frame.
 
     Returns:
-        Frame number -> (H, W, 3) uint8 RGB. None if the frames after seeking do not have their
-        known time stamps.
+        Frame number -> (H, W, 3) uint8 RGB.
+
+    Raises:
+        _OtherStampsError: ``start`` is not 1, and the frames there are not those that are known.
     """
     wanted, found, number = set(indices), {}, start - 1
     reformatter = VideoReformatter()  # reused: a new one for every frame costs more than decoding
@@ -163,13 +169,13 @@ def _read_from(
                 continue  # belongs to the group before the key frame
             number += 1
             if not timeline.note(number, frame) and start > 1:
-                return None
+                raise _OtherStampsError
             if number in wanted:
                 found[number] = _to_rgb(frame, reformatter, path)
             if number == indices[-1]:
                 return found
     if start > 1:
-        return None
+        raise _OtherStampsError
     raise VideoError(
         f'{path}: frame {indices[-1]} requested, but the video ends after {number} frames. It is'
         ' truncated, or the annotation counts another version of it: get the video again, or'
@@ -217,7 +223,9 @@ def _decode(
         ) from error
 
 
-def iter_frames(path: str | os.PathLike, filename_tmpl: str | None = None) -> Iterator[np.ndarray]:
+def iter_frames(
+    path: str | os.PathLike[str], filename_tmpl: str | None = None
+) -> Iterator[np.ndarray]:
     """All frames in order, one at a time.
 
     Args:
@@ -245,7 +253,7 @@ def iter_frames(path: str | os.PathLike, filename_tmpl: str | None = None) -> It
         raise VideoError(f'{path} has no frames')
 
 
-def frame_rate(path: str | os.PathLike) -> float | None:
+def frame_rate(path: str | os.PathLike[str]) -> float | None:
     """Average frames per second that a video file claims; None if it claims none."""
     with _open(os.fspath(path)) as container:
         rate = container.streams.video[0].average_rate

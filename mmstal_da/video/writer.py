@@ -12,7 +12,7 @@ import numpy as np
 
 
 def write_video(
-    path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 14
+    path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float, crf: int = 14
 ) -> None:
     """Encode frames with one thread, without B-frames and without the current time in the file.
 
@@ -79,5 +79,5 @@ def _frame(planar: np.ndarray, width: int, height: int) -> av.VideoFrame:
         start += size
         padding = plane.line_size - plane.width
         whole = np.pad(rows, ((0, 0), (0, padding)), mode='edge').reshape(-1)
-        plane.update(np.pad(whole, (0, plane.buffer_size - whole.size)))
+        plane.update(np.pad(whole, (0, plane.buffer_size - whole.size)).tobytes())
     return frame

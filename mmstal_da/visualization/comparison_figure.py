@@ -15,7 +15,7 @@ from .render import render_video
 
 def comparison_figure(
     annotation: Annotation,
-    data_prefix: str | os.PathLike,
+    data_prefix: str | os.PathLike[str],
     split: str,
     runs: Mapping[str, NamedDetections],
     clips_per_class: int = 1,
@@ -68,7 +68,7 @@ def _choose(
     annotation: Annotation, split: str, label: str, count: int
 ) -> Sequence[tuple[str, int]]:
     """The first clips with a tube of a class, and the middle frame of its first tube."""
-    found = []
+    found: list[tuple[str, int]] = []
     for name in annotation.split(split):
         tubes = [tube for tube in annotation.tubes.get(name, ()) if tube.label == label]
         if tubes and len(found) < count:

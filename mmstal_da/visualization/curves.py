@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,8 +15,10 @@ from mmstal_da.utils import atomic_write
 
 from .scalars import Run
 
-PANELS = (
-    # title, axis label, pattern of the scalars, whether they are of validation
+Panel = tuple[str, str, str, bool]
+"""Title, axis label, pattern of the scalars, and whether they are of validation."""
+
+PANELS: tuple[Panel, ...] = (
     ('Total loss', 'loss', r'loss', False),
     ('Detection losses', 'loss', r'loss_(rpn_cls|rpn_bbox|cls|bbox)', False),
     ('Adaptation losses', 'loss', r'loss_da_(\w+)', False),
@@ -38,10 +41,11 @@ NAMES = {
 }
 
 COLOURS = ('#1f6fd6', '#e8590c', '#2b8a3e', '#ae3ec9', '#c92a2a', '#0b7285', '#846358', '#5c5f66')
-STYLES = ('-', '--', ':', '-.')
+LineStyle = Literal['-', '--', ':', '-.']
+STYLES: tuple[LineStyle, ...] = ('-', '--', ':', '-.')
 
 
-def smooth(values: Sequence[float], window: int) -> np.ndarray:
+def smooth(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """Centred running mean over up to ``window`` values, shorter at both ends.
 
     NaN and infinite values are left out of the means. If a window has no other values, its mean is
@@ -89,16 +93,16 @@ def plot_curves(runs: Sequence[Run], window: int | None = None, title: str = '')
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
     """Write a figure as PNG, completely or not at all."""
     with atomic_write(path, 'wb') as file:
         figure.savefig(file, format='png', dpi=dpi, metadata={'Software': None})
 
 
-def _keys(runs: Sequence[Run], panel: tuple) -> list[str]:
+def _keys(runs: Sequence[Run], panel: Panel) -> list[str]:
     """Scalars of a panel that at least one run has, in the order of the runs."""
-    pattern, is_val = panel[2:]
-    found = {}
+    _, _, pattern, is_val = panel
+    found: dict[str, None] = {}
     for run in runs:
         for key in run.val if is_val else run.train:
             if re.fullmatch(pattern, key):
@@ -106,7 +110,7 @@ def _keys(runs: Sequence[Run], panel: tuple) -> list[str]:
     return list(found)
 
 
-def _plot_panel(axis: Axes, runs: Sequence[Run], panel: tuple, window: int | None) -> None:
+def _plot_panel(axis: Axes, runs: Sequence[Run], panel: Panel, window: int | None) -> None:
     """Draw one panel and its legend."""
     title, label, pattern, is_val = panel
     keys = _keys(runs, panel)
@@ -118,6 +122,7 @@ def _plot_panel(axis: Axes, runs: Sequence[Run], panel: tuple, window: int | Non
     }
     shown = sorted({run_index for run_index, _ in curves})  # the runs that have such scalars
     by_key = len(keys) > 1
+    style: LineStyle
     for (run_index, key_index), points in curves.items():
         x, y = np.array(points).T
         colour = COLOURS[(key_index if by_key else run_index) % len(COLOURS)]
@@ -128,8 +133,9 @@ def _plot_panel(axis: Axes, runs: Sequence[Run], panel: tuple, window: int | Non
         if width > 1:
             axis.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)
         marker = 'o' if is_val or len(x) == 1 else None
-        line = dict(color=colour, linewidth=1.7, marker=marker, markersize=4)
-        axis.plot(x, smooth(y, width), style, **line)
+        axis.plot(
+            x, smooth(y, width), style, color=colour, linewidth=1.7, marker=marker, markersize=4
+        )
     axis.set_title(title, fontsize=11)
     axis.set_xlabel('iteration', fontsize=9)
     axis.set_ylabel(label, fontsize=9)
@@ -150,8 +156,7 @@ def _plot_panel(axis: Axes, runs: Sequence[Run], panel: tuple, window: int | Non
         for order, index in enumerate(shown):
             colour = 'black' if by_key else COLOURS[index % len(COLOURS)]
             style = STYLES[order % len(STYLES)] if by_key else '-'
-            line = dict(color=colour, linestyle=style, label=runs[index].name)
-            handles.append(Line2D([], [], **line))
+            handles.append(Line2D([], [], color=colour, linestyle=style, label=runs[index].name))
     axis.legend(handles=handles, fontsize=8, framealpha=0.8)
 
 
@@ -167,5 +172,6 @@ def _limit(axis: Axes) -> None:
 
 def _name(pattern: str, key: str) -> str:
     """A scalar's name in a legend: the part that distinguishes it within its panel."""
-    groups = re.fullmatch(pattern, key).groups()
+    match = re.fullmatch(pattern, key)
+    groups = match.groups() if match else ()
     return NAMES.get(groups[0], groups[0]) if groups and groups[0] else key

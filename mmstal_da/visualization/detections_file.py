@@ -26,7 +26,7 @@ class NamedDetections:
 
 
 def read_detections(
-    path: str | os.PathLike, videos: Sequence[str], classes: Sequence[str]
+    path: str | os.PathLike[str], videos: Sequence[str], classes: Sequence[str]
 ) -> NamedDetections:
     """Read what ``TubeMetric(dump=...)`` writes, or any file the evaluation reads.
 

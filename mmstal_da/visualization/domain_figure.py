@@ -13,8 +13,8 @@ from .render import render_video
 
 
 def domain_figure(
-    ann_files: Sequence[str | os.PathLike],
-    data_prefixes: Sequence[str | os.PathLike],
+    ann_files: Sequence[str | os.PathLike[str]],
+    data_prefixes: Sequence[str | os.PathLike[str]],
     titles: Sequence[str],
     split: str = 'test',
     classes: Sequence[str] | None = None,

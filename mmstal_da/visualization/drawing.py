@@ -123,9 +123,10 @@ def draw_dashed_box(
         for begin in range(0, length + 1, 2 * dash):
             stop = min(begin + dash, length)
             along = np.array([[begin], [stop]]) / max(length, 1)
-            points = np.rint(start + along * np.subtract(end, start)).astype(int).tolist()
-            cv2.line(image, *points, tuple(channel // 5 for channel in colour), thickness + 2)
-            cv2.line(image, *points, colour, thickness)
+            first, last = np.rint(start + along * np.subtract(end, start)).astype(int).tolist()
+            rim = tuple(channel // 5 for channel in colour)
+            cv2.line(image, first, last, rim, thickness + 2)
+            cv2.line(image, first, last, colour, thickness)
 
 
 def draw_chips(

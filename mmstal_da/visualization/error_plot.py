@@ -42,7 +42,7 @@ def plot_errors(errors: dict, title: str = '') -> Figure:
     return figure
 
 
-def save_error_plot(errors: dict, path: str | os.PathLike, title: str = '') -> None:
+def save_error_plot(errors: dict, path: str | os.PathLike[str], title: str = '') -> None:
     """Write :func:`plot_errors` as PNG, completely or not at all."""
     figure = plot_errors(errors, title)
     with atomic_write(path, 'wb') as file:

@@ -69,7 +69,7 @@ def render_frames(
 
 def render_video(
     video: Video,
-    data_prefix: str | os.PathLike,
+    data_prefix: str | os.PathLike[str],
     predictions: FrameOverlays,
     ground_truth: FrameOverlays,
     classes: Sequence[str],

@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+Curves = dict[str, list[tuple[int, float]]]
+"""Scalar -> its points (iteration, value)."""
+
 
 @dataclass
 class Run:
@@ -17,11 +20,11 @@ class Run:
     """
 
     name: str
-    train: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    val: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    train: Curves = field(default_factory=dict)
+    val: Curves = field(default_factory=dict)
 
 
-def scalar_files(path: str | os.PathLike) -> list[Path]:
+def scalar_files(path: str | os.PathLike[str]) -> list[Path]:
     """The ``scalars.json`` files of a work directory, oldest first; or the file itself.
 
     Args:
@@ -43,7 +46,7 @@ def scalar_files(path: str | os.PathLike) -> list[Path]:
     return files
 
 
-def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
+def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Read the curves of a work directory.
 
     A resumed run has several files. If a later file starts at an iteration that an earlier file
@@ -66,13 +69,14 @@ def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
     return run
 
 
-def _read_file(path: Path) -> tuple[dict, dict]:
+def _read_file(path: Path) -> tuple[Curves, Curves]:
     """Training and validation scalars of one file.
 
     Lines of training hold ``iter`` (and ``epoch`` in epoch-based training). Lines of validation
     hold neither; their ``step`` counts iterations or epochs.
     """
-    train, val = {}, {}
+    train: Curves = {}
+    val: Curves = {}
     by_epoch, last = False, 0
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file, 1):

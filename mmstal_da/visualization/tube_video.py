@@ -13,7 +13,7 @@ from .writing import write_mp4
 
 
 def write_tube_video(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     frames: Iterable[np.ndarray],
     tubes: TubeSet,
     classes: Sequence[str],

@@ -12,13 +12,13 @@ from mmstal_da.utils import atomic_write
 from mmstal_da.video.writer import write_video
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     """Write an image, (H, W, 3) uint8 RGB."""
     with atomic_write(path, 'wb') as file:
         Image.fromarray(image).save(file, format='PNG')
 
 
-def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float) -> None:
+def write_gif(path: str | os.PathLike[str], frames: Sequence[np.ndarray], fps: float) -> None:
     """Write an endless animation with one palette for all frames.
 
     Args:
@@ -44,7 +44,7 @@ def write_gif(path: str | os.PathLike, frames: Sequence[np.ndarray], fps: float)
         )
 
 
-def write_mp4(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float) -> None:
+def write_mp4(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:
     """Write an H.264 video, frame by frame; an odd width or height loses its last column or row."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

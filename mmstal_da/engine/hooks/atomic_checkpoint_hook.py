@@ -13,7 +13,7 @@ from mmstal_da.registry import HOOKS
 class _RemovesLater(AtomicLocalBackend):
     """Notes the files to remove instead of removing them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.noted: list[str] = []
 
@@ -41,7 +41,9 @@ class AtomicCheckpointHook(CheckpointHook):
             the checkpoints are local files.
     """
 
-    def __init__(self, **kwargs):
+    file_backend: AtomicLocalBackend
+
+    def __init__(self, **kwargs) -> None:
         for name in ('backend_args', 'file_client_args'):
             if kwargs.get(name) is not None:
                 raise ValueError(
@@ -90,10 +92,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save the best checkpoint, then remove the former best."""
-        backend, self.file_backend = self.file_backend, _RemovesLater()
+        backend, later = self.file_backend, _RemovesLater()
+        self.file_backend = later
         try:
             super()._save_best_checkpoint(runner, metrics)
-            noted = self.file_backend.noted
         finally:
             self.file_backend = backend
         if not self.save_best:
@@ -102,5 +104,5 @@ class AtomicCheckpointHook(CheckpointHook):
             current = {self.best_ckpt_path}
         else:
             current = set(self.best_ckpt_path_dict.values())
-        for path in set(noted) - current:  # a repeated iteration overwrites the same name
+        for path in set(later.noted) - current:  # a repeated iteration overwrites the same name
             Path(path).unlink(missing_ok=True)

@@ -35,8 +35,13 @@ class Detections:
     @staticmethod
     def empty(size: int) -> 'Detections':
         """Columns with ``size`` rows, not filled."""
-        columns = (np.empty(size, kind) for kind in (np.int32, np.int32, np.int32, np.float32))
-        return Detections(*columns, np.empty((size, 4), np.float32))
+        return Detections(
+            np.empty(size, np.int32),
+            np.empty(size, np.int32),
+            np.empty(size, np.int32),
+            np.empty(size, np.float32),
+            np.empty((size, 4), np.float32),
+        )
 
     @staticmethod
     def from_rows(rows: np.ndarray) -> 'Detections':

@@ -12,6 +12,8 @@ trapezoid counterpart of AP. ``missed`` is ground truth that no detection found.
 a class add up to 100.
 """
 
+from typing import TypedDict
+
 import numpy as np
 
 from .detections import Detections
@@ -29,6 +31,13 @@ from .segments import chunks, expand_ranges, slices_by_value, stable_argsort
 
 KINDS = ('localisation', 'classification', 'time', 'other')
 CHUNK = 1 << 17  # detection and ground-truth pairs compared together
+
+
+class ErrorShares(TypedDict):
+    """What :func:`analyse_errors` returns: shares in percent, by class and on average."""
+
+    classes: dict[str, dict[str, float] | None]
+    mean: dict[str, float]
 
 
 def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.ndarray:
@@ -98,7 +107,7 @@ def analyse_errors(
     gt: GroundTruth,
     protocol: Protocol | None = None,
     background_frames: bool = True,
-) -> dict:
+) -> ErrorShares:
     """Shares of the kinds of error in the frame-AP of every class.
 
     Args:
@@ -122,7 +131,7 @@ def analyse_errors(
         kinds.append(error_kinds(block, gt, protocol))
     rows = [slices_by_value(block.label, num_labels) for block in pairs]
     num_gt = np.bincount(gt.rows()[1], minlength=num_labels)
-    classes = {}
+    classes: dict[str, dict[str, float] | None] = {}
     for label, name in enumerate(gt.labels):
         if num_gt[label] == 0:
             classes[name] = None

@@ -1,6 +1,7 @@
 """Computes frame-mAP and video-mAP from detections and ground truth."""
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +35,7 @@ def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -
     count = np.diff(offsets)
     order = order.take(expand_ranges(offsets[:-1], np.minimum(count, protocol.keep_per_frame)))
     kept = dets.take(order)
-    tubes = build_tubes(kept, protocol)
-    return tubes if protocol.trim_penalty is None else trim_tubes(tubes, protocol)
+    return trim_tubes(build_tubes(kept, protocol), protocol)
 
 
 def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
@@ -61,7 +61,7 @@ def evaluate_detections(
     gt: GroundTruth,
     protocol: Protocol | None = None,
     background_frames: bool = True,
-) -> dict:
+) -> dict[str, Any]:
     """Frame-mAP, video-mAP and per-class AP of a set of detections.
 
     Args:
@@ -95,7 +95,7 @@ def evaluate_detections(
     seconds = {'total': time.perf_counter() - start}
 
     frame_iou = f'{protocol.frame_iou:g}'
-    result = {f'frame_mAP@{frame_iou}': percent(mean_over_classes(frame_ap))}
+    result: dict[str, Any] = {f'frame_mAP@{frame_iou}': percent(mean_over_classes(frame_ap))}
     result[f'frame_AP@{frame_iou}'] = [percent(value) for value in frame_ap]
     for iou in protocol.video_ious:
         result[f'video_mAP@{iou:g}'] = percent(mean_over_classes(video_ap[iou]))

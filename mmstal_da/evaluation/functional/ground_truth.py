@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class GroundTruth:
         return annotated
 
 
-def split_videos(gt: dict, split: int = 1) -> list[str]:
+def split_videos(gt: dict[str, Any], split: int = 1) -> list[str]:
     """The videos to evaluate: split ``split`` (1-based) of ``test_videos``, else ``videos``."""
     if 'test_videos' in gt:
         splits = gt['test_videos']
@@ -68,13 +69,13 @@ def split_videos(gt: dict, split: int = 1) -> list[str]:
     raise ValueError("ground truth has neither 'test_videos' nor 'videos'")
 
 
-def indexed_videos(gt: dict, split: int = 1) -> list[str]:
+def indexed_videos(gt: dict[str, Any], split: int = 1) -> list[str]:
     """The names that a video index refers to: ``videos`` if present, else the split's."""
     return [str(name) for name in gt['videos']] if 'videos' in gt else split_videos(gt, split)
 
 
 def parse_ground_truth(
-    gt: dict, split: int = 1, classes: Sequence[str] | None = None
+    gt: dict[str, Any], split: int = 1, classes: Sequence[str] | None = None
 ) -> GroundTruth:
     """Check a ground-truth dict and convert it to arrays.
 
@@ -122,7 +123,7 @@ def parse_ground_truth(
 
 
 def _tubes_of_video(
-    gt: dict, name: str, all_labels: list[str], labels: list[str]
+    gt: dict[str, Any], name: str, all_labels: list[str], labels: list[str]
 ) -> list[tuple[int, int, np.ndarray]]:
     """Label, number and (n, 5) array of the tubes of the wanted classes."""
     found = []
@@ -150,7 +151,12 @@ def _tubes_of_video(
     return found
 
 
-def _flatten(flat, videos: list[str], labels: list[str], num_frames: np.ndarray) -> TubeSet:
+def _flatten(
+    flat: list[tuple[int, int, int, np.ndarray]],
+    videos: list[str],
+    labels: list[str],
+    num_frames: np.ndarray,
+) -> TubeSet:
     """Tubes as :class:`TubeSet`, by video, in the order of the annotation; checks their rows."""
     count = np.array([len(item[3]) for item in flat], np.int64)
     offsets = np.concatenate(([0], np.cumsum(count)))

@@ -24,8 +24,9 @@ def box_iou(a: np.ndarray, b: np.ndarray, pixel: float = 1.0) -> np.ndarray:
     return paired_iou(np.asarray(a)[:, None], np.asarray(b)[None], pixel)
 
 
-def coordinate_iou(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2, pixel: float) -> np.ndarray:
-    """:func:`paired_iou` on separate coordinate arrays."""
+def coordinate_iou(*coordinates: np.ndarray, pixel: float) -> np.ndarray:
+    """:func:`paired_iou` on eight arrays: x1 y1 x2 y2 of ``a``, then of ``b``."""
+    ax1, ay1, ax2, ay2, bx1, by1, bx2, by2 = coordinates
     width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1) + pixel
     height = np.minimum(ay2, by2) - np.maximum(ay1, by1) + pixel
     inter = np.maximum(width, 0) * np.maximum(height, 0)

@@ -43,7 +43,9 @@ def link_boxes(
     return order, group_starts(tube[order])
 
 
-def _candidate_pairs(chain, frame, boxes, protocol) -> tuple[np.ndarray, np.ndarray]:
+def _candidate_pairs(
+    chain: np.ndarray, frame: np.ndarray, boxes: np.ndarray, protocol: Protocol
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows (earlier, later) of all box pairs within ``max_gap`` frames with enough overlap."""
     if len(frame) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -70,7 +72,14 @@ def _candidate_pairs(chain, frame, boxes, protocol) -> tuple[np.ndarray, np.ndar
     return np.concatenate(lasts), np.concatenate(news)
 
 
-def _overlapping(boxes, offsets, count, a, b, protocol) -> tuple[np.ndarray, np.ndarray]:
+def _overlapping(
+    boxes: np.ndarray,
+    offsets: np.ndarray,
+    count: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    protocol: Protocol,
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of overlapping boxes between groups a and b; all of a have one size, and all of b."""
     rows_a = offsets[a] + np.arange(count[a[0]])[:, None]  # (n, G)
     rows_b = offsets[b] + np.arange(count[b[0]])[:, None]  # (m, G)
@@ -83,7 +92,9 @@ def _overlapping(boxes, offsets, count, a, b, protocol) -> tuple[np.ndarray, np.
     return rows_a[i, group], rows_b[j, group]
 
 
-def _resolve(chain, frame, scores, last, new) -> np.ndarray:
+def _resolve(
+    chain: np.ndarray, frame: np.ndarray, scores: np.ndarray, last: np.ndarray, new: np.ndarray
+) -> np.ndarray:
     """Tube of every row, named by the tube's first row.
 
     A pair can link as long as its tube still ends at the earlier row and the later row is still

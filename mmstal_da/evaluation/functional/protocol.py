@@ -1,6 +1,7 @@
 """The evaluation protocols: every constant of the evaluator, by name."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Protocol:
         first, last, step = self.video_iou_range
         return [round(first + i * step, 6) for i in range(round((last - first) / step) + 1)]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """All constants, ready for JSON."""
         return asdict(self)
 
@@ -89,7 +90,7 @@ PROTOCOLS = {
 }
 
 
-def get_protocol(name: str = 'act', **overrides) -> Protocol:
+def get_protocol(name: str = 'act', **overrides: Any) -> Protocol:
     """A named protocol with some of its constants replaced.
 
     Args:

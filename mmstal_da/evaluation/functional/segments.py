@@ -13,13 +13,10 @@ def stable_argsort(key: np.ndarray) -> np.ndarray:
     """
     if key.size == 0 or (key[1:] >= key[:-1]).all():
         return np.arange(key.size)
-    order = None
-    for shift in range(0, int(key.max()).bit_length(), 16):
-        digit = (key >> shift).astype(np.uint16)  # keeps the lowest 16 bits
-        if order is None:
-            order = np.argsort(digit, kind='stable')
-        else:
-            order = order[np.argsort(digit[order], kind='stable')]
+    order = np.argsort(key.astype(np.uint16), kind='stable')  # keeps the lowest 16 bits
+    for shift in range(16, int(key.max()).bit_length(), 16):
+        digit = (key >> shift).astype(np.uint16)
+        order = order[np.argsort(digit[order], kind='stable')]
     return order
 
 

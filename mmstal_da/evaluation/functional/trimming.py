@@ -60,8 +60,11 @@ def trim_tubes(tubes: TubeSet, protocol: Protocol) -> TubeSet:
             are dropped.
 
     Returns:
-        The runs as separate tubes, each scored by the mean of its frame scores.
+        The runs as separate tubes, each scored by the mean of its frame scores; without a
+        ``trim_penalty`` the tubes as they are.
     """
+    if protocol.trim_penalty is None:
+        return tubes
     length = tubes.end - tubes.begin + 1
     rows = expand_ranges(tubes.offset, length)
     number = np.repeat(np.arange(len(tubes)), length)

@@ -41,9 +41,16 @@ class TubeSet:
 
     def take(self, index: np.ndarray) -> 'TubeSet':
         """Some of the tubes; rows are shared, not copied."""
-        columns = (self.video, self.label, self.score, self.begin, self.end, self.offset)
         return TubeSet(
-            *(column[index] for column in columns), self.boxes, self.box_scores, self.valid
+            self.video[index],
+            self.label[index],
+            self.score[index],
+            self.begin[index],
+            self.end[index],
+            self.offset[index],
+            self.boxes,
+            self.box_scores,
+            self.valid,
         )
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ class TubeMetric(BaseMetric):
             a video or frame that the split does not have, or is not finite.
     """
 
+    results: list
     default_prefix = ''  # no prefix
 
     def __init__(
@@ -175,7 +176,7 @@ class TubeMetric(BaseMetric):
         Args:
             results: For every process, its list of (video index, frame, (n, 8) rows).
         """
-        frames = {}
+        frames: dict[tuple[int, int], np.ndarray] = {}
         for part in results:
             for video, frame, rows in part:
                 frames.setdefault((video, frame), rows)  # a sampler's padding repeats samples
@@ -184,7 +185,7 @@ class TubeMetric(BaseMetric):
         rows = np.concatenate([frames[key] for key in sorted(frames)] or [np.zeros((0, 8))])
         dets = parse_detections(rows, gt)
         if self.dump is not None:
-            self._dump(dets)
+            self._dump(dets, self.dump)
         result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
         result.update(dataset=self.dataset, split=self.split, n_predicted_frames=len(frames))
         self.last_result = result
@@ -193,6 +194,7 @@ class TubeMetric(BaseMetric):
 
     def _warn_of_missing_frames(self, seen: set[tuple[int, int]]) -> None:
         gt = self.ground_truth
+        expected: Iterable[tuple[int, int]]
         if self.background_frames:
             expected = ((v, f + 1) for v, n in enumerate(gt.num_frames) for f in range(n))
         else:
@@ -200,18 +202,18 @@ class TubeMetric(BaseMetric):
             expected = sorted(set(zip(video.tolist(), frame.tolist(), strict=True)))
         missing = [key for key in expected if key not in seen]
         if missing:
-            video, frame = missing[0]
+            index, number = missing[0]
             print_log(
                 f'{len(missing)} frames to evaluate have no prediction and count as empty, the '
-                f'first is frame {frame} of {gt.videos[video]!r}',
+                f'first is frame {number} of {gt.videos[index]!r}',
                 logger='current',
                 level=logging.WARNING,
             )
 
-    def _dump(self, dets: Detections) -> None:
+    def _dump(self, dets: Detections, path: str) -> None:
         meta = dict(dataset=self.dataset, **self._choice)
-        save_detections(self.dump, dets, self.ground_truth.videos, self.ground_truth.labels, meta)
-        print_log(f'predictions written to {self.dump}', logger='current')
+        save_detections(path, dets, self.ground_truth.videos, self.ground_truth.labels, meta)
+        print_log(f'predictions written to {path}', logger='current')
 
     def _flatten(self, result: dict) -> dict:
         frame_iou = f'{self.protocol.frame_iou:g}'

@@ -133,6 +133,8 @@ class DomainAdaptation(BaseModule):
             )
             add('timg', logits, loss)
         if self.temporal_instance is not None:
+            if instances is None:
+                raise ValueError('`temporal_instance` is on and needs the vectors `instances`')
             logits = self.temporal_instance(grad_reverse(instances, coeff))
             loss = self.temporal_instance_loss(
                 logits,

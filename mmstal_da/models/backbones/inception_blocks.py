@@ -111,8 +111,8 @@ class MaxPool3dSame(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, T, H, W)`` or ``(N, C, H, W)`` to the same with ``ceil(size / stride)``."""
-        axes = slice(5 - x.ndim, None)
-        kernel, stride = self.kernel_size[axes], self.stride[axes]
+        first = 5 - x.ndim  # axis of the kernel
+        kernel, stride = self.kernel_size[first:], self.stride[first:]
         sizes = zip(x.shape[2:], kernel, stride, strict=True)
         padding = [same_padding(size, k, s)[0] for size, k, s in sizes]
         pool = F.max_pool2d if x.ndim == 4 else F.max_pool3d

@@ -70,8 +70,8 @@ def build_endpoints(
         elif kind == 'pool':
             layers[name] = MaxPool3dSame(*spec)
         else:
-            layers[name] = InceptionModule(in_channels, [scaled(c, width) for c in spec[0]])
-            in_channels = layers[name].out_channels
+            module = InceptionModule(in_channels, [scaled(c, width) for c in spec[0]])
+            layers[name], in_channels = module, module.out_channels
     return layers
 
 

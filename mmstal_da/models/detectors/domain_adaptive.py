@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
@@ -45,9 +46,10 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.adaptation = None
+        self.adaptation: DomainAdaptation | None = None
         self.taps: dict[str, FeatureTap] = {}
-        if any((adaptation or {}).get(name) is not None for name in ADAPTATION_MODULES):
+        adaptation = adaptation or {}
+        if any(adaptation.get(name) is not None for name in ADAPTATION_MODULES):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
         self.domain_norm = None
         if domain_norm is not None:
@@ -119,7 +121,9 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 )
             )
         if self.adaptation is not None:
-            losses.update(self._adaptation_loss(spatial, temporal, batch_data_samples, boxes))
+            losses.update(
+                self._adaptation_loss(self.adaptation, spatial, temporal, batch_data_samples, boxes)
+            )
         if self.domain_norm is not None and (
             self.adaptation is None or not self.adaptation.needs_instances
         ):
@@ -145,13 +149,18 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.roi_head.instance_features((temporal[first:],), best[first:])
 
     def _adaptation_loss(
-        self, spatial: Tensor, temporal: Tensor, samples: list, boxes: list[Tensor]
+        self,
+        adaptation: DomainAdaptation,
+        spatial: Tensor,
+        temporal: Tensor,
+        samples: list,
+        boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """Lambda L_adv on the joint batch."""
         instances = image_index = None
-        if self.adaptation.needs_instances:
+        if adaptation.needs_instances:
             # the RPN returns its proposals by descending objectness
-            best = [proposals[: self.adaptation.num_proposals] for proposals in boxes]
+            best = [proposals[: adaptation.num_proposals] for proposals in boxes]
             with self._joint(sum(map(len, best[: count_source(samples)]))):
                 instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
@@ -160,7 +169,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         if 'temporal_image' in self.taps:
             temporal = self.taps['temporal_image'].take()
         valid = valid_cells(samples, temporal)
-        return self.adaptation(spatial, temporal, domains, instances, image_index, valid)
+        return adaptation(spatial, temporal, domains, instances, image_index, valid)
 
 
 def valid_cells(samples: list, feature_map: Tensor) -> Tensor:

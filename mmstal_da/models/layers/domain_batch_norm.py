@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 DOMAINS = ('source', 'target')
 # for frozen layers: one clip says little about its domain, some 50 batches say enough
@@ -74,8 +75,8 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, ((rows * rows).mean(0) - mean * mean).clamp_(min=0)
 
 
-class _DomainBatchNorm:
-    """The part that 2D and 3D share: a mix-in for torch's batch norms.
+class _DomainBatchNorm(_BatchNorm):
+    """The part that 2D and 3D share.
 
     Training normalises each domain by its own batch statistics.
 
@@ -98,6 +99,15 @@ class _DomainBatchNorm:
     """
 
     norm: DomainNorm
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+    target_running_mean: Tensor
+    target_running_var: Tensor
+    source_seen_mean: Tensor
+    source_seen_var: Tensor
+    target_seen_mean: Tensor
+    target_seen_var: Tensor
 
     def set_domain_norm(self, norm: DomainNorm) -> None:
         """Add the target's statistics."""
@@ -160,7 +170,10 @@ class DomainBatchNorm3d(_DomainBatchNorm, nn.BatchNorm3d):
     """For clips ``(N, C, T, H, W)``."""
 
 
-LAYERS = {nn.BatchNorm2d: DomainBatchNorm2d, nn.BatchNorm3d: DomainBatchNorm3d}
+LAYERS: dict[type[nn.Module], type[_DomainBatchNorm]] = {
+    nn.BatchNorm2d: DomainBatchNorm2d,
+    nn.BatchNorm3d: DomainBatchNorm3d,
+}
 
 
 def convert_batch_norm(module: nn.Module, norm: DomainNorm) -> int:
@@ -176,7 +189,7 @@ def convert_batch_norm(module: nn.Module, norm: DomainNorm) -> int:
     count = 0
     for child_name, child in list(module.named_children()):
         kind = LAYERS.get(type(child))
-        if kind is None:
+        if kind is None or not isinstance(child, _BatchNorm):
             count += convert_batch_norm(child, norm)
             continue
         layer = kind(child.num_features, child.eps, child.momentum, affine=child.affine)

@@ -19,6 +19,7 @@ folders of images in the layout that ACT has for the dataset.
 import os
 import pickle
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -41,10 +42,10 @@ def is_act(raw: object) -> bool:
 
 
 def from_act(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     dataset: str | None = None,
     problems: list[Problem] | None = None,
-    raw: dict | None = None,
+    raw: dict[str, Any] | None = None,
 ) -> Annotation:
     """Read a pickle in ACT's format.
 
@@ -72,9 +73,7 @@ def from_act(
         template = TEMPLATES.get(annotation.dataset)
         for key, num_frames in raw['nframes'].items():
             name = str(key)
-            height, width = (raw.get('resolution') or {}).get(key) or (None, None)
-            if width is not None:
-                height, width = int(height), int(width)
+            height, width = _resolution((raw.get('resolution') or {}).get(key))
             path_of = name if template else f'{name}.avi'
             video = Video(path_of, int(num_frames), width, height, template)
             known = extra.get('videos', {}).get(name, {})
@@ -96,7 +95,7 @@ def from_act(
     return annotation
 
 
-def to_act(annotation: Annotation) -> dict:
+def to_act(annotation: Annotation) -> dict[str, Any]:
     """An annotation as a dict in ACT's format, of built-in types and NumPy arrays.
 
     Splits ``train``, ``test``, ``train2``, ``test2``, ... become its numbered splits. An
@@ -114,7 +113,7 @@ def to_act(annotation: Annotation) -> dict:
         labels = [label_of[tube.label] for tube in tubes]
         if labels != [label for label, items in gttubes[name].items() for _ in items]:
             order[name] = labels
-    numbered = {'train_videos': [], 'test_videos': []}
+    numbered: dict[str, list[list[str]]] = {'train_videos': [], 'test_videos': []}
     for number in count(1):
         names = {part: split_name(part, number) for part in ('train', 'test')}
         if not set(names.values()) & set(annotation.splits):
@@ -143,15 +142,26 @@ def to_act(annotation: Annotation) -> dict:
     }
 
 
-def save_act(annotation: Annotation, path: str | os.PathLike) -> None:
+def save_act(annotation: Annotation, path: str | os.PathLike[str]) -> None:
     """Write an annotation as a pickle in ACT's format, completely or not at all."""
     validate(annotation, os.fspath(path))
     with atomic_write(path, 'wb') as file:
         pickle.dump(to_act(annotation), file, protocol=2)
 
 
+def _resolution(entry: Any) -> tuple[int | None, int | None]:
+    """Height and width from what a pickle has for a video, if anything."""
+    if not entry:
+        return None, None
+    height, width = entry
+    return (height, None) if width is None else (int(height), int(width))
+
+
 def _tubes(
-    video: str, by_label: dict, classes: list[str], problems: list[Problem] | None
+    video: str,
+    by_label: dict[int, list[np.ndarray]],
+    classes: list[str],
+    problems: list[Problem] | None,
 ) -> list[Tube]:
     tubes = []
     for label, items in by_label.items():
@@ -188,7 +198,7 @@ def _ordered(tubes: list[Tube], labels: list[str]) -> list[Tube]:
     return [queues[label].pop(0) for label in labels]
 
 
-def _splits(raw: dict, extra: dict) -> dict[str, list[str]]:
+def _splits(raw: dict[str, Any], extra: dict[str, Any]) -> dict[str, list[str]]:
     if 'splits' in extra:
         return {name: [str(video) for video in names] for name, names in extra['splits'].items()}
     splits = {}

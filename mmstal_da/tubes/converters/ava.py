@@ -39,10 +39,12 @@ from .fractions import decode, encode
 from .subset import keep_videos
 
 FORMAT = 'mmstal_da.ava_videos'
+_Boxes = dict[tuple[int, str], tuple[list[int], list[list[str]]]]
+"""(entity, class) -> frames and texts of the boxes of one video."""
 
 
 def save_ava(
-    annotation: Annotation, folder: str | os.PathLike, splits: Sequence[str] | None = None
+    annotation: Annotation, folder: str | os.PathLike[str], splits: Sequence[str] | None = None
 ) -> list[Path]:
     """Write AVA files, each completely or not at all.
 
@@ -96,9 +98,9 @@ def save_ava(
 
 
 def from_ava(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     sizes: Mapping[str, tuple[int, int]] | None = None,
-    label_file: str | os.PathLike | None = None,
+    label_file: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
 ) -> Annotation:
     """Read AVA files whose timestamps count frames from 1.
@@ -126,9 +128,9 @@ def from_ava(
     if label_file is None:
         raise AnnotationError(f'{folder} holds no *_action_list*.pbtxt: give the label map')
     classes = read_label_map(label_file)
+    stems: dict[str, Path] = {}
     if sidecar is None:
-        names = list(classes.values())
-        annotation, stems = Annotation(dataset or 'ava', names), None
+        annotation = Annotation(dataset or 'ava', list(classes.values()))
     else:
         annotation = _read_sidecar(sidecar, dataset)
         stems = {table.stem.removeprefix(f'{annotation.dataset}_'): table for table in tables}
@@ -144,7 +146,7 @@ def from_ava(
                 name = _add_video(annotation, key, boxes, sizes, table)
                 name_of[key] = name
             video = annotation.videos[name]
-            if video.width is None:
+            if video.width is None or video.height is None:
                 raise AnnotationError(f'{table}: video {name!r} has no width and height')
             tubes = [
                 Tube(label, np.array(frames, np.int64), _decode(texts, video.width, video.height))
@@ -167,7 +169,7 @@ def from_ava(
     return annotation
 
 
-def read_label_map(path: str | os.PathLike) -> dict[int, str]:
+def read_label_map(path: str | os.PathLike[str]) -> dict[int, str]:
     """Class names by number, from ``item { name: "..." id: N }`` (or ``label_id``)."""
     text = Path(path).read_text(encoding='utf-8')
     items = re.findall(r'name:\s*"([^"]*)"\s+(?:id|label_id):\s*(\d+)', text)
@@ -180,11 +182,7 @@ def _lines_of(name: str, annotation: Annotation) -> list[str]:
     """The csv lines of one video, by frame."""
     video = annotation.videos[name]
     tubes = annotation.tubes.get(name, [])
-    if tubes and video.width is None:
-        raise AnnotationError(
-            f'video {name!r} has no width and height, which fractions need: prepare it with'
-            ' --frames or --frame-sizes'
-        )
+    edges = _edges(*_size(name, video)) if tubes else []
     if re.search(r'[,\n\r]', video.path) or video.path != video.path.strip():
         raise AnnotationError(f'video {name!r}: a csv cannot hold the path {video.path!r}')
     rows = []
@@ -192,13 +190,23 @@ def _lines_of(name: str, annotation: Annotation) -> list[str]:
         label = annotation.classes.index(tube.label) + 1
         columns = [
             encode(tube.boxes[:, column], extent, offset)
-            for column, (extent, offset) in enumerate(_edges(video.width, video.height))
+            for column, (extent, offset) in enumerate(edges)
         ]
         rows += [
             (int(frame), entity, f'{video.path},{frame},{",".join(box)},{label},{entity}\n')
             for frame, *box in zip(tube.frames, *columns, strict=True)
         ]
     return [line for _, _, line in sorted(rows)]
+
+
+def _size(name: str, video: Video) -> tuple[int, int]:
+    """Width and height of a video that must have them."""
+    if video.width is None or video.height is None:
+        raise AnnotationError(
+            f'video {name!r} has no width and height, which fractions need: prepare it with'
+            ' --frames or --frame-sizes'
+        )
+    return video.width, video.height
 
 
 def _edges(width: int, height: int) -> list[tuple[int, int]]:
@@ -226,9 +234,9 @@ def _proposals(annotation: Annotation, names: Sequence[str]) -> dict[str, np.nda
     return {key: np.array(rows) for key, rows in found.items()}
 
 
-def _read_table(path: Path, classes: dict[int, str]) -> dict:
-    """Video -> {(entity, class): (frames, texts of the boxes)}, in the order of the csv."""
-    videos: dict[str, dict[tuple[int, str], tuple[list[int], list[list[str]]]]] = {}
+def _read_table(path: Path, classes: dict[int, str]) -> dict[str, _Boxes]:
+    """Video -> its boxes, in the order of the csv."""
+    videos: dict[str, _Boxes] = {}
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file, 1):
             parts = line.rstrip('\r\n').split(',')
@@ -247,29 +255,34 @@ def _read_table(path: Path, classes: dict[int, str]) -> dict:
             tube[0].append(frame)
             tube[1].append(parts[2:6])
     for name, tubes in videos.items():
-        for (entity, label), (frames, texts) in tubes.items():
+        for (entity, action), (frames, texts) in tubes.items():
             order = sorted(range(len(frames)), key=frames.__getitem__)
             frames[:], texts[:] = [frames[i] for i in order], [texts[i] for i in order]
             if len(set(frames)) < len(frames):
                 raise AnnotationError(
-                    f'{path}: video {name!r}: entity {entity} has two boxes of {label!r} in one'
+                    f'{path}: video {name!r}: entity {entity} has two boxes of {action!r} in one'
                     ' frame'
                 )
     return videos
 
 
 def _add_video(
-    annotation: Annotation, key: str, boxes: dict, sizes: Mapping | None, table: Path
+    annotation: Annotation,
+    key: str,
+    boxes: _Boxes,
+    sizes: Mapping[str, tuple[int, int]] | None,
+    table: Path,
 ) -> str:
     """A video that only the csv describes."""
     name = os.path.splitext(key)[0] if key.lower().endswith(VIDEO_SUFFIXES) else key
-    if name not in (sizes or {}):
+    size = (sizes or {}).get(name)
+    if size is None:
         raise AnnotationError(
             f'{table}: the size of video {name!r} is not known, and there is no *_videos.json:'
             ' give --frame-sizes'
         )
     last = max(frames[-1] for frames, _ in boxes.values())
-    annotation.videos[name] = Video(key, last, *sizes[name])
+    annotation.videos[name] = Video(key, last, *size)
     return name
 
 

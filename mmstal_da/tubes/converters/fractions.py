@@ -36,11 +36,13 @@ def decode(texts: Sequence[str], extent: int, offset: int) -> np.ndarray:
     values = values.astype(np.float32)
     for row, text in enumerate(texts):
         if len(text) > _LONG:
-            with localcontext(prec=_DIGITS):
+            with localcontext() as context:
+                context.prec = _DIGITS
                 values[row] = np.float32(float(Decimal(text) * extent - offset))
     return values
 
 
 def _exact(value: float, extent: int, offset: int) -> str:
-    with localcontext(prec=_DIGITS):
+    with localcontext() as context:
+        context.prec = _DIGITS
         return f'{(Decimal(value) + offset) / extent:.{_DIGITS - 20}f}'

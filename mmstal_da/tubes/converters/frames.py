@@ -32,7 +32,7 @@ FLOW = re.compile(r'flow|brox', re.IGNORECASE)
 
 
 def locate_videos(
-    annotation: Annotation, folder: str | os.PathLike, only_present: bool = False
+    annotation: Annotation, folder: str | os.PathLike[str], only_present: bool = False
 ) -> Annotation:
     """Set every video's path to its file or folder of images, in any subfolder, any extension.
 
@@ -91,7 +91,7 @@ def locate_videos(
     return keep_videos(annotation, [name for name in annotation.videos if name not in lacking])
 
 
-def measure(conversion: Conversion, folder: str | os.PathLike) -> None:
+def measure(conversion: Conversion, folder: str | os.PathLike[str]) -> None:
     """Read from the pixels what the source does not give: sizes, and the number of frames.
 
     Only videos without a size are opened, and only those in ``conversion.counted`` are counted.
@@ -139,7 +139,7 @@ def frame_size(path: Path, filename_tmpl: str | None) -> tuple[int, int]:
         raise VideoError(f'{file} is not an image') from error
 
 
-def named_images(folder: str | os.PathLike) -> dict[str, list[Path]]:
+def named_images(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
     """Images of every folder ``<class>/<video>`` that holds some, as paths, by video name."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -154,7 +154,7 @@ def named_images(folder: str | os.PathLike) -> dict[str, list[Path]]:
 
 
 def link_numbered(
-    images: Sequence[Path], folder: str | os.PathLike, template: str = '{:06d}'
+    images: Sequence[Path], folder: str | os.PathLike[str], template: str = '{:06d}'
 ) -> None:
     """Make a folder of links 000001, 000002, ... to images, in the order given; all or nothing.
 

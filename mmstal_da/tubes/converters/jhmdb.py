@@ -18,7 +18,9 @@ from .problems import Problem, large_enough
 WIDTH, HEIGHT, FPS = 320, 240, 30.0
 
 
-def from_annot_mat(path: str | os.PathLike, problems: list[Problem] | None = None) -> Annotation:
+def from_annot_mat(
+    path: str | os.PathLike[str], problems: list[Problem] | None = None
+) -> Annotation:
     """Read ``jhmdb_annot.mat``.
 
     Args:

@@ -1,6 +1,7 @@
 """Notes on everything in a source that cannot be kept: nothing is dropped silently."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Problem:
         frame = '' if self.frame is None else f', frame {self.frame}'
         return f'video {self.video!r}{frame}: {self.problem}; {self.done}'
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The attributes that are set."""
         return {key: value for key, value in asdict(self).items() if value not in (None, 0)}
 

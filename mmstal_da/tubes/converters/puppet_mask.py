@@ -21,7 +21,7 @@ FILE = 'puppet_mask.mat'
 
 
 def from_puppet_masks(
-    folder: str | os.PathLike, problems: list[Problem] | None = None
+    folder: str | os.PathLike[str], problems: list[Problem] | None = None
 ) -> Annotation:
     """Read a tree of puppet masks.
 

@@ -25,7 +25,7 @@ TAR = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 
 def read_source(
-    dataset: str, path: str | os.PathLike, images: dict[str, list[str]] | None = None
+    dataset: str, path: str | os.PathLike[str], images: dict[str, list[str]] | None = None
 ) -> Conversion:
     """Read a source in any of the formats in which the dataset is released.
 

@@ -48,8 +48,8 @@ def read_splits(
     """
     official: dict[str, list[str]] = {}
     for source in sources:
-        name, _, path = str(source).rpartition('=')
-        path = Path(path)
+        name, _, given = str(source).rpartition('=')
+        path = Path(given)
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if OFFICIAL_JHMDB.fullmatch(file.name))
@@ -58,12 +58,13 @@ def read_splits(
                     f'{path} holds no <class>_test_split<k>.txt; give lists of video names as files'
                 )
         for file in files:
-            if OFFICIAL_JHMDB.fullmatch(file.name):
+            match = OFFICIAL_JHMDB.fullmatch(file.name)
+            if match:
                 if name:
                     raise AnnotationError(
                         f'{file} names its split itself: remove the {name!r} before it'
                     )
-                _read_official(annotation, file, official, problems)
+                _read_official(annotation, file, match, official, problems)
             else:
                 add_split(annotation, name or file.stem.split('_')[-1], file, problems)
     for name in sorted(official):
@@ -73,7 +74,7 @@ def read_splits(
 def add_split(
     annotation: Annotation,
     name: str,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     problems: list[Problem] | None = None,
     every: bool = False,
 ) -> None:
@@ -107,11 +108,14 @@ def add_split(
 def _read_official(
     annotation: Annotation,
     path: Path,
+    match: re.Match[str],
     splits: dict[str, list[str]],
     problems: list[Problem] | None,
 ) -> None:
-    """Sort the videos of one official file of JHMDB into its train and test split."""
-    match = OFFICIAL_JHMDB.fullmatch(path.name)
+    """Sort the videos of one official file of JHMDB into its train and test split.
+
+    ``match`` is that of the file's name.
+    """
     for line in _lines(path):
         video, _, part = line.rpartition(' ')
         video = f'{match["label"]}/{_strip(video.strip())}'
@@ -128,7 +132,7 @@ def _read_official(
         splits.setdefault(name, []).append(video)
 
 
-def _not_annotated(video: str, path: str | os.PathLike) -> Problem:
+def _not_annotated(video: str, path: str | os.PathLike[str]) -> Problem:
     return Problem(
         video, f'{Path(path).name} lists it, the annotation lacks it', 'left out of the split'
     )
@@ -142,7 +146,7 @@ def _add(annotation: Annotation, name: str, videos: list[str]) -> None:
     annotation.splits[name] = videos
 
 
-def _lines(path: str | os.PathLike) -> list[str]:
+def _lines(path: str | os.PathLike[str]) -> list[str]:
     with open(path, encoding='utf-8') as file:
         try:
             lines = [line.strip() for line in file]

@@ -1,10 +1,12 @@
 """Counts of a conversion: what the source held, and what was written."""
 
+from typing import Any
+
 from ..annotation import Annotation
 from .problems import Conversion
 
 
-def statistics(conversion: Conversion) -> dict:
+def statistics(conversion: Conversion) -> dict[str, Any]:
     """Count videos, tubes and boxes.
 
     Returns:
@@ -35,7 +37,7 @@ def summary(annotation: Annotation) -> list[str]:
     return lines
 
 
-def _counts(conversion: Conversion, names: list[str]) -> dict:
+def _counts(conversion: Conversion, names: list[str]) -> dict[str, Any]:
     """Counts over some videos, and the same per class."""
     annotation, chosen = conversion.annotation, set(names)
     classes = {

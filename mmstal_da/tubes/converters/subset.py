@@ -1,6 +1,6 @@
 """Parts of an annotation: some of its classes, some of its videos."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmstal_da.errors import AnnotationError
 
@@ -23,7 +23,7 @@ def keep_classes(annotation: Annotation, classes: Sequence[str]) -> Annotation:
     )
 
 
-def keep_videos(annotation: Annotation, names: Sequence[str]) -> Annotation:
+def keep_videos(annotation: Annotation, names: Iterable[str]) -> Annotation:
     """Only these videos, in every part of the annotation."""
     kept = set(names)
     return Annotation(

@@ -8,6 +8,7 @@ its integers are of the smallest type that holds them, so sums wrap around unles
 """
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,9 @@ WIDTH, HEIGHT = 320, 240
 
 
 def from_pyannot(
-    path: str | os.PathLike, problems: list[Problem] | None = None, raw: dict | None = None
+    path: str | os.PathLike[str],
+    problems: list[Problem] | None = None,
+    raw: dict[str, Any] | None = None,
 ) -> Annotation:
     """Read ``pyannot.pkl``.
 
@@ -60,7 +63,9 @@ def from_pyannot(
     return annotation
 
 
-def _tube(item: dict, classes: list[str], name: str, problems: list[Problem] | None) -> Tube:
+def _tube(
+    item: dict[str, Any], classes: list[str], name: str, problems: list[Problem] | None
+) -> Tube:
     first, end = int(item['sf']), int(item['ef'])
     raw = np.asarray(item['boxes']).astype(np.int64)
     x, y, w, h = raw.T

@@ -19,6 +19,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ _LIMIT = 1 << 16  # bytes; a box takes 30
 
 
 def from_gt_tree(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     problems: list[Problem] | None = None,
     images: Mapping[str, Sequence[str]] | None = None,
 ) -> Annotation:
@@ -98,7 +99,7 @@ def frame_order(name: str) -> tuple[str, int, str]:
     return (match[1], int(match[2]), match[3]) if match else (name, 0, '')
 
 
-def parse_frame_sizes(raw: object, where: str) -> dict[str, tuple[int, int]]:
+def parse_frame_sizes(raw: Any, where: str) -> dict[str, tuple[int, int]]:
     """Frame sizes from a JSON value.
 
     Args:
@@ -153,16 +154,18 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
             folders.sort()
             for name in sorted(names):
                 if name.endswith('.txt') and not name.startswith('.'):
-                    file = Path(root, name)
-                    with open(file, 'rb') as opened:
-                        yield str(file), opened.read(_LIMIT)
+                    box_file = Path(root, name)
+                    with open(box_file, 'rb') as opened:
+                        yield str(box_file), opened.read(_LIMIT)
         return
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = member.name.rpartition('/')[2]
-                if member.isfile() and name.endswith('.txt') and not name.startswith('.'):
-                    yield member.name, archive.extractfile(member).read(_LIMIT)
+                wanted = member.isfile() and name.endswith('.txt') and not name.startswith('.')
+                file = archive.extractfile(member) if wanted else None
+                if file is not None:
+                    yield member.name, file.read(_LIMIT)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise AnnotationError(f'{path} is not a readable tar archive ({error})') from error
 

@@ -33,7 +33,7 @@ class ViperError(ValueError):
 
 
 def from_xgtf(
-    folder: str | os.PathLike, problems: list[Problem] | None = None
+    folder: str | os.PathLike[str], problems: list[Problem] | None = None
 ) -> tuple[Annotation, set[str]]:
     """Read a tree of ``.xgtf`` files.
 
@@ -80,7 +80,7 @@ def from_xgtf(
     return annotation, counted
 
 
-def convert(path: str | os.PathLike) -> Conversion:
+def convert(path: str | os.PathLike[str]) -> Conversion:
     """Read a tree of ``.xgtf`` files, with notes on what was wrong in them."""
     problems: list[Problem] = []
     annotation, counted = from_xgtf(path, problems)
@@ -106,14 +106,14 @@ def _read(
                 facts[attribute.get('name', '').upper()] = _number(value, 'value')
         for actor in source.iterfind('object'):
             number = actor.get('id', str(len(actors)))
-            boxes = _boxes(actor)
-            if number in actors or not boxes:
-                text = 'has no box' if not boxes else 'is described twice'
-                done = 'left out' if not boxes else 'the first description kept'
+            found = _boxes(actor)
+            if number in actors or not found:
+                text = 'has no box' if not found else 'is described twice'
+                done = 'left out' if not found else 'the first description kept'
                 note(problems, Problem(name, f'actor {number} {text}', done, label))
                 continue
-            frames = np.array(sorted(boxes))
-            actors[number] = (frames, np.array([boxes[f] for f in frames]), _acting(actor, frames))
+            frames = np.array(sorted(found))
+            actors[number] = (frames, np.array([found[f] for f in frames]), _acting(actor, frames))
     width, height = facts.get('H-FRAME-SIZE', 0), facts.get('V-FRAME-SIZE', 0)
     width, height = (width, height) if width and height else (WIDTH, HEIGHT)
     last = max((int(frames[-1]) for frames, _, _ in actors.values()), default=1)
@@ -141,11 +141,11 @@ def _read(
 
 def _boxes(actor: ElementTree.Element) -> dict[int, tuple[int, int, int, int]]:
     """Frame -> x, y, width, height."""
-    boxes = {}
+    boxes: dict[int, tuple[int, int, int, int]] = {}
     for box in actor.iterfind('attribute/bbox'):
-        values = tuple(_number(box, key) for key in ('x', 'y', 'width', 'height'))
+        x, y, width, height = (_number(box, key) for key in ('x', 'y', 'width', 'height'))
         for first, last in _spans(box):
-            boxes.update(dict.fromkeys(range(first, last + 1), values))
+            boxes.update(dict.fromkeys(range(first, last + 1), (x, y, width, height)))
     return boxes
 
 
@@ -175,7 +175,7 @@ def _tube(
     limit = np.array(size * 2) - 1
     inside = np.clip(boxes, 0, limit)
     # boxes outside the frame are found before clipping, which would leave their border
-    beyond = (boxes[:, :2] > limit[:2]).any(1) | (boxes[:, 2:] < 0).any(1)
+    beyond = np.any(boxes[:, :2] > limit[:2], axis=1) | np.any(boxes[:, 2:] < 0, axis=1)
     sizes = np.where(beyond[:, None], 0, inside[:, 2:] - inside[:, :2] + 1)
     sizes = np.where(raw[:, 2:] < 1, raw[:, 2:], sizes)
     keep = large_enough(sizes, raw, frames, name, label, problems)
@@ -190,8 +190,9 @@ def _tube(
 def _spans(element: ElementTree.Element) -> list[tuple[int, int]]:
     """First and last frame of every span of ``framespan``."""
     text = element.get('framespan', '')
-    spans = [re.fullmatch(r'(\d+):(\d+)', span) for span in text.split()]
-    if not spans or not all(spans):
+    parts = text.split()
+    spans = [span for part in parts if (span := re.fullmatch(r'(\d+):(\d+)', part))]
+    if not spans or len(spans) < len(parts):
         raise ViperError(f'framespan {text!r} of <{element.tag}> is not "first:last"')
     found = [(int(span[1]), int(span[2])) for span in spans]
     if any(first < 1 or last < first for first, last in found):
@@ -202,6 +203,6 @@ def _spans(element: ElementTree.Element) -> list[tuple[int, int]]:
 def _number(element: ElementTree.Element, key: str) -> int:
     text = element.get(key)
     try:
-        return int(text)
-    except (TypeError, ValueError) as error:
+        return int(text or '')
+    except ValueError as error:
         raise ViperError(f'{key}={text!r} of <{element.tag}> is not a whole number') from error
