@@ -283,7 +283,8 @@ def test_mmaction2s_visualization_hook_draws(tmp_path):
     from mmaction.structures import ActionDataSample
     from mmaction.visualization import ActionVisualizer
 
-    ActionVisualizer.get_instance('test_compat', vis_backends=None)
+    backends = [dict(type='mmaction.LocalVisBackend')]
+    ActionVisualizer.get_instance('test_compat', vis_backends=backends, save_dir=str(tmp_path))
     hook = VisualizationHook(enable=True, interval=1, out_dir=str(tmp_path / 'out'))
     sample = ActionDataSample().set_gt_label(1).set_pred_label(1)
     sample.set_metainfo(dict(filename='clip.mp4'))
