@@ -15,44 +15,43 @@ Rows that read proposals (MMAction2's AVA-style detectors, chosen by --rows) get
 source_only with the same seed, OUT/source_only/seed<k>/proposals.npz, not those of the file that
 their config names. What is missing for it, of the training of source_only too, is done first.
 
-On Slurm, inside or outside of an allocation:
+On Slurm a run is a job (needs pip install 'mmstal_da[slurm]'):
 
     python tools/run_table.py configs/PAIR --out OUT --launcher slurm --gpus-per-run 4 \
-        --srun-args="--partition=gpu --gres=gpu:4 --ntasks-per-node=4"
+        --sbatch-args="--partition=gpu --gres=gpu:4 --cpus-per-task=32 --time=8:00:00"
 """
 
 import argparse
 import re
-import shlex
 import sys
 from pathlib import Path
 
 from mmstal_da.errors import UsageError
 from mmstal_da.experiments.cells import (
     Cell,
-    Settings,
     State,
     add_proposers,
-    choose_rows,
-    find_rows,
+    find_changed,
+    holder,
     make_cells,
+    refuse_changed,
+    set_aside,
     state_of,
 )
-from mmstal_da.experiments.changes import find_changed, refuse_changed, set_aside
-from mmstal_da.experiments.commands import Machine
-from mmstal_da.experiments.display import Display, describe_state
-from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
-from mmstal_da.experiments.locking import holder
-from mmstal_da.experiments.machine import find_machine, make_start
+from mmstal_da.experiments.commands import Launcher
+from mmstal_da.experiments.display import Display, describe_state, makespan, rates_of
+from mmstal_da.experiments.fingerprint import Settings
 from mmstal_da.experiments.progress import format_seconds
 from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
-from mmstal_da.experiments.results import (
+from mmstal_da.experiments.record import (
     check_alike,
     check_settings,
     find_results,
     missing_cells,
 )
-from mmstal_da.experiments.scheduling import Scheduler
+from mmstal_da.experiments.rows import choose_rows, find_rows
+from mmstal_da.experiments.scheduling import Scheduler, make_start, plan_slots
+from mmstal_da.experiments.slurm import parse_sbatch_args, run_on_slurm
 from mmstal_da.experiments.table import make_table
 
 SEEDS = [0, 1, 2]
@@ -93,26 +92,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=1,
         metavar='N',
-        help='processes per run (torchrun, srun); they multiply the batch',
+        help='processes per run (torchrun); they multiply the batch',
     )
     how.add_argument(
-        '--srun-args', default='', metavar='="FLAGS"', help='flags for srun, in one string'
+        '--sbatch-args',
+        default='',
+        metavar='="FLAGS"',
+        help='flags for sbatch, in one string; Slurm needs --time among them',
     )
     how.add_argument(
         '--rerun-changed',
         action='store_true',
-        help='set runs aside whose config or data has changed since, and run them anew',
+        help='set runs aside whose config or data has changed since, and run them again',
     )
 
     instead = parser.add_argument_group('instead of running')
     instead.add_argument(
         '--dry-run', action='store_true', help='list the runs and estimate the time; write nothing'
-    )
-    instead.add_argument(
-        '--time-iterations',
-        type=int,
-        metavar='K',
-        help='with --dry-run: if nothing was measured yet, train K iterations to estimate from',
     )
     instead.add_argument(
         '--restore',
@@ -130,8 +126,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--publish goes with --collect')
     if args.dry_run + args.collect + args.restore > 1:
         parser.error('choose one of --dry-run, --collect and --restore')
-    if args.time_iterations is not None and not (args.dry_run and args.time_iterations > 1):
-        parser.error('--time-iterations takes at least 2 and goes with --dry-run')
     for name in ('jobs', 'threads', 'gpus_per_run'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} is at least 1')
@@ -140,16 +134,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def machine_of(args: argparse.Namespace, cells: int) -> tuple[Machine, list[dict[str, str]]]:
-    """See :func:`find_machine`."""
-    flags = shlex.split(args.srun_args)
-    settings = settings_of(args)
-    return find_machine(cells, settings, args.launcher, args.jobs, args.threads, flags)
-
-
 def settings_of(args: argparse.Namespace) -> Settings:
     """What results hang on beside the configs."""
     return Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
+
+
+def plan(args: argparse.Namespace, cells: int) -> tuple[Launcher, list[dict[str, str]]]:
+    """How to run so many cells here or on Slurm, which queues all; see :func:`plan_slots`."""
+    if args.launcher == 'slurm':
+        return Launcher('slurm', args.threads, args.jobs or max(1, cells)), []
+    return plan_slots(settings_of(args), args.jobs, args.threads)
 
 
 def collect(args: argparse.Namespace) -> int:
@@ -190,12 +184,9 @@ def restore_published(args: argparse.Namespace) -> int:
 
 def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """List the cells and estimate the time; returns the exit status."""
-    machine, _ = machine_of(args, len(states))
+    launcher, _ = plan(args, len(states))
     rates = rates_of(find_results(args.out).values(), f'finished runs in {args.out}')
     rates = rates or rates_of(published_results(args.pair), f'{args.pair}/results')
-    if rates is None and args.time_iterations:
-        cell = next(iter(states))
-        rates = time_iterations(cell, settings_of(args), args.time_iterations, machine.threads)
     left = []
     for cell, state in states.items():
         text = describe_state(state, args.rerun_changed)
@@ -206,10 +197,10 @@ def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
             left.append(rates.seconds(cell, state) if rates else None)
             text += f', {format_seconds(left[-1])}' if left[-1] is not None else ''
         print(f'{cell.row:>14} seed {cell.seed}  {text}')
-    jobs = min(machine.jobs, max(1, len(left)))
+    jobs = min(launcher.jobs, max(1, len(left)))
     print(f'{len(left)} of {len(states)} runs to do, {jobs} at a time')
     if None in left:
-        print('time: unknown, nothing was measured yet; --time-iterations 10 trains a little')
+        print('time: unknown, no run is finished yet')
     elif left:
         print(f'time: about {format_seconds(makespan(left, jobs))}, from {rates.source}')
     return 0
@@ -242,15 +233,22 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     build_tables()
     pending = [cell for cell, state in states.items() if state.kind != 'done']
     done = len(states) - len(pending)
-    machine, slots = machine_of(args, len(pending))
-    print(f'{done} of {len(states)} runs are finished; {machine.jobs} at a time in {args.out}')
+    settings = settings_of(args)
+    launcher, slots = plan(args, len(pending))
+    print(f'{done} of {len(states)} runs are finished; {launcher.jobs} at a time in {args.out}')
     try:
         with Display(len(states), done, build_tables) as display:
-            start = make_start(settings_of(args), machine, slots)
-            failures = Scheduler(start, machine.jobs, display).run(pending)
+            if args.launcher == 'slurm':
+                flags = parse_sbatch_args(args.sbatch_args)
+                failures = run_on_slurm(pending, settings, launcher, flags, display)
+            else:
+                start = make_start(settings, launcher, slots)
+                failures = Scheduler(start, launcher.jobs, display).run(pending)
     except KeyboardInterrupt:
         build_tables()  # a run may have been scored since the last one ended
         print('run_table: stopped; the same command goes on from here', file=sys.stderr)
+        if args.launcher == 'slurm':
+            print('run_table: jobs stay in the queue; scancel ends them', file=sys.stderr)
         return 130
     if failures:
         build_tables()

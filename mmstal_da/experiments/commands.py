@@ -1,32 +1,41 @@
-"""The commands that a run consists of: training, scoring and proposing, however launched."""
+"""The commands that a run consists of: training, scoring, and writing proposals."""
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 
-from .cells import Cell, Settings, last_checkpoint
-from .proposals import proposal_options
+from .cells import Cell
+from .fingerprint import Settings
+from .rows import proposal_options
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How commands are run; results do not hang on it.
+class Launcher:
+    """How commands are run; results do not depend on it.
 
     Attributes:
-        launcher: ``'local'`` or ``'slurm'``.
-        srun_args: Flags for srun.
+        name: ``'local'`` or ``'slurm'``.
         threads: OMP_NUM_THREADS of every process; None leaves the environment's.
         jobs: Runs at a time, for the record.
+        tools: Folder of ``train.py``, ``test.py`` and ``data/dump_proposals.py``.
     """
 
-    launcher: str = 'local'
-    srun_args: tuple[str, ...] = ()
+    name: str = 'local'
     threads: int | None = 1
     jobs: int = 1
+    tools: Path = field(default_factory=lambda: TOOLS)
+
+    def environment(self, slot: dict[str, str]) -> dict[str, str]:
+        """Variables of the processes in a slot, such as CUDA_VISIBLE_DEVICES."""
+        # dist_train.sh calls `python`: let it be this one
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
+        threads = {} if self.threads is None else {'OMP_NUM_THREADS': str(self.threads)}
+        return {'PATH': path, **threads, **slot}
 
 
 @dataclass(frozen=True)
@@ -60,25 +69,25 @@ class Outcome:
 
 
 def tool_command(
-    tool: str, positional: list[str], flags: list[str], settings: Settings, machine: Machine
+    tool: str, positional: list[str], flags: list[str], settings: Settings, launcher: Launcher
 ) -> list[str]:
-    """How tools/train.py or tools/test.py is called: alone, by torchrun, or by srun."""
-    if machine.launcher == 'slurm':
-        srun = ['srun', f'--ntasks={settings.processes}', '--kill-on-bad-exit=1']
-        python = [sys.executable, '-u', str(TOOLS / f'{tool}.py'), *positional]
-        return [*srun, *machine.srun_args, *python, *flags, '--launcher', 'slurm']
+    """How tools/train.py or tools/test.py is called: alone, or by torchrun."""
     if settings.processes > 1:
-        script = str(TOOLS / f'dist_{tool}.sh')
+        script = str(launcher.tools / f'dist_{tool}.sh')
         return ['bash', script, *positional, str(settings.processes), *flags]
-    return [sys.executable, '-u', str(TOOLS / f'{tool}.py'), *positional, *flags]
+    return [sys.executable, '-u', str(launcher.tools / f'{tool}.py'), *positional, *flags]
 
 
 def train_command(
-    cell: Cell, cfg: Config, settings: Settings, machine: Machine, env: dict
+    cell: Cell,
+    cfg: Config,
+    checkpoint: Path | None,
+    settings: Settings,
+    launcher: Launcher,
+    env: dict,
 ) -> Command:
     """Train a cell, from its last checkpoint if it has one."""
     flags = ['--work-dir', str(cell.folder), '--seed', str(cell.seed), '--no-validate']
-    checkpoint = last_checkpoint(cell.folder)
     if checkpoint is not None:
         flags += ['--resume', str(checkpoint)]
     if settings.amp:
@@ -86,16 +95,16 @@ def train_command(
     options = [*settings.cfg_options, *_proposals(cell, cfg), *_saving(cell, cfg)]
     if options:
         flags += ['--cfg-options', *options]
-    argv = tool_command('train', [str(cell.config)], flags, settings, machine)
+    argv = tool_command('train', [str(cell.config)], flags, settings, launcher)
     return Command('train', argv, cell.folder / 'train.log', env)
 
 
 def _proposals(cell: Cell, cfg: Config) -> list[str]:
-    return proposal_options(cfg, cell.reads) if cell.reads else []
+    return proposal_options(cfg, cell.proposals_in) if cell.proposals_in else []
 
 
 def _saving(cell: Cell, cfg: Config) -> list[str]:
-    """Save at least every tenth of the training, so that little is lost to an interruption."""
+    """Save at least every tenth of the training, so that an interruption loses little."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if cell.max_iters is None or hook.get('by_epoch', True) or not hook.get('interval'):
         return []
@@ -104,9 +113,9 @@ def _saving(cell: Cell, cfg: Config) -> list[str]:
 
 
 def test_command(
-    cell: Cell, cfg: Config, settings: Settings, machine: Machine, env: dict
+    cell: Cell, cfg: Config, checkpoint: Path, settings: Settings, launcher: Launcher, env: dict
 ) -> Command:
-    """Score the last checkpoint of a cell on the target's test split."""
+    """Score a checkpoint of a cell on the target's test split."""
     flags = ['--work-dir', str(cell.folder / 'test')]
     options = [*settings.cfg_options, *_proposals(cell, cfg)]
     evaluator = cfg.get('test_evaluator')
@@ -114,18 +123,17 @@ def test_command(
         options.append(f'test_evaluator.dump={cell.folder / "detections.npz"}')
     if options:
         flags += ['--cfg-options', *options]
-    positional = [str(cell.config), str(last_checkpoint(cell.folder))]
-    argv = tool_command('test', positional, flags, settings, machine)
+    argv = tool_command('test', [str(cell.config), str(checkpoint)], flags, settings, launcher)
     return Command('test', argv, cell.folder / 'test.log', env)
 
 
-def propose_command(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Command:
-    """Write the proposals of a cell's last checkpoint; one process, whatever it was trained by."""
-    tool = str(TOOLS / 'data' / 'dump_proposals.py')
-    argv = [sys.executable, '-u', tool, str(cell.config), str(last_checkpoint(cell.folder))]
+def propose_command(
+    cell: Cell, checkpoint: Path, settings: Settings, launcher: Launcher, env: dict
+) -> Command:
+    """Write the proposals of a checkpoint; one process, however many trained it."""
+    tool = str(launcher.tools / 'data' / 'dump_proposals.py')
+    argv = [sys.executable, '-u', tool, str(cell.config), str(checkpoint)]
     argv += ['--out', str(cell.proposals_file)]
     if settings.cfg_options:
         argv += ['--cfg-options', *settings.cfg_options]
-    if machine.launcher == 'slurm':
-        argv = ['srun', *machine.srun_args, '--ntasks=1', '--kill-on-bad-exit=1', *argv]
     return Command('propose', argv, cell.folder / 'propose.log', env)

@@ -1,7 +1,8 @@
-"""Runs cells, several at a time, and stops them cleanly."""
+"""Runs cells on this machine, several at a time, and stops them cleanly."""
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import deque
@@ -9,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+import torch
+
 from mmstal_da.errors import UsageError
 
-from .cells import Cell, state_of
-from .commands import Command, Outcome
-from .locking import CellLock, holder
-from .running import RunFailed, Steps
+from .cells import Cell, CellLock, holder, state_of
+from .commands import Command, Launcher, Outcome
+from .fingerprint import Settings
+from .running import RunFailed, Steps, run_cell
 
 POLL = 0.2  # seconds between looks at the processes
 RETRY = 2.0  # seconds between looks at cells that another process has locked
@@ -39,8 +42,16 @@ class Events:
     def waiting(self, cell: Cell, who: str) -> None:
         """Nothing is left but cells that another process runs."""
 
-    def tick(self, running: Sequence['Job'], pending: int) -> None:
-        """Called several times a second."""
+    def queued(self, cell: Cell, text: str) -> None:
+        """A job of a cell was given to Slurm."""
+
+    def tick(self, running: Sequence, pending: int) -> None:
+        """Called several times a second.
+
+        Args:
+            running: Cells that run: ``cell``, ``stage``, ``began`` (of ``time.monotonic()``).
+            pending: How many are to come.
+        """
 
 
 @dataclass
@@ -55,6 +66,11 @@ class Job:
     process: subprocess.Popen
     log: IO
     began: float
+
+    @property
+    def stage(self) -> str:
+        """``'train'``, ``'test'`` or ``'propose'``."""
+        return self.command.stage
 
 
 class Scheduler:
@@ -148,7 +164,7 @@ class Scheduler:
     def _waits(self, cell: Cell, pending: Iterable[Cell]) -> bool:
         """Whether a cell that is yet to end makes the proposals that this one reads."""
         others = [*pending, *(job.cell for job in self.running)]
-        return any(other.proposals_file == cell.reads for other in others)
+        return any(other.proposals_file == cell.proposals_in for other in others)
 
     def _advance(
         self, cell: Cell, slot: int, lock: CellLock, steps: Steps, outcome: Outcome | None
@@ -239,3 +255,66 @@ def _kill_group(process: subprocess.Popen, number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         pass
+
+
+def plan_slots(
+    settings: Settings, jobs: int | None = None, threads: int | None = None
+) -> tuple[Launcher, list[dict[str, str]]]:
+    """How to run on this machine, and what each slot adds to the environment of its runs.
+
+    Args:
+        settings: Their number of processes.
+        jobs: Runs at a time. By default: as many as the GPUs of this machine allow, or its cores
+            where it has no GPU.
+        threads: OMP_NUM_THREADS of a process; by default 1 where there is no GPU.
+
+    Raises:
+        UsageError: A run asks for more GPUs than there are.
+    """
+    count = torch.cuda.device_count()
+    if not count:
+        threads = threads or 1
+        cores = len(os.sched_getaffinity(0))
+        jobs = jobs or max(1, cores // (threads * settings.processes))
+        return Launcher(threads=threads, jobs=jobs), [{} for _ in range(jobs)]
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(count)))
+    jobs = jobs or max(1, count // settings.processes)
+    dealt = assign_devices(visible.split(','), jobs, settings.processes)
+    slots = [{'CUDA_VISIBLE_DEVICES': ','.join(devices)} for devices in dealt]
+    return Launcher(threads=threads, jobs=jobs), slots
+
+
+def make_start(settings: Settings, launcher: Launcher, slots: Sequence[dict[str, str]]) -> Start:
+    """What starts a cell in a slot, for the scheduler."""
+
+    def start(cell: Cell, slot: int) -> Steps:
+        env = dict(slots[slot])
+        if settings.processes > 1:
+            env['PORT'] = str(free_port())
+        return run_cell(cell, settings, launcher, env)
+
+    return start
+
+
+def free_port() -> int:
+    """A TCP port that nothing on this machine listens on."""
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]
+
+
+def assign_devices(devices: Sequence[str], slots: int, per_run: int) -> list[list[str]]:
+    """Deal GPUs to slots, round robin.
+
+    Args:
+        devices: Entries for CUDA_VISIBLE_DEVICES.
+        slots: Runs at a time; beyond ``len(devices) // per_run`` runs share GPUs.
+        per_run: GPUs of a run.
+
+    Raises:
+        UsageError: A run asks for more GPUs than there are.
+    """
+    if per_run > len(devices):
+        raise UsageError(f'--gpus-per-run {per_run}: this machine has {len(devices)} GPUs')
+    n = len(devices)
+    return [[devices[(slot * per_run + i) % n] for i in range(per_run)] for slot in range(slots)]

@@ -68,7 +68,7 @@ def test_a_killed_run_ends_with_the_result_of_an_uninterrupted_one(pair, tmp_pat
     assert main(*args, killed, '--dry-run') == 0
     assert f'{ROW} seed 1  to resume from iteration' in capsys.readouterr().out
     assert main(*args, killed) == 0
-    assert f'{ROW} seed 1 goes on from iter_' in capsys.readouterr().out
+    assert f'{ROW} seed 1 resumes from iter_' in capsys.readouterr().out
 
     results = [json.loads((out / ROW / 'seed1/result.json').read_text()) for out in (whole, killed)]
     assert results[0]['metrics'] == results[1]['metrics']
