@@ -209,6 +209,7 @@ def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
 def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """Run what is not finished; returns the exit status."""
     refuse_changed(states)
+    flags = parse_sbatch_args(args.sbatch_args) if args.launcher == 'slurm' else {}
     configs = find_rows(args.pair)
 
     def current_results() -> dict[Path, dict]:
@@ -239,7 +240,6 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     try:
         with Display(len(states), done, build_tables) as display:
             if args.launcher == 'slurm':
-                flags = parse_sbatch_args(args.sbatch_args)
                 failures = run_on_slurm(pending, settings, launcher, flags, display)
             else:
                 start = make_start(settings, launcher, slots)

@@ -2,7 +2,7 @@
 
 A job trains, scores and records its cell, as the scheduler does on one machine. A job that is
 preempted, or that reaches its time limit, is requeued and resumes from its last checkpoint. The
-command that submitted only watches: stopped, it leaves the jobs in the queue, and the same command
+command that submitted only watches. Stopped, it leaves the jobs in the queue; started again, it
 watches them again.
 """
 
@@ -27,7 +27,7 @@ from .scheduling import Events, Scheduler, make_start
 POLL = 5.0  # seconds between looks at the queue
 MAX_TIMEOUTS = 20  # how often a job may reach its time limit and go on
 
-# since Slurm 22.05 srun does not inherit it from sbatch
+# since Slurm 22.05 srun does not inherit this flag of sbatch
 SETUP = ['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK']
 
 
@@ -57,32 +57,37 @@ class CellJob:
             raise RunFailed(failures[0])
 
     def checkpoint(self):
-        """What submitit submits again for a job that is preempted or out of time: the same."""
+        """What submitit requeues when the job is preempted or out of time: the same."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 @dataclass
-class SlurmRun:
+class Run:
     """A cell in the queue."""
 
     cell: Cell
-    job: object  # submitit.SlurmJob
+    job_id: str
     began: float
-    stage: str = 'pending'  # the job's state
+    stage: str = 'pending'  # the job's state, ``'ended'`` once it has left the queue
 
     @property
     def log(self) -> Path:
-        """What the job prints; its commands have logs of their own."""
-        return self.job.paths.stderr
+        """What the job itself prints; its commands have logs of their own."""
+        return folder_of(self.cell) / f'{self.job_id}_0_log.err'
+
+
+def folder_of(cell: Cell) -> Path:
+    """Where submitit keeps what belongs to the jobs of a cell."""
+    return cell.folder / 'slurm'
 
 
 def parse_sbatch_args(text: str) -> dict[str, str | bool]:
     """``--partition=gpu --time=4:00:00 --exclusive`` as flag -> value.
 
     Raises:
-        UsageError: A flag is not ``--KEY=VALUE`` or ``--KEY``, or there is no ``--time``.
+        UsageError: A flag is not ``--KEY=VALUE`` or ``--KEY``, or there is no time limit.
     """
     flags: dict[str, str | bool] = {}
     for word in shlex.split(text):
@@ -90,8 +95,7 @@ def parse_sbatch_args(text: str) -> dict[str, str | bool]:
         if match is None:
             raise UsageError(f'--sbatch-args: {word!r} is not --KEY=VALUE or --KEY')
         flags[match[1]] = True if match[2] is None else match[2]
-    if not isinstance(flags.get('time'), str):
-        raise UsageError('--launcher slurm needs a time limit: --sbatch-args="--time=HOURS:MM:SS"')
+    minutes_of(str(flags.get('time')))
     return flags
 
 
@@ -107,9 +111,9 @@ def minutes_of(limit: str) -> int:
     """
     match = re.fullmatch(r'(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?', limit)
     if match is None:
-        raise UsageError(f'--sbatch-args: --time={limit} is no time limit, such as 4:00:00')
+        raise UsageError('--launcher slurm needs a time limit: --sbatch-args="--time=4:00:00 ..."')
     days, *parts = (int(part or 0) for part in match.groups())
-    if match[1] is None and match[4] is None:  # no days and no hours
+    if match[1] is None and match[4] is None:  # neither days nor hours
         parts = [0, *parts[:2]]
     hours, minutes, seconds = parts
     return max(1, (days * 24 + hours) * 60 + minutes + seconds // 60)
@@ -124,8 +128,8 @@ def run_on_slurm(
 ) -> list[str]:
     """Submit a job for every cell that has none in the queue, and wait for all.
 
-    A cell that reads proposals waits for the job that makes them; of other jobs at most
-    ``launcher.jobs`` run at a time.
+    A cell that reads proposals waits for the job that makes them. At most ``launcher.jobs`` run at
+    a time.
 
     Args:
         cells: The cells, a maker of proposals before its readers.
@@ -140,44 +144,39 @@ def run_on_slurm(
     Raises:
         UsageError: submitit or Slurm is not installed, or Slurm refuses a job.
     """
-    runs: list[SlurmRun] = []
+    runs: list[Run] = []
     queue = read_queue()
     for cell in cells:
-        job = _find_job(cell, queue)
-        if job is None:
-            after = [run.job.job_id for run in runs if run.cell.proposals_file == cell.proposals_in]
+        job_id = _find_job(cell, queue)
+        if job_id is None:
+            after = [run.job_id for run in runs if run.cell.proposals_file == cell.proposals_in]
             if len(runs) >= launcher.jobs:
-                after.append(runs[-launcher.jobs].job.job_id)
-            job = _submit(CellJob(cell, settings, launcher), flags, after)
-        runs.append(SlurmRun(cell, job, time.monotonic()))
-        events.queued(cell, f'is job {job.job_id}; its log: {runs[-1].log}')
+                after.append(runs[-launcher.jobs].job_id)
+            job_id = _submit(CellJob(cell, settings, launcher), flags, after)
+        runs.append(Run(cell, job_id, time.monotonic()))
+        events.queued(cell, f'is job {job_id}; its log: {runs[-1].log}')
     failures = []
-    gone: set[str] = set()  # seen to have left the queue once: its files may still be on their way
     while runs:
         time.sleep(POLL)
         queue = read_queue()
         for run in list(runs):
-            job_id = run.job.job_id
-            state = queue.get(job_id, 'ended')
-            run.stage = state
-            if state == 'ended' and job_id not in gone:
-                gone.add(job_id)
-                if state_of(run.cell).kind != 'done':
-                    continue
-            if state != 'ended':
+            before, run.stage = run.stage, queue.get(run.job_id, 'ended')
+            if run.stage != 'ended':
                 continue
-            runs.remove(run)
             if state_of(run.cell).kind == 'done':
+                runs.remove(run)
                 events.finished(run.cell, read_json(run.cell.result_file))
-            else:
+            elif before == 'ended':  # for the second time: no file is still on its way to here
+                runs.remove(run)
                 failures.append(_reason(run))
                 events.failed(run.cell, failures[-1])
-        events.tick([run for run in runs if run.stage != 'pending'], len(runs))
+        running = [run for run in runs if run.stage == 'running']
+        events.tick(running, len(runs) - len(running))
     return failures
 
 
 def read_queue() -> dict[str, str]:
-    """The user's jobs that are not at their end: id -> state, such as ``'running'``.
+    """The user's jobs that have not ended: id -> state, such as ``'running'``.
 
     Raises:
         UsageError: ``squeue`` does not run.
@@ -186,55 +185,46 @@ def read_queue() -> dict[str, str]:
     try:
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UsageError(f'--launcher slurm: {shlex.join(command)} failed: {error}') from error
+        reason = getattr(error, 'stderr', None) or error
+        raise UsageError(f'--launcher slurm: {shlex.join(command)} failed: {reason}') from error
     return {line.split()[0]: line.split()[1].lower() for line in shown.splitlines()}
 
 
-def _folder(cell: Cell) -> Path:
-    return cell.folder / 'slurm'
+def _find_job(cell: Cell, queue: dict[str, str]) -> str | None:
+    """The job of a cell that is in the queue."""
+    found = (path.name.partition('_')[0] for path in folder_of(cell).glob('*_submitted.pkl'))
+    return next((job_id for job_id in found if job_id in queue), None)
 
 
-def _submit(task: CellJob, flags: dict[str, str | bool], after: Sequence[str]):
-    """Submit a job that begins when those in ``after`` have ended."""
+def _submit(task: CellJob, flags: dict[str, str | bool], after: Sequence[str]) -> str:
+    """Submit a job that begins when those in ``after`` have ended; returns its id."""
     try:
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
     except ImportError as error:
         raise UsageError("--launcher slurm: run pip install 'mmstal_da[slurm]'") from error
-    minutes = minutes_of(flags['time'])
-    extra = {'requeue': True, **flags}
+    flags = {'requeue': True, **flags}
     if after:
-        extra['dependency'] = f'afterany:{":".join(after)}'
-    executor = SlurmExecutor(_folder(task.cell), max_num_timeout=MAX_TIMEOUTS)
+        flags['dependency'] = f'afterany:{":".join(after)}'
+    executor = SlurmExecutor(folder_of(task.cell), max_num_timeout=MAX_TIMEOUTS)
     executor.update_parameters(
         job_name=f'{task.cell.pair}-{task.cell.row}-{task.cell.seed}',
-        time=minutes,
+        time=minutes_of(flags['time']),
         ntasks_per_node=1,
         setup=SETUP,
-        additional_parameters=extra,
+        additional_parameters=flags,
     )
     try:
-        return executor.submit(task)
+        return executor.submit(task).job_id
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UsageError(f'{task.cell.name}: sbatch refused the job: {error}') from error
+        raise UsageError(f'{task.cell.name}: sbatch refused its job: {error}') from error
 
 
-def _find_job(cell: Cell, queue: dict[str, str]):
-    """The job of a cell that is in the queue, None without."""
-    for path in _folder(cell).glob('*_submitted.pkl'):
-        job_id = path.name.partition('_')[0]
-        if job_id in queue:
-            from submitit import SlurmJob
-
-            return SlurmJob(_folder(cell), job_id)
-    return None
-
-
-def _reason(run: SlurmRun) -> str:
-    """Why a job left no result, as far as its log says."""
+def _reason(run: Run) -> str:
+    """Why a job left no result, from its log."""
     text = run.log.read_text(errors='replace') if run.log.is_file() else ''
     found = re.findall(r'RunFailed: (.*)', text)
     if found:
         return found[-1]
-    last = (text.strip().split('\n') or [''])[-1]
-    return f'{run.cell.name}: job {run.job.job_id} ended; log: {run.log}, which ends: {last}'
+    last = text.strip().rpartition('\n')[2]
+    return f'{run.cell.name}: job {run.job_id} ended without result; log: {run.log}, ends: {last}'

@@ -9,7 +9,7 @@ mkdir -p munge state spool
 chmod 755 . munge
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'; }
-host=$(hostname -s)
+host=$(uname -n | cut -d. -f1)
 cat > slurm.conf <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
