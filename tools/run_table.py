@@ -39,9 +39,14 @@ from mmstal_da.experiments.cells import (
     state_of,
 )
 from mmstal_da.experiments.commands import Launcher
-from mmstal_da.experiments.display import Display, describe_state, makespan, rates_of
+from mmstal_da.experiments.display import (
+    Display,
+    describe_state,
+    format_seconds,
+    makespan,
+    rates_of,
+)
 from mmstal_da.experiments.fingerprint import Settings
-from mmstal_da.experiments.progress import format_seconds
 from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
 from mmstal_da.experiments.record import (
     check_alike,
@@ -50,7 +55,7 @@ from mmstal_da.experiments.record import (
     missing_cells,
 )
 from mmstal_da.experiments.rows import choose_rows, find_rows
-from mmstal_da.experiments.scheduling import Scheduler, make_start, plan_slots
+from mmstal_da.experiments.scheduling import Scheduler, Slot, plan_slots
 from mmstal_da.experiments.slurm import parse_sbatch_args, run_on_slurm
 from mmstal_da.experiments.table import make_table
 
@@ -139,7 +144,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
 
 
-def plan(args: argparse.Namespace, cells: int) -> tuple[Launcher, list[dict[str, str]]]:
+def plan(args: argparse.Namespace, cells: int) -> tuple[Launcher, list[Slot]]:
     """How to run so many cells here or on Slurm, which queues all; see :func:`plan_slots`."""
     if args.launcher == 'slurm':
         return Launcher('slurm', args.threads, args.jobs or max(1, cells)), []
@@ -238,12 +243,11 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     launcher, slots = plan(args, len(pending))
     print(f'{done} of {len(states)} runs are finished; {launcher.jobs} at a time in {args.out}')
     try:
-        with Display(len(states), done, build_tables) as display:
-            if args.launcher == 'slurm':
-                failures = run_on_slurm(pending, settings, launcher, flags, display)
-            else:
-                start = make_start(settings, launcher, slots)
-                failures = Scheduler(start, launcher.jobs, display).run(pending)
+        display = Display(len(states), done, build_tables)
+        if args.launcher == 'slurm':
+            failures = run_on_slurm(pending, settings, launcher, flags, display)
+        else:
+            failures = Scheduler(settings, launcher, slots, display).run(pending)
     except KeyboardInterrupt:
         build_tables()  # a run may have been scored since the last one ended
         print('run_table: stopped; the same command goes on from here', file=sys.stderr)

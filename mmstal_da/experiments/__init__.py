@@ -10,10 +10,10 @@ Read in this order; a file imports only what stands above it.
 ``commands``     the tools that train, score and propose
 ``progress``     how far a training is
 ``running``      one cell from training to its record, and ``attempts.json``
-``scheduling``   several cells at a time on this machine
-``slurm``        a cell is a job
 ``table``        mean, standard deviation, gain, gap closed; as Markdown
 ``display``      lines and a live table for the terminal; how long it will take
+``scheduling``   several cells at a time on this machine
+``slurm``        a cell is a job
 ``publishing``   table, results, ``metafile.yml`` and ``model-index.yml`` in the configs' folder
 ===============  ===============================================================
 """

@@ -13,7 +13,7 @@ from mmstal_da.errors import UsageError
 from mmstal_da.utils.io import read_json, write_json
 
 from .cells import Cell, iteration_of, last_checkpoint
-from .commands import Command, Launcher, Outcome, propose_command, test_command, train_command
+from .commands import Command, Commands, Launcher, Outcome
 from .fingerprint import Settings, digest_config, digest_file
 from .progress import read_progress
 from .record import describe_git, make_record, read_metrics
@@ -26,7 +26,7 @@ class RunFailed(Exception):
     """A command of a run failed; the message says which, and where its log is."""
 
 
-def run_cell(cell: Cell, settings: Settings, launcher: Launcher, slot: dict[str, str]) -> Steps:
+def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
     """Train, score and record a cell; then write its proposals, if others need them.
 
     A generator: it yields each command, and is sent how the command ended. Closing it at a yield
@@ -36,7 +36,6 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher, slot: dict[str,
         cell: Not finished, begun with this config or not at all, and locked by the caller.
         settings: What the result depends on besides the config.
         launcher: How to run.
-        slot: Variables of the processes, such as CUDA_VISIBLE_DEVICES.
 
     Returns:
         The record, which is then in ``cell.result_file``.
@@ -46,12 +45,12 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher, slot: dict[str,
         UsageError: The config has changed since the cell was made, the metrics are not those of a
             table, or the proposals are missing or not those that the run was begun on.
     """
-    env = launcher.environment(slot)
     cfg = read_config(cell.config, settings.cfg_options)
     if digest_config(cfg, settings) != cell.digest:  # while it waited
         raise UsageError(f'{cell.name}: {cell.config} has changed since; start the table again')
     checkpoint = last_checkpoint(cell.folder)
     attempts = Attempts(cell, settings, checkpoint)
+    commands = Commands(cell, cfg, settings, launcher)
 
     def run(command: Command) -> Generator[Command, Outcome, None]:
         with attempts.noting(command.stage, checkpoint) as end:
@@ -59,7 +58,7 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher, slot: dict[str,
         check(outcome, command, cell)
 
     if not is_trained(checkpoint, cfg):
-        command = train_command(cell, cfg, checkpoint, settings, launcher, env)
+        command = commands.train(checkpoint)
         yield from run(command)
         checkpoint = last_checkpoint(cell.folder)
         if not is_trained(checkpoint, cfg):
@@ -73,17 +72,17 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher, slot: dict[str,
         test_folder = cell.folder / 'test'
         if test_folder.exists():
             shutil.rmtree(test_folder)  # of an interrupted test
-        yield from run(test_command(cell, cfg, checkpoint, settings, launcher, env))
+        yield from run(commands.test(checkpoint))
         metrics = read_metrics(test_folder)
         times = {stage: attempts.total(stage) for stage in ('train', 'test')}
         times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
         git, proposals = attempts.git(), attempts.proposals
         record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, git, proposals)
-        record['environment'] |= {'launcher': launcher.name, 'threads': launcher.threads}
-        record['environment'] |= {'jobs': launcher.jobs}
+        how = {'launcher': launcher.name, 'threads': launcher.threads, 'jobs': launcher.jobs}
+        record['environment'] |= how
         write_json(cell.result_file, record)
     if cell.makes_proposals:
-        yield from run(propose_command(cell, checkpoint, settings, launcher, env))
+        yield from run(commands.propose(checkpoint))
     return record
 
 
@@ -207,7 +206,7 @@ class Attempts:
             if last is not None and whole and attempt['from_iteration'] < last:
                 return round(attempt['wall_s'] / (last - attempt['from_iteration']), 4)
         progress = read_progress(self.cell.folder)
-        return progress.seconds if progress else None
+        return progress[1] if progress else None
 
 
 def _describe_proposals(cell: Cell) -> dict | None:

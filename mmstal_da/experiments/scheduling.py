@@ -4,10 +4,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 import torch
@@ -16,6 +17,7 @@ from mmstal_da.errors import UsageError
 
 from .cells import Cell, CellLock, holder, state_of
 from .commands import Command, Launcher, Outcome
+from .display import Display
 from .fingerprint import Settings
 from .running import RunFailed, Steps, run_cell
 
@@ -23,35 +25,8 @@ POLL = 0.2  # seconds between looks at the processes
 RETRY = 2.0  # seconds between looks at cells that another process has locked
 GRACE = 15.0  # seconds from SIGTERM to SIGKILL
 
-Start = Callable[[Cell, int], Steps]
-"""From a cell and the number of the slot it runs in to its steps."""
-
-
-class Events:
-    """What the scheduler tells; every method may be overridden."""
-
-    def started(self, cell: Cell, command: Command) -> None:
-        """A command of a cell runs."""
-
-    def finished(self, cell: Cell, record: dict | None) -> None:
-        """A cell is finished; ``record`` is None if another process did it."""
-
-    def failed(self, cell: Cell, message: str) -> None:
-        """A cell failed; the others go on."""
-
-    def waiting(self, cell: Cell, who: str) -> None:
-        """Nothing is left but cells that another process runs."""
-
-    def queued(self, cell: Cell, text: str) -> None:
-        """A job of a cell was given to Slurm."""
-
-    def tick(self, running: Sequence, pending: int) -> None:
-        """Called several times a second.
-
-        Args:
-            running: Cells that run: ``cell``, ``stage``, ``began`` (of ``time.monotonic()``).
-            pending: How many are to come.
-        """
+Slot = dict[str, str]
+"""What a slot adds to the environment of its runs, such as CUDA_VISIBLE_DEVICES."""
 
 
 @dataclass
@@ -65,7 +40,7 @@ class Job:
     command: Command
     process: subprocess.Popen
     log: IO
-    began: float
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def stage(self) -> str:
@@ -74,24 +49,30 @@ class Job:
 
 
 class Scheduler:
-    """Runs cells in order, ``slots`` at a time.
+    """Runs cells in order, one in a slot at a time.
 
     A cell is locked while it runs; one that is locked by another process comes later, and is done
     by then or is run here. Processes have sessions of their own: a Ctrl-C reaches this process
     alone, which then stops them.
 
     Args:
-        start: Makes the steps of a cell.
-        slots: Cells at a time.
-        events: Told what happens.
+        settings: What the results depend on besides the configs.
+        launcher: How to run.
+        slots: As many cells run at a time.
+        display: Told what happens.
     """
 
-    def __init__(self, start: Start, slots: int, events: Events) -> None:
-        self.start = start
+    def __init__(
+        self, settings: Settings, launcher: Launcher, slots: Sequence[Slot], display: Display
+    ) -> None:
+        self.settings = settings
+        self.launcher = launcher
         self.slots = slots
-        self.events = events
+        self.display = display
+        self.pending: list[Cell] = []
         self.running: list[Job] = []
         self.failures: list[str] = []
+        self.locked_until: dict[Cell, float] = {}
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         """Run the cells.
@@ -102,26 +83,24 @@ class Scheduler:
         Raises:
             KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; all processes have been stopped.
         """
-        pending = deque(cells)
-        locked_until = dict.fromkeys(cells, 0.0)
+        self.pending = list(cells)
         told: set[Cell] = set()
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         asked: list[int] = []
         # only noted, so that no process is lost between its start and its entry in the list
         handlers = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in signals}
         try:
-            while pending or self.running:
+            while self.pending or self.running:
                 if asked:
                     raise KeyboardInterrupt(signal.Signals(asked[0]).name)
-                self._fill(pending, locked_until)
+                self._fill()
                 self._poll()
-                if pending and not self.running:
-                    for cell in pending:
-                        who = holder(cell.folder)
-                        if who and cell not in told:
-                            told.add(cell)
-                            self.events.waiting(cell, who)
-                self.events.tick(self.running, len(pending))
+                for cell in [] if self.running else self.pending:
+                    who = holder(cell.folder)
+                    if who and cell not in told:
+                        told.add(cell)
+                        self.display.say(f'{cell.name} is run by {who}; waiting for it')
+                self.display.report(self.running, len(self.pending))
                 time.sleep(POLL)
         except BaseException:
             self.stop()
@@ -131,18 +110,18 @@ class Scheduler:
                 signal.signal(number, handler)
         return self.failures
 
-    def _fill(self, pending: deque, locked_until: dict) -> None:
+    def _fill(self) -> None:
         """Start cells while slots are free."""
-        for cell in list(pending):
-            if len(self.running) >= self.slots:
+        for cell in list(self.pending):
+            if len(self.running) >= len(self.slots):
                 return
-            if locked_until[cell] > time.monotonic() or self._waits(cell, pending):
+            if self.locked_until.get(cell, 0.0) > time.monotonic() or self._waits(cell):
                 continue
             lock = CellLock.take(cell.folder)
             if lock is None:
-                locked_until[cell] = time.monotonic() + RETRY
+                self.locked_until[cell] = time.monotonic() + RETRY
                 continue
-            pending.remove(cell)
+            self.pending.remove(cell)
             try:
                 kind = state_of(cell).kind
                 if kind == 'changed':
@@ -151,19 +130,19 @@ class Scheduler:
                     )
             except UsageError as error:
                 lock.release()
-                self._fail(cell, str(error))
+                self._fail(str(error))
                 continue
             if kind == 'done':
                 lock.release()
-                self.events.finished(cell, None)
+                self.display.finished(cell, None)
                 continue
             taken = {job.slot for job in self.running}
-            slot = next(slot for slot in range(self.slots) if slot not in taken)
-            self._advance(cell, slot, lock, self.start(cell, slot), None)
+            slot = next(slot for slot in range(len(self.slots)) if slot not in taken)
+            self._advance(cell, slot, lock, run_cell(cell, self.settings, self.launcher), None)
 
-    def _waits(self, cell: Cell, pending: Iterable[Cell]) -> bool:
+    def _waits(self, cell: Cell) -> bool:
         """Whether a cell that is yet to end makes the proposals that this one reads."""
-        others = [*pending, *(job.cell for job in self.running)]
+        others = [*self.pending, *(job.cell for job in self.running)]
         return any(other.proposals_file == cell.proposals_in for other in others)
 
     def _advance(
@@ -172,22 +151,48 @@ class Scheduler:
         """Run the next command of a cell, or end it."""
         try:
             command = steps.send(outcome)
-            process, log = _launch(command, lock)
+            process, log = self._launch(command, slot, lock)
         except StopIteration as stop:
             lock.release()
-            self.events.finished(cell, stop.value)
+            self.display.finished(cell, stop.value)
         except (RunFailed, UsageError, OSError) as error:
             steps.close()
             lock.release()
-            self._fail(cell, str(error))
+            self._fail(str(error))
         else:
-            job = Job(cell, slot, lock, steps, command, process, log, time.monotonic())
-            self.running.append(job)
-            self.events.started(cell, command)
+            self.running.append(Job(cell, slot, lock, steps, command, process, log))
+            self.display.say(f'{cell.name} {command.begins}; log: {command.log}')
 
-    def _fail(self, cell: Cell, message: str) -> None:
+    def _launch(self, command: Command, slot: int, lock: CellLock) -> tuple[subprocess.Popen, IO]:
+        """Start a command in a session of its own; its processes hold the lock too."""
+        # dist_train.sh calls `python`: let it be this one
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
+        env = {**os.environ, 'PATH': path, **self.slots[slot]}
+        if self.launcher.threads is not None:
+            env['OMP_NUM_THREADS'] = str(self.launcher.threads)
+        if self.settings.processes > 1:
+            env['PORT'] = str(free_port())
+        log = open(command.log, 'ab')
+        try:
+            log.write(f'\n$ {" ".join(command.argv)}\n'.encode())
+            log.flush()
+            process = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+                pass_fds=(lock.fd,),
+            )
+        except BaseException:
+            log.close()
+            raise
+        return process, log
+
+    def _fail(self, message: str) -> None:
         self.failures.append(message)
-        self.events.failed(cell, message)
+        self.display.say(f'FAILED  {message}')
 
     def _poll(self) -> None:
         """Let the cells whose command has ended go on."""
@@ -200,7 +205,7 @@ class Scheduler:
                 self._advance(job.cell, job.slot, job.lock, job.steps, outcome)
 
     def stop(self) -> None:
-        """Stop all processes and let go of their cells; they can be resumed."""
+        """Stop all processes and release their cells; they can be resumed."""
         for job in self.running:
             _kill_group(job.process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
@@ -215,27 +220,6 @@ class Scheduler:
             job.steps.close()
             job.lock.release()
         self.running.clear()
-
-
-def _launch(command: Command, lock: CellLock) -> tuple[subprocess.Popen, IO]:
-    """Start a command in a session of its own; its processes hold the lock too."""
-    log = open(command.log, 'ab')
-    try:
-        log.write(f'\n$ {" ".join(command.argv)}\n'.encode())
-        log.flush()
-        process = subprocess.Popen(
-            command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **command.env},
-            start_new_session=True,
-            pass_fds=(lock.fd,),
-        )
-    except BaseException:
-        log.close()
-        raise
-    return process, log
 
 
 def _ended(process: subprocess.Popen) -> Outcome | None:
@@ -259,8 +243,8 @@ def _kill_group(process: subprocess.Popen, number: int) -> None:
 
 def plan_slots(
     settings: Settings, jobs: int | None = None, threads: int | None = None
-) -> tuple[Launcher, list[dict[str, str]]]:
-    """How to run on this machine, and what each slot adds to the environment of its runs.
+) -> tuple[Launcher, list[Slot]]:
+    """How to run on this machine, and in which slots.
 
     Args:
         settings: Their number of processes.
@@ -284,25 +268,6 @@ def plan_slots(
     return Launcher(threads=threads, jobs=jobs), slots
 
 
-def make_start(settings: Settings, launcher: Launcher, slots: Sequence[dict[str, str]]) -> Start:
-    """What starts a cell in a slot, for the scheduler."""
-
-    def start(cell: Cell, slot: int) -> Steps:
-        env = dict(slots[slot])
-        if settings.processes > 1:
-            env['PORT'] = str(free_port())
-        return run_cell(cell, settings, launcher, env)
-
-    return start
-
-
-def free_port() -> int:
-    """A TCP port that nothing on this machine listens on."""
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
-
-
 def assign_devices(devices: Sequence[str], slots: int, per_run: int) -> list[list[str]]:
     """Deal GPUs to slots, round robin.
 
@@ -318,3 +283,10 @@ def assign_devices(devices: Sequence[str], slots: int, per_run: int) -> list[lis
         raise UsageError(f'--gpus-per-run {per_run}: this machine has {len(devices)} GPUs')
     n = len(devices)
     return [[devices[(slot * per_run + i) % n] for i in range(per_run)] for slot in range(slots)]
+
+
+def free_port() -> int:
+    """A TCP port that nothing on this machine listens on."""
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]

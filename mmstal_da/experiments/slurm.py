@@ -7,6 +7,7 @@ watches them again.
 """
 
 import getpass
+import os
 import re
 import shlex
 import subprocess
@@ -20,12 +21,14 @@ from mmstal_da.utils.io import read_json
 
 from .cells import Cell, state_of
 from .commands import Launcher
+from .display import Display
 from .fingerprint import Settings
 from .running import RunFailed
-from .scheduling import Events, Scheduler, make_start
+from .scheduling import Scheduler
 
 POLL = 5.0  # seconds between looks at the queue
-MAX_TIMEOUTS = 20  # how often a job may reach its time limit and go on
+MAX_STARTS = 50  # of a job; more only repeat what does not fit its time limit
+FOREVER = 10**6  # minutes: submitit leaves it to MAX_STARTS how often a job is requeued
 
 # since Slurm 22.05 srun does not inherit this flag of sbatch
 SETUP = ['[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK']
@@ -51,16 +54,16 @@ class CellJob:
         Raises:
             RunFailed: The cell failed.
         """
-        start = make_start(self.settings, self.launcher, [{}])
-        failures = Scheduler(start, 1, Events()).run([self.cell])
+        failures = Scheduler(self.settings, self.launcher, [{}], Display()).run([self.cell])
         if failures:
             raise RunFailed(failures[0])
 
     def checkpoint(self):
-        """What submitit requeues when the job is preempted or out of time: the same."""
+        """What submitit requeues when the job is preempted or almost out of time: the same."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        starts = int(os.environ.get('SLURM_RESTART_COUNT', 0)) + 1
+        return DelayedSubmission(self) if starts < MAX_STARTS else None
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Run:
     @property
     def log(self) -> Path:
         """What the job itself prints; its commands have logs of their own."""
-        return folder_of(self.cell) / f'{self.job_id}_0_log.err'
+        return folder_of(self.cell) / f'{self.job_id}_0_log.out'
 
 
 def folder_of(cell: Cell) -> Path:
@@ -95,28 +98,9 @@ def parse_sbatch_args(text: str) -> dict[str, str | bool]:
         if match is None:
             raise UsageError(f'--sbatch-args: {word!r} is not --KEY=VALUE or --KEY')
         flags[match[1]] = True if match[2] is None else match[2]
-    minutes_of(str(flags.get('time')))
-    return flags
-
-
-def minutes_of(limit: str) -> int:
-    """A time limit as sbatch takes it, in whole minutes, at least one.
-
-    Args:
-        limit: ``MINUTES``, ``MINUTES:SECONDS``, ``HOURS:MINUTES:SECONDS``, ``DAYS-HOURS``,
-            ``DAYS-HOURS:MINUTES`` or ``DAYS-HOURS:MINUTES:SECONDS``.
-
-    Raises:
-        UsageError: It is something else.
-    """
-    match = re.fullmatch(r'(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?', limit)
-    if match is None:
+    if 'time' not in flags:
         raise UsageError('--launcher slurm needs a time limit: --sbatch-args="--time=4:00:00 ..."')
-    days, *parts = (int(part or 0) for part in match.groups())
-    if match[1] is None and match[4] is None:  # neither days nor hours
-        parts = [0, *parts[:2]]
-    hours, minutes, seconds = parts
-    return max(1, (days * 24 + hours) * 60 + minutes + seconds // 60)
+    return flags
 
 
 def run_on_slurm(
@@ -124,7 +108,7 @@ def run_on_slurm(
     settings: Settings,
     launcher: Launcher,
     flags: dict[str, str | bool],
-    events: Events,
+    display: Display,
 ) -> list[str]:
     """Submit a job for every cell that has none in the queue, and wait for all.
 
@@ -136,7 +120,7 @@ def run_on_slurm(
         settings: What the results depend on besides the configs.
         launcher: How to run.
         flags: Of :func:`parse_sbatch_args`.
-        events: Told what happens.
+        display: Told what happens.
 
     Returns:
         What failed, a message each.
@@ -154,7 +138,7 @@ def run_on_slurm(
                 after.append(runs[-launcher.jobs].job_id)
             job_id = _submit(CellJob(cell, settings, launcher), flags, after)
         runs.append(Run(cell, job_id, time.monotonic()))
-        events.queued(cell, f'is job {job_id}; its log: {runs[-1].log}')
+        display.say(f'{cell.name} is job {job_id}; log: {runs[-1].log}')
     failures = []
     while runs:
         time.sleep(POLL)
@@ -165,13 +149,13 @@ def run_on_slurm(
                 continue
             if state_of(run.cell).kind == 'done':
                 runs.remove(run)
-                events.finished(run.cell, read_json(run.cell.result_file))
+                display.finished(run.cell, read_json(run.cell.result_file))
             elif before == 'ended':  # for the second time: no file is still on its way to here
                 runs.remove(run)
                 failures.append(_reason(run))
-                events.failed(run.cell, failures[-1])
+                display.say(f'FAILED  {failures[-1]}')
         running = [run for run in runs if run.stage == 'running']
-        events.tick(running, len(runs) - len(running))
+        display.report(running, len(runs) - len(running))
     return failures
 
 
@@ -206,10 +190,11 @@ def _submit(task: CellJob, flags: dict[str, str | bool], after: Sequence[str]) -
     flags = {'requeue': True, **flags}
     if after:
         flags['dependency'] = f'afterany:{":".join(after)}'
-    executor = SlurmExecutor(folder_of(task.cell), max_num_timeout=MAX_TIMEOUTS)
+    executor = SlurmExecutor(folder_of(task.cell))
     executor.update_parameters(
         job_name=f'{task.cell.pair}-{task.cell.row}-{task.cell.seed}',
-        time=minutes_of(flags['time']),
+        time=FOREVER,
+        stderr_to_stdout=True,
         ntasks_per_node=1,
         setup=SETUP,
         additional_parameters=flags,
@@ -223,7 +208,7 @@ def _submit(task: CellJob, flags: dict[str, str | bool], after: Sequence[str]) -
 def _reason(run: Run) -> str:
     """Why a job left no result, from its log."""
     text = run.log.read_text(errors='replace') if run.log.is_file() else ''
-    found = re.findall(r'RunFailed: (.*)', text)
+    found = re.findall(r'^.*RunFailed: (.*)', text, re.MULTILINE)
     if found:
         return found[-1]
     last = text.strip().rpartition('\n')[2]

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.experiments import commands
 from mmstal_da.experiments.cells import make_cells
-from mmstal_da.experiments.commands import Launcher
+from mmstal_da.experiments.commands import Commands
 from mmstal_da.experiments.fingerprint import Settings
 from mmstal_da.experiments.rows import choose_rows, proposal_files, proposal_options, read_config
 
@@ -188,7 +187,7 @@ def test_one_process_writes_the_proposals(pair, tmp_path):
     rows = choose_rows(pair, ['source_only'])
     (cell,) = make_cells(pair, rows, [5], tmp_path, Settings(processes=4))
     four = Settings(('a.b=1',), processes=4)
-    argv = commands.propose_command(cell, Path('iter_4.pth'), four, Launcher(), {}).argv
+    argv = Commands(cell, read_config(cell.config), four).propose(Path('iter_4.pth')).argv
     assert argv[2:5] == [str(ROOT / 'tools/data/dump_proposals.py'), str(cell.config), 'iter_4.pth']
     assert argv[-4:] == ['--out', str(cell.proposals_file), '--cfg-options', 'a.b=1']
     assert '--launcher' not in argv

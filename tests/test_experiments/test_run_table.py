@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mmstal_da.experiments import commands, running
+from mmstal_da.experiments import running
 from mmstal_da.experiments.cells import CellLock, holder, make_cells
-from mmstal_da.experiments.commands import Launcher
+from mmstal_da.experiments.commands import Commands
 from mmstal_da.experiments.fingerprint import Settings
-from mmstal_da.experiments.rows import choose_rows
+from mmstal_da.experiments.rows import choose_rows, read_config
 
 from .fake_table import ROOT, files_of, make_pair, starts
 
@@ -247,9 +247,9 @@ def test_a_child_that_outlives_its_scheduler_holds_the_lock(tmp_path):
 def test_commands_of_torchrun(pair, tmp_path):
     rows = choose_rows(pair, ['full'])
     (cell,) = make_cells(pair, rows, [5], tmp_path, Settings())
-    cfg = commands.Config.fromfile(cell.config)
+    cfg = read_config(cell.config)
     two = Settings(('a.b=1',), amp=True, processes=2)
-    argv = commands.train_command(cell, cfg, None, two, Launcher(), {}).argv
+    argv = Commands(cell, cfg, two).train(None).argv
     assert argv[:4] == ['bash', str(ROOT / 'tools/dist_train.sh'), str(cell.config), '2']
     assert argv[4:9] == ['--work-dir', str(cell.folder), '--seed', '5', '--no-validate']
     assert argv[9:] == ['--amp', '--cfg-options', 'a.b=1', 'default_hooks.checkpoint.interval=1']

@@ -15,7 +15,7 @@ import pytest
 
 from mmstal_da.errors import UsageError
 from mmstal_da.experiments import slurm as module
-from mmstal_da.experiments.slurm import minutes_of, parse_sbatch_args
+from mmstal_da.experiments.slurm import parse_sbatch_args
 
 from .fake_table import ITERS, READS, ROOT, make_pair, starts
 
@@ -105,7 +105,7 @@ class TestOnSlurm:
         assert run_table(*args) == 1
         said = capsys.readouterr()
         assert 'oracle seed 0: train ended with status 1; log:' in said.err
-        assert 'fast seed 0 is finished (3 of 4): frame-mAP 20.0' in said.out
+        assert re.search(r'fast seed 0 is finished .*: frame-mAP 20.0', said.out)
         table = json.loads((out / 'table.json').read_text())
         assert list(table['rows']) == ['source_only', 'full', 'fast']
         record = json.loads((out / 'fast/seed0/result.json').read_text())
@@ -171,14 +171,6 @@ class TestOnSlurm:
         thread.join()
         assert job_of(cell)  # which was found again
         assert (cell / 'train.log').read_text().count('train from') == 1
-
-
-@pytest.mark.parametrize(
-    ('limit', 'minutes'),
-    [('90', 90), ('90:30', 90), ('1:30:59', 90), ('2-0', 2880), ('1-2:03', 1563), ('0:20', 1)],
-)
-def test_time_limits_are_those_of_sbatch(limit, minutes):
-    assert minutes_of(limit) == minutes
 
 
 def test_sbatch_flags():
