@@ -25,15 +25,9 @@ PANELS = {FRAME: 'frame-mAP at IoU 0.5 (%)', VIDEO: 'video-mAP at IoU 0.5 (%)'}
 BEGIN, END = '<!-- table:begin -->', '<!-- table:end -->'
 PAPER = 'Unsupervised Domain Adaptation for Spatio-Temporal Action Localization'
 NETWORKS = (
-    'backbone',
-    'clip_backbone',
-    'rpn_head',
-    'roi_head',
-    'roi_head.shared_head',
-    'roi_head.bbox_head',
-    'adaptation.spatial',
-    'adaptation.temporal_image',
-    'adaptation.temporal_instance',
+    *('backbone', 'clip_backbone', 'rpn_head'),
+    *('roi_head', 'roi_head.shared_head', 'roi_head.bbox_head'),
+    *('adaptation.spatial', 'adaptation.temporal_image', 'adaptation.temporal_instance'),
 )
 TASK = 'Spatio-Temporal Action Localization'
 
@@ -101,12 +95,8 @@ def insert_table(readme: Path, table: str) -> str:
 
 def published_results(pair: Path) -> list[dict]:
     """The published results of a pair, rows in the paper's order."""
-    files = [
-        (row_order(match[1]), int(match[2]), path)
-        for path in (pair / 'results').glob('*_seed*.json')
-        if (match := re.fullmatch(r'(.+)_seed(\d+)', path.stem))
-    ]
-    return [read_result(path) for *_, path in sorted(files)]
+    records = [read_result(path) for path in (pair / 'results').glob('*_seed*.json')]
+    return sorted(records, key=lambda record: (row_order(record['row']), record['seed']))
 
 
 def restore(

@@ -149,18 +149,15 @@ def check_alike(results: dict[Path, dict]) -> None:
     Raises:
         UsageError: Two differ in options, precision, processes, or in how they were scored.
     """
-    first_path, first = next(iter(results.items()))
     data: dict[str, tuple[str, Path]] = {}
+    first_path, first = next(iter(results.items()))
     for path, record in results.items():
         for name, digest in record['data'].items():
             other, where = data.setdefault(name, (digest, path))
             if other != digest:
                 raise UsageError(f'{path} and {where} were run on different versions of {name}')
-        for part, key in [
-            *((None, key) for key in ALIKE),
-            *(('metrics', key) for key in ALIKE_METRICS),
-        ]:
-            ours, theirs = ((r[part] if part else r)[key] for r in (record, first))
+        for key in (*ALIKE, *ALIKE_METRICS):
+            ours, theirs = ({**r['metrics'], **r}[key] for r in (record, first))
             if ours != theirs:
                 raise UsageError(
                     f'{path} has {key} = {ours!r}, {first_path} has {theirs!r}: not of one table; '
