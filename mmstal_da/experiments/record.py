@@ -117,7 +117,10 @@ def read_result(path: Path) -> dict:
     """
     record = read_json(path)
     if (record.get('format'), record.get('version')) != (FORMAT, VERSION):
-        raise UsageError(f'{path} is no result of tools/run_table.py (version {VERSION})')
+        raise UsageError(
+            f'{path} is no result of version {VERSION} of tools/run_table.py; remove it, and the '
+            'run is scored again'
+        )
     return record
 
 

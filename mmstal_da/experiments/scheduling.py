@@ -73,6 +73,7 @@ class Scheduler:
         self.running: list[Job] = []
         self.failures: list[str] = []
         self.locked_until: dict[Cell, float] = {}
+        self.asked: list[int] = []  # signals to stop
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         """Run the cells.
@@ -86,13 +87,14 @@ class Scheduler:
         self.pending = list(cells)
         told: set[Cell] = set()
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        asked: list[int] = []
         # only noted, so that no process is lost between its start and its entry in the list
-        handlers = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in signals}
+        handlers = {
+            number: signal.signal(number, lambda number, _: self.asked.append(number))
+            for number in signals
+        }
         try:
             while self.pending or self.running:
-                if asked:
-                    raise KeyboardInterrupt(signal.Signals(asked[0]).name)
+                self._heed()
                 self._fill()
                 self._poll()
                 for cell in [] if self.running else self.pending:
@@ -109,6 +111,11 @@ class Scheduler:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         return self.failures
+
+    def _heed(self) -> None:
+        """Stop where a signal has asked to."""
+        if self.asked:
+            raise KeyboardInterrupt(signal.Signals(self.asked[0]).name)
 
     def _fill(self) -> None:
         """Start cells while slots are free."""
@@ -199,6 +206,9 @@ class Scheduler:
         for job in list(self.running):
             outcome = _ended(job.process)
             if outcome is not None:
+                if outcome.code:  # by a signal to all processes of a Slurm job? it comes here too
+                    time.sleep(POLL)
+                    self._heed()
                 self.running.remove(job)
                 _kill_group(job.process, signal.SIGKILL)  # what it may have left behind
                 job.log.close()

@@ -6,7 +6,6 @@ command that submitted only watches. Stopped, it leaves the jobs in the queue; s
 watches them again.
 """
 
-import getpass
 import os
 import re
 import shlex
@@ -165,7 +164,7 @@ def read_queue() -> dict[str, str]:
     Raises:
         UsageError: ``squeue`` does not run.
     """
-    command = ['squeue', '--noheader', f'--user={getpass.getuser()}', '--format=%A %T']
+    command = ['squeue', '--noheader', '--me', '--format=%A %T']
     try:
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
