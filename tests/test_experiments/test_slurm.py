@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -57,7 +58,7 @@ def cluster():
             assert done.returncode == 0, done.stderr
             patch.setenv('SLURM_CONF', re.search(r'SLURM_CONF=(.*)', done.stdout)[1])
             # the jobs unpickle what this checkout pickled
-            patch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), *os.sys.path]))
+            patch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), *sys.path]))
             yield folder
         finally:
             subprocess.run(['bash', stop, folder], check=False)
