@@ -4,259 +4,198 @@ r"""Makes the table of a pair: trains and scores every row with every seed.
     python tools/run_table.py configs/synthetic --seeds 0 1 2 --out work_dirs/table
     python tools/run_table.py configs/synthetic --out work_dirs/table --collect --publish
     python tools/run_table.py configs/synthetic --out work_dirs/other --restore
-
-A run lives in OUT/<row>/seed<k>: it is trained to its last iteration, its last checkpoint is scored
-on the target's test split, and result.json records it. The same command again goes on where the
-last one was stopped: finished runs are kept, begun ones resume from their checkpoint. Several such
-commands may work on the same OUT. After every finished run OUT/table.{json,md,png} are rewritten;
-they hold all finished runs in OUT and name what is missing.
-
-Rows that read proposals (MMAction2's AVA-style detectors, chosen by --rows) get those of
-source_only with the same seed, OUT/source_only/seed<k>/proposals.npz, not those of the file that
-their config names. What is missing for it, of the training of source_only too, is done first.
-
-On Slurm, inside or outside of an allocation:
-
     python tools/run_table.py configs/PAIR --out OUT --launcher slurm --gpus-per-run 4 \
-        --srun-args="--partition=gpu --gres=gpu:4 --ntasks-per-node=4"
+        --sbatch-args="--partition=gpu --gres=gpu:4 --cpus-per-task=32 --time=8:00:00"
+
+The same command again resumes what was stopped. See mmstal_da/experiments/README.md.
 """
 
 import argparse
 import re
-import shlex
 import sys
 from pathlib import Path
 
 from mmstal_da.errors import UsageError
-from mmstal_da.experiments.cells import (
-    Cell,
-    Settings,
-    State,
-    add_proposers,
-    choose_rows,
-    find_rows,
-    make_cells,
-    state_of,
-)
-from mmstal_da.experiments.changes import find_changed, refuse_changed, set_aside
-from mmstal_da.experiments.commands import Machine
-from mmstal_da.experiments.display import Display, describe_state
-from mmstal_da.experiments.estimate import makespan, rates_of, time_iterations
-from mmstal_da.experiments.locking import holder
-from mmstal_da.experiments.machine import find_machine, make_start
-from mmstal_da.experiments.progress import format_seconds
-from mmstal_da.experiments.publishing import publish, published_results, restore, write_tables
-from mmstal_da.experiments.results import (
-    check_alike,
-    check_settings,
-    find_results,
-    missing_cells,
-)
-from mmstal_da.experiments.scheduling import Scheduler
+from mmstal_da.experiments import cells, display, publishing, record, rows
+from mmstal_da.experiments.cells import Cell, State, find_changed, state_of
+from mmstal_da.experiments.commands import Launcher
+from mmstal_da.experiments.fingerprint import Settings
+from mmstal_da.experiments.scheduling import Scheduler, Slot, plan_slots
+from mmstal_da.experiments.slurm import parse_sbatch_args, run_on_slurm
 from mmstal_da.experiments.table import make_table
 
 SEEDS = [0, 1, 2]
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command-line arguments."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('pair', type=Path, help='folder of configs, one row each')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the runs and the table')
-    parser.add_argument('--seeds', type=int, nargs='+', help='default: 0 1 2; to collect: all')
-    parser.add_argument(
-        '--rows', nargs='+', help="default: those of the paper's tables; to collect: all"
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override values of every config; recorded with the results',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision, as of tools/train.py')
+    add = parser.add_argument
+    add('pair', type=Path, help='folder of configs, one row each')
+    add('--out', type=Path, required=True, help='folder of the runs and the table')
+    add('--seeds', type=int, nargs='+', help='default: 0 1 2; to collect: all')
+    add('--rows', nargs='+', help="default: those of the paper's tables; to collect: all")
+    help = 'override values of every config; recorded with the results'
+    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help=help)
+    add('--amp', action='store_true', help='mixed precision, as in tools/train.py')
 
-    how = parser.add_argument_group('how to run')
-    how.add_argument('--launcher', choices=('local', 'slurm'), default='local')
-    how.add_argument(
-        '--jobs',
-        type=int,
-        help='runs at a time; default: as many as the GPUs, or the cores, or with Slurm all',
-    )
-    how.add_argument(
-        '--threads', type=int, help='OMP_NUM_THREADS of every process; default: 1 without GPU'
-    )
-    how.add_argument(
-        '--gpus-per-run',
-        type=int,
-        default=1,
-        metavar='N',
-        help='processes per run (torchrun, srun); they multiply the batch',
-    )
-    how.add_argument(
-        '--srun-args', default='', metavar='="FLAGS"', help='flags for srun, in one string'
-    )
-    how.add_argument(
-        '--rerun-changed',
-        action='store_true',
-        help='set runs aside whose config or data has changed since, and run them anew',
-    )
+    add = parser.add_argument_group('how to run').add_argument
+    add('--launcher', choices=('local', 'slurm'), default='local')
+    help = 'runs at a time; default: as many as the GPUs, or the cores, or with Slurm all'
+    add('--jobs', type=int, help=help)
+    add('--threads', type=int, help='OMP_NUM_THREADS of every process; default: 1 without GPU')
+    help = 'processes per run (torchrun); they multiply the batch'
+    add('--gpus-per-run', type=int, default=1, metavar='N', help=help)
+    help = 'flags for sbatch, in one string; --time must be among them'
+    add('--sbatch-args', default='', metavar='="FLAGS"', help=help)
+    help = 'set runs aside whose config or data has changed, and run them again'
+    add('--rerun-changed', action='store_true', help=help)
 
-    instead = parser.add_argument_group('instead of running')
-    instead.add_argument(
-        '--dry-run', action='store_true', help='list the runs and estimate the time; write nothing'
-    )
-    instead.add_argument(
-        '--time-iterations',
-        type=int,
-        metavar='K',
-        help='with --dry-run: if nothing was measured yet, train K iterations to estimate from',
-    )
-    instead.add_argument(
-        '--restore',
-        action='store_true',
-        help='put the results beside the configs back into OUT, to go on there (a new machine)',
-    )
-    instead.add_argument('--collect', action='store_true', help='only rebuild the tables in OUT')
-    instead.add_argument(
-        '--publish',
-        action='store_true',
-        help='with --collect: also put results and tables beside the configs',
-    )
+    add = parser.add_argument_group('instead of running').add_argument
+    help = 'list the runs and estimate the time; write nothing'
+    add('--dry-run', action='store_true', help=help)
+    help = 'put published results back into OUT, to go on there (a new machine)'
+    add('--restore', action='store_true', help=help)
+    add('--collect', action='store_true', help='only rebuild the tables in OUT')
+    help = "with --collect: also put results and tables into the configs' folder"
+    add('--publish', action='store_true', help=help)
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command-line arguments, and ``settings`` made of them."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.publish and not args.collect:
         parser.error('--publish goes with --collect')
     if args.dry_run + args.collect + args.restore > 1:
         parser.error('choose one of --dry-run, --collect and --restore')
-    if args.time_iterations is not None and not (args.dry_run and args.time_iterations > 1):
-        parser.error('--time-iterations takes at least 2 and goes with --dry-run')
     for name in ('jobs', 'threads', 'gpus_per_run'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} is at least 1')
     if any(seed < 0 for seed in args.seeds or ()):
         parser.error('--seeds are not negative')
+    args.settings = Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
     return args
 
 
-def machine_of(args: argparse.Namespace, cells: int) -> tuple[Machine, list[dict[str, str]]]:
-    """See :func:`find_machine`."""
-    flags = shlex.split(args.srun_args)
-    settings = settings_of(args)
-    return find_machine(cells, settings, args.launcher, args.jobs, args.threads, flags)
+def plan(args: argparse.Namespace, runs: int) -> tuple[Launcher, list[Slot]]:
+    """How to do so many runs: here, or on Slurm, which queues all; see :func:`plan_slots`."""
+    if args.launcher == 'slurm':
+        return Launcher('slurm', args.threads, args.jobs or max(1, runs)), []
+    return plan_slots(args.settings, args.jobs, args.threads)
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """What results hang on beside the configs."""
-    return Settings(tuple(args.cfg_options), args.amp, args.gpus_per_run)
+def warn(text: str) -> None:
+    """Print to stderr."""
+    print(f'run_table: {text}', file=sys.stderr)
 
 
 def collect(args: argparse.Namespace) -> int:
     """Rebuild the tables from what is in OUT; returns the exit status."""
-    results = find_results(args.out, args.rows, args.seeds)
+    results = record.find_results(args.out, args.rows, args.seeds)
     if not results:
         raise UsageError(f'--collect: no run in {args.out} is finished')
-    changed = find_changed(results, find_rows(args.pair))
+    changed = find_changed(results, rows.find_rows(args.pair))
     if changed:
         files = '\n'.join(f'  {path}' for path in changed)
         raise UsageError(
-            f'the configs or the annotation files have changed since these were run:\n{files}\n'
-            'run them anew with --rerun-changed, or choose others with --rows and --seeds'
+            f'the configs or the annotation files of these runs have changed:\n{files}\n'
+            'run them again with --rerun-changed, or choose others with --rows and --seeds'
         )
-    check_alike(results)
+    record.check_alike(results)
     records = list(results.values())
-    rows = args.rows or list(dict.fromkeys(record['row'] for record in records))
-    wanted = [(row, seed) for row in rows for seed in args.seeds or ()]
-    table = make_table(records, missing_cells(results, wanted))
-    files = write_tables(args.out, table, records)
+    names = args.rows or list(dict.fromkeys(result['row'] for result in records))
+    wanted = [(row, seed) for row in names for seed in args.seeds or ()]
+    table = make_table(records, record.missing_cells(results, wanted))
+    files = publishing.write_tables(args.out, table, records)
     if args.publish:
-        dirty = sum(bool(record['dirty']) for record in records)
+        dirty = sum(bool(result['dirty']) for result in records)
         if dirty:
-            print(f'run_table: {dirty} results are of a checkout with changes', file=sys.stderr)
-        files += publish(args.pair.resolve(), table, records)
+            warn(f'{dirty} results are of a checkout with changes')
+        files += publishing.publish(args.pair.resolve(), table, records)
     print((args.out / 'table.md').read_text(), *files, sep='\n')
     return 0
 
 
-def restore_published(args: argparse.Namespace) -> int:
+def restore(args: argparse.Namespace) -> int:
     """Put published results back into OUT; returns the exit status."""
-    written, changed = restore(args.pair, args.out, args.rows, args.seeds)
+    written, changed = publishing.restore(args.pair, args.out, args.rows, args.seeds)
     for path in changed:
-        print(f'run_table: left out, its config or data has changed: {path}', file=sys.stderr)
+        warn(f'left out, its config or data has changed: {path}')
     print(f'{len(written)} results restored', *written, sep='\n')
     return 0 if written else 1
 
 
 def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """List the cells and estimate the time; returns the exit status."""
-    machine, _ = machine_of(args, len(states))
-    rates = rates_of(find_results(args.out).values(), f'finished runs in {args.out}')
-    rates = rates or rates_of(published_results(args.pair), f'{args.pair}/results')
-    if rates is None and args.time_iterations:
-        cell = next(iter(states))
-        rates = time_iterations(cell, settings_of(args), args.time_iterations, machine.threads)
+    launcher, _ = plan(args, len(states))
+    finished = record.find_results(args.out).values()
+    rates = display.rates_of(finished, f'finished runs in {args.out}') or display.rates_of(
+        publishing.published_results(args.pair), f'{args.pair}/results'
+    )
     left = []
     for cell, state in states.items():
-        text = describe_state(state, args.rerun_changed)
-        who = holder(cell.folder)
+        text = display.describe_state(state, args.rerun_changed)
+        who = cells.holder(cell.folder)
         if who:
             text += f' (now run by {who})'
         if state.kind != 'done':
             left.append(rates.seconds(cell, state) if rates else None)
-            text += f', {format_seconds(left[-1])}' if left[-1] is not None else ''
+            text += f', {display.format_seconds(left[-1])}' if left[-1] is not None else ''
         print(f'{cell.row:>14} seed {cell.seed}  {text}')
-    jobs = min(machine.jobs, max(1, len(left)))
+    jobs = min(launcher.jobs, max(1, len(left)))
     print(f'{len(left)} of {len(states)} runs to do, {jobs} at a time')
     if None in left:
-        print('time: unknown, nothing was measured yet; --time-iterations 10 trains a little')
+        print('time: unknown until a run is finished')
     elif left:
-        print(f'time: about {format_seconds(makespan(left, jobs))}, from {rates.source}')
+        seconds = display.makespan(left, jobs)
+        print(f'time: about {display.format_seconds(seconds)}, from {rates.source}')
     return 0
 
 
 def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     """Run what is not finished; returns the exit status."""
-    refuse_changed(states)
-    configs = find_rows(args.pair)
-
-    def current_results() -> dict[Path, dict]:
-        results = find_results(args.out)
-        for path in find_changed(results, configs):
-            print(
-                f'run_table: not in the table, its config or data has changed: {path}',
-                file=sys.stderr,
-            )
-            del results[path]
-        if results:
-            check_alike(results)
-        return results
+    cells.refuse_changed(states)
+    on_slurm = args.launcher == 'slurm'
+    flags = parse_sbatch_args(args.sbatch_args) if on_slurm else {}
+    configs = rows.find_rows(args.pair)
 
     def build_tables() -> None:
-        results = current_results()
-        missing = missing_cells(results, [(cell.row, cell.seed) for cell in states])
+        results = record.find_results(args.out)
+        for path in find_changed(results, configs):
+            warn(f'not in the table, its config or data has changed: {path}')
+            del results[path]
+        if results:
+            record.check_alike(results)
+        record.check_settings(results, args.settings)
+        missing = record.missing_cells(results, [(cell.row, cell.seed) for cell in states])
         table = make_table(list(results.values()), missing, args.pair.resolve().name)
-        write_tables(args.out, table, list(results.values()))
+        publishing.write_tables(args.out, table, list(results.values()))
 
-    check_settings(current_results(), settings_of(args))
     build_tables()
     pending = [cell for cell, state in states.items() if state.kind != 'done']
     done = len(states) - len(pending)
-    machine, slots = machine_of(args, len(pending))
-    print(f'{done} of {len(states)} runs are finished; {machine.jobs} at a time in {args.out}')
+    launcher, slots = plan(args, len(pending))
+    print(f'{done} of {len(states)} runs are finished; {launcher.jobs} at a time in {args.out}')
+    shown = display.Display(len(states), done, build_tables)
     try:
-        with Display(len(states), done, build_tables) as display:
-            start = make_start(settings_of(args), machine, slots)
-            failures = Scheduler(start, machine.jobs, display).run(pending)
+        if on_slurm:
+            failures = run_on_slurm(pending, args.settings, launcher, flags, shown)
+        else:
+            failures = Scheduler(args.settings, launcher, slots, shown).run(pending)
     except KeyboardInterrupt:
         build_tables()  # a run may have been scored since the last one ended
-        print('run_table: stopped; the same command goes on from here', file=sys.stderr)
+        jobs = '; jobs stay in the queue, scancel ends them' if on_slurm else ''
+        warn(f'stopped; the same command goes on from here{jobs}')
         return 130
     if failures:
         build_tables()
     print((args.out / 'table.md').read_text())
     for failure in failures:
-        print(f'run_table: FAILED  {failure}', file=sys.stderr)
+        warn(f'FAILED  {failure}')
     return 1 if failures else 0
 
 
@@ -264,25 +203,22 @@ def main(argv: list[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit status."""
     args = parse_args(argv)
     try:
-        if args.collect:
-            return collect(args)
-        if args.restore:
-            return restore_published(args)
+        if args.collect or args.restore:
+            return (collect if args.collect else restore)(args)
         if re.search(r'[\s,\'"]', str(args.out.resolve())):
             raise UsageError(f'--out {args.out}: --cfg-options take no path with blanks, , \' or "')
-        rows = choose_rows(args.pair, args.rows)
+        configs = rows.choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
-        cells = make_cells(args.pair, rows, seeds, args.out, settings_of(args))
-        cells = add_proposers(cells, args.pair, args.out, settings_of(args))
-        if args.rerun_changed and not args.dry_run:
-            for cell in cells:
-                if state_of(cell).kind == 'changed':
-                    kept = set_aside(cell)
-                    print(f'run_table: {cell.name} had another config or data; kept as {kept}')
-        states = {cell: state_of(cell) for cell in cells}
+        wanted = cells.make_cells(args.pair, configs, seeds, args.out, args.settings)
+        wanted = cells.add_proposers(wanted, args.pair, args.out, args.settings)
+        for cell in wanted if args.rerun_changed and not args.dry_run else ():
+            if state_of(cell).kind == 'changed':
+                kept = cells.set_aside(cell)
+                print(f'run_table: {cell.name} had another config or data; kept as {kept}')
+        states = {cell: state_of(cell) for cell in wanted}
         return (dry_run if args.dry_run else run)(args, states)
     except UsageError as error:
-        print(f'run_table: {error}', file=sys.stderr)
+        warn(str(error))
         return 2
 
 

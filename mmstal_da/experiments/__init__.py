@@ -1,25 +1,19 @@
-"""Makes the table of a pair: trains and scores every row with every seed.
+"""Makes the table of a pair: trains and scores every row with every seed. See README.md there.
 
-================  ==============================================================
-``cells``         row x seed, digest of its config, how far it is
-``changes``       runs whose config has changed since
-``data``          digests of the annotation files
-``proposals``     which proposals the rows read that need a file of them
-``locking``       one process per cell
-``commands``      the tools that train, score and propose, alone, by torchrun or srun
-``attempts``      when a cell ran and for how long
-``running``       one cell from training to its record
-``scheduling``    several cells at a time
-``machine``       how many at a time, on which devices
-``progress``      how far a training is
-``display``       lines and a live table for the terminal
-``estimate``      how long it will take
-``record``        ``result.json``
-``results``       finds them and refuses to compare what cannot be compared
-``table``         mean, standard deviation, gain, gap closed
-``markdown``      the table in the paper's layout
-``bar_plot``      the table as bars
-``publishing``    puts all of it beside the configs
-``metafile``      ``metafile.yml`` and ``model-index.yml``
-================  ==============================================================
+Read in this order; a file imports only what stands above it.
+
+===============  ===============================================================
+``rows``         names, labels and configs of the rows; which of them read proposals
+``fingerprint``  digests of what a result depends on: config and data
+``cells``        row x seed, how far it is, its lock, runs whose config has changed
+``record``       ``result.json``: written, found, compared
+``commands``     the tools that train, score and propose
+``progress``     how far a training is
+``running``      one cell from training to its record, and ``attempts.json``
+``table``        mean, standard deviation, gain, gap closed; as Markdown
+``display``      lines and a live table for the terminal; how long it will take
+``scheduling``   several cells at a time on this machine
+``slurm``        a cell is a job
+``publishing``   table, results, ``metafile.yml`` and ``model-index.yml`` in the configs' folder
+===============  ===============================================================
 """

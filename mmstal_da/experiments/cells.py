@@ -1,80 +1,20 @@
 """The cells of a table: one row (a config) trained with one seed, and how far each is."""
 
-import argparse
-import hashlib
+import fcntl
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
 from mmstal_da.errors import UsageError
+from mmstal_da.utils.io import read_json
 
-from .data import data_changed, digest_data
-from .proposals import PROPOSER, files_of
-
-PAPER_ROWS = (
-    'source_only',
-    't_img',
-    't_inst',
-    's_img',
-    't_img_s_img',
-    't_inst_s_img',
-    'full',
-    'oracle',
-)
-"""Rows of the paper's tables, in its order."""
-
-# what MMEngine's runner reads and a result hangs on; not, for instance, how often it logs
-RESULT_KEYS = (
-    'model',
-    'train_dataloader',
-    'test_dataloader',
-    'train_cfg',
-    'test_cfg',
-    'test_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'auto_scale_lr',
-    'default_hooks',
-    'custom_hooks',
-    'data_preprocessor',
-    'model_wrapper_cfg',
-    'load_from',
-    'env_cfg',
-    'randomness',
-    'default_scope',
-    'custom_imports',
-    'runner_type',
-)
-# parts of these that leave the result as it is; the seed is the cell's own
-IGNORED = {
-    'default_hooks': ('logger', 'checkpoint', 'timer', 'visualization'),
-    'train_cfg': ('val_interval', 'val_begin'),
-    'randomness': ('seed',),
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all runs of a table have in common and their results hang on.
-
-    Attributes:
-        cfg_options: ``('optim_wrapper.optimizer.lr=0.1', ...)``, as on the command line.
-        amp: Mixed precision.
-        processes: Processes (GPUs) per run; they multiply the batch.
-    """
-
-    cfg_options: tuple[str, ...] = ()
-    amp: bool = False
-    processes: int = 1
-
-    def to_dict(self) -> dict:
-        """The settings as JSON knows them."""
-        options = list(self.cfg_options)
-        return {'cfg_options': options, 'amp': self.amp, 'processes': self.processes}
+from .fingerprint import Settings, data_changed, digest_config, digest_data
+from .rows import PROPOSER, find_rows, proposal_files, read_config, row_order
 
 
 @dataclass(frozen=True)
@@ -87,12 +27,12 @@ class Cell:
         seed: Seed of the training.
         config: The config file.
         folder: Where the run and its ``result.json`` live.
-        digest: Of config and settings, see :func:`digest_config`.
+        digest: Of config and settings, see :func:`~.fingerprint.digest_config`.
         max_iters: Length of the training; None for a config that counts epochs.
-        data: Annotation file -> digest, see :func:`~.data.digest_data`.
-        reads: File of proposals, if the row reads one, see :mod:`.proposals`.
-        proposer: Digest of the source-only config that makes the file; None if it reads none.
-        dumps: Whether it is to leave its RPN's proposals in :attr:`proposals_file`.
+        data: Annotation file -> digest, see :func:`~.fingerprint.digest_data`.
+        proposals_in: File of proposals, if the row reads one, see :mod:`.rows`.
+        proposer_digest: Of the source-only config that makes that file; None without a file.
+        makes_proposals: Whether the run writes its RPN's proposals to :attr:`proposals_file`.
     """
 
     pair: str
@@ -103,9 +43,9 @@ class Cell:
     digest: str
     max_iters: int | None
     data: dict[str, str] = field(default_factory=dict, hash=False)
-    reads: Path | None = None
-    proposer: str | None = None
-    dumps: bool = False
+    proposals_in: Path | None = None
+    proposer_digest: str | None = None
+    makes_proposals: bool = False
 
     @property
     def name(self) -> str:
@@ -124,7 +64,7 @@ class Cell:
 
     @property
     def proposals_file(self) -> Path:
-        """What a cell that ``dumps`` leaves."""
+        """What a cell that ``makes_proposals`` writes."""
         return self.folder / 'proposals.npz'
 
 
@@ -136,7 +76,7 @@ class State:
         kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other data),
             ``'resume'``, ``'todo'`` or ``'propose'`` (trained and scored; the proposals that
             others need of it are missing).
-        iteration: Iterations that the last checkpoint has behind it.
+        iteration: Iterations behind the last checkpoint.
         file: The file that says so.
     """
 
@@ -145,76 +85,51 @@ class State:
     file: Path | None = None
 
 
-def find_rows(pair: Path) -> dict[str, Path]:
-    """Rows of a pair, the paper's in its order and then the others by name.
+class CellLock:
+    """The lock of a folder, ``FOLDER/.lock``, held as long as any process of a run lives.
 
-    Raises:
-        UsageError: The folder does not exist or holds no config.
+    It is the file lock of an open file (``flock``). The kernel takes it back when the last process
+    that has the file open ends, so ``kill -9`` leaves nothing behind. Processes that inherit
+    :attr:`fd` hold it too: a training that outlives its scheduler keeps its folder to itself.
+    Several machines respect it if their shared file system passes ``flock`` on (NFS does).
+
+    Attributes:
+        fd: The open file, to be passed to the processes of the run.
     """
-    if not pair.is_dir():
-        raise UsageError(f'{pair} is no folder of configs; pairs are the folders of configs/')
-    found = {path.stem: path for path in pair.glob('*.py') if not path.name.startswith('_')}
-    if not found:
-        raise UsageError(f'{pair} has no config: a row is a .py file that does not begin with _')
-    return {row: found[row] for row in sorted(found, key=row_order)}
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    @classmethod
+    def take(cls, folder: Path) -> 'CellLock | None':
+        """Take the lock; None where someone else holds it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        os.ftruncate(fd, 0)
+        os.write(fd, f'process {os.getpid()} on {socket.gethostname()}\n'.encode())
+        return cls(fd)
+
+    def release(self) -> None:
+        """Release it; processes that inherited the lock keep it."""
+        os.close(self.fd)
 
 
-def row_order(row: str) -> tuple[int, str]:
-    """Key to sort rows by: the paper's order, then by name."""
-    return (PAPER_ROWS.index(row) if row in PAPER_ROWS else len(PAPER_ROWS), row)
-
-
-def choose_rows(pair: Path, names: Sequence[str] | None = None) -> dict[str, Path]:
-    """The rows that are named, or without names those of the paper's tables.
-
-    Raises:
-        UsageError: A named row does not exist, or none is of the paper's tables.
-    """
-    rows = find_rows(pair)
-    unknown = sorted(set(names or ()) - set(rows))
-    if unknown:
-        raise UsageError(f'--rows: {pair} has no {", ".join(unknown)}; it has {", ".join(rows)}')
-    chosen = {row: path for row, path in rows.items() if row in (names or PAPER_ROWS)}
-    if not chosen:
-        raise UsageError(f'{pair} has no row of the paper; name them: --rows {" ".join(rows)}')
-    return chosen
-
-
-def parse_options(options: Iterable[str]) -> dict:
-    """``--cfg-options`` as tools/train.py reads them: dotted key to value.
-
-    Raises:
-        UsageError: An option is not KEY=VALUE.
-    """
-    options = list(options)
-    wrong = [option for option in options if not re.match(r'[^=]+=', option)]
-    if wrong:
-        raise UsageError(f'--cfg-options: {wrong[0]!r} is not KEY=VALUE')
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
-    return parser.parse_args(['--cfg-options', *options] if options else []).cfg_options
-
-
-def read_config(path: Path, cfg_options: Iterable[str] = ()) -> Config:
-    """A config with options, without importing the modules that it names."""
-    cfg = Config.fromfile(path, import_custom_modules=False)
-    cfg.merge_from_dict(parse_options(cfg_options))
-    return cfg
-
-
-def digest_config(cfg: Config, settings: Settings) -> str:
-    """SHA-256 of all that a result hangs on: the resolved config, precision, processes.
-
-    How often a run logs, saves or validates and where it writes are left out, and so is the
-    seed; comments and the way a config inherits do not count either.
-    """
-    values = {key: value for key, value in cfg.to_dict().items() if key in RESULT_KEYS}
-    for key, parts in IGNORED.items():
-        if isinstance(values.get(key), dict):
-            values[key] = {k: v for k, v in values[key].items() if k not in parts}
-    content = {'config': values, 'amp': settings.amp, 'processes': settings.processes}
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+def holder(folder: Path) -> str | None:
+    """Who holds the lock of a folder, None if nobody does. Writes nothing."""
+    path = folder / '.lock'
+    if not path.is_file():
+        return None
+    with open(path, encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or 'another process'
+    return None
 
 
 def make_cells(
@@ -239,15 +154,15 @@ def make_cells(
             f'{rows[differing[0]]} and {rows[first]}); make a table of each: --rows and --out'
         )
     early = sorted(rows, key=lambda row: (row not in ('source_only', 'oracle'), row_order(row)))
-    readers = [row for row, cfg in configs.items() if files_of(cfg)]
-    proposer = None
+    readers = [row for row, cfg in configs.items() if proposal_files(cfg)]
+    proposer_digest = None
     if readers:
         path = find_rows(pair).get(PROPOSER)
         if path is None:
             raise UsageError(
                 f'{rows[readers[0]]} reads proposals; {pair} has no {PROPOSER}.py to make them'
             )
-        proposer = digest_config(read_config(path, settings.cfg_options), settings)
+        proposer_digest = digest_config(read_config(path, settings.cfg_options), settings)
     out = out.resolve()
     return [
         Cell(
@@ -259,8 +174,8 @@ def make_cells(
             digest=digest_config(configs[row], settings),
             max_iters=(configs[row].get('train_cfg') or {}).get('max_iters'),
             data=digest_data(configs[row]),
-            reads=out / PROPOSER / f'seed{seed}/proposals.npz' if row in readers else None,
-            proposer=proposer if row in readers else None,
+            proposals_in=out / PROPOSER / f'seed{seed}/proposals.npz' if row in readers else None,
+            proposer_digest=proposer_digest if row in readers else None,
         )
         for seed in seeds
         for row in early
@@ -268,36 +183,24 @@ def make_cells(
 
 
 def add_proposers(cells: Sequence[Cell], pair: Path, out: Path, settings: Settings) -> list[Cell]:
-    """Have source-only leave proposals for the unfinished cells that read them.
+    """Have source-only write proposals for the unfinished cells that read them.
 
     Returns:
-        The cells, of which some ``dumps``; before them the source-only cells that it took beyond.
+        The cells, some of which ``makes_proposals``. Source-only cells that had to be added come
+        first.
     """
-    dealt = {cell.folder: cell for cell in cells}
+    known = {cell.folder: cell for cell in cells}
     added = []
     for cell in cells:
-        if cell.reads is None or state_of(cell).kind == 'done':
+        if cell.proposals_in is None or state_of(cell).kind == 'done':
             continue
-        folder = cell.reads.parent
-        if folder not in dealt:
+        folder = cell.proposals_in.parent
+        if folder not in known:
             row = {PROPOSER: find_rows(pair)[PROPOSER]}
-            (dealt[folder],) = make_cells(pair, row, [cell.seed], out, settings)
+            (known[folder],) = make_cells(pair, row, [cell.seed], out, settings)
             added.append(folder)
-        dealt[folder] = replace(dealt[folder], dumps=True)
-    return [dealt[folder] for folder in dict.fromkeys([*added, *dealt])]
-
-
-def is_changed(found: Mapping, digest: str, proposer: str | None) -> bool:
-    """Whether a run was made with another config, other data, or proposals of another config.
-
-    Args:
-        found: Its ``result.json`` or ``attempts.json``.
-        digest: Of its config now.
-        proposer: Of source-only's config now, as far as it reads proposals.
-    """
-    proposals = found.get('proposals') or {'config_sha256': proposer}
-    same = found.get('config_sha256') == digest and proposals['config_sha256'] == proposer
-    return not same or bool(data_changed(found.get('data') or {}))
+        known[folder] = replace(known[folder], makes_proposals=True)
+    return [known[folder] for folder in dict.fromkeys([*added, *known])]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -312,7 +215,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     checkpoint = folder / Path(pointer.read_text().strip()).name
     if not checkpoint.is_file():
         raise UsageError(
-            f'{pointer} names {checkpoint.name}, which is not there; remove {folder} to train anew'
+            f'{pointer} names {checkpoint.name}, which is not there; remove {folder} to train again'
         )
     return checkpoint
 
@@ -329,11 +232,10 @@ def state_of(cell: Cell) -> State:
     iteration = iteration_of(checkpoint)
     for file, kind in ((cell.result_file, 'done'), (cell.attempts_file, 'resume')):
         if file.is_file():
-            found = read_json(file)
-            changed = is_changed(found, cell.digest, cell.proposer)
+            changed = is_changed(read_json(file), cell.digest, cell.proposer_digest)
             if changed and (kind == 'done' or checkpoint):
                 return State('changed', iteration, file)
-            if kind == 'done' and cell.dumps and not cell.proposals_file.is_file():
+            if kind == 'done' and cell.makes_proposals and not cell.proposals_file.is_file():
                 trained = checkpoint and cell.max_iters in (None, iteration)
                 kind = 'propose' if trained else 'resume'  # a restored result has no checkpoint
                 return State(kind if checkpoint else 'todo', iteration, file)
@@ -344,16 +246,72 @@ def state_of(cell: Cell) -> State:
     return State('todo')
 
 
-def read_json(path: Path) -> dict:
-    """A JSON object.
+def is_changed(found: Mapping, digest: str | None, proposer_digest: str | None) -> bool:
+    """Whether a run was made with another config, other data, or proposals of another config.
+
+    Args:
+        found: Its ``result.json`` or ``attempts.json``.
+        digest: Of its config now; None if there is none.
+        proposer_digest: Of source-only's config now, if the run reads proposals.
+    """
+    proposals = found.get('proposals') or {'config_sha256': proposer_digest}
+    same = found.get('config_sha256') == digest and proposals['config_sha256'] == proposer_digest
+    return not same or data_changed(found.get('data') or {})
+
+
+def refuse_changed(states: dict[Cell, State]) -> None:
+    """Stop where a run was begun with another config or on other data.
 
     Raises:
-        UsageError: The file is not one.
+        UsageError: There is such a run.
     """
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as error:
-        raise UsageError(f'{path} is not JSON ({error}); remove it') from error
-    if not isinstance(content, dict):
-        raise UsageError(f'{path} holds no JSON object; remove it')
-    return content
+    changed = {cell: state for cell, state in states.items() if state.kind == 'changed'}
+    if changed:
+        files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
+        raise UsageError(
+            'these runs were made with another config, --cfg-options, --amp or --gpus-per-run, '
+            f'with other annotation files, or with proposals of another {PROPOSER} config:\n'
+            f'{files}\n--rerun-changed sets them aside and runs them again; another --out keeps '
+            'both'
+        )
+
+
+def set_aside(cell: Cell) -> Path:
+    """Rename the folder of a run whose config has changed.
+
+    Raises:
+        UsageError: The run is in use.
+    """
+    lock = CellLock.take(cell.folder)
+    if lock is None:
+        raise UsageError(f'{cell.folder} is in use by {holder(cell.folder)}')
+    kept = cell.folder.with_name(f'{cell.folder.name}.changed-{time.strftime("%Y%m%d_%H%M%S")}')
+    cell.folder.rename(kept)
+    lock.release()
+    return kept
+
+
+def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> list[Path]:
+    """Results whose config (with their own options) or data is another one now.
+
+    Args:
+        results: File to record.
+        configs: Row to config file.
+    """
+    digests: dict = {}
+
+    def digest(row: str, settings: Settings) -> str | None:
+        if row not in configs:
+            return None
+        if (row, settings) not in digests:
+            cfg = read_config(configs[row], settings.cfg_options)
+            digests[row, settings] = digest_config(cfg, settings)
+        return digests[row, settings]
+
+    changed = []
+    for path, record in results.items():
+        settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
+        proposer_digest = digest(PROPOSER, settings) if record.get('proposals') else None
+        if is_changed(record, digest(record['row'], settings), proposer_digest):
+            changed.append(path)
+    return changed

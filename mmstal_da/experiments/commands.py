@@ -1,53 +1,53 @@
-"""The commands that a run consists of: training, scoring and proposing, however launched."""
+"""The commands that a run consists of: training, scoring, and writing proposals."""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
-from .cells import Cell, Settings, last_checkpoint
-from .proposals import proposal_options
+from .cells import Cell
+from .fingerprint import Settings
+from .rows import proposal_options
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How commands are run; results do not hang on it.
+class Launcher:
+    """How commands are run; results do not depend on it.
 
     Attributes:
-        launcher: ``'local'`` or ``'slurm'``.
-        srun_args: Flags for srun.
+        name: ``'local'`` or ``'slurm'``.
         threads: OMP_NUM_THREADS of every process; None leaves the environment's.
         jobs: Runs at a time, for the record.
+        tools: Folder of ``train.py``, ``test.py`` and ``data/dump_proposals.py``.
     """
 
-    launcher: str = 'local'
-    srun_args: tuple[str, ...] = ()
+    name: str = 'local'
     threads: int | None = 1
     jobs: int = 1
+    tools: Path = field(default_factory=lambda: TOOLS)
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A process to run.
 
     Attributes:
         stage: ``'train'``, ``'test'`` or ``'propose'``.
         argv: Program and arguments.
         log: File for its output, appended to.
-        env: Variables to add to the environment.
+        begins: What it does, in words.
     """
 
     stage: str
     argv: list[str]
     log: Path
-    env: dict[str, str] = field(default_factory=dict)
+    begins: str
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a process ended.
 
     Attributes:
@@ -59,73 +59,71 @@ class Outcome:
     cpu_s: float
 
 
-def tool_command(
-    tool: str, positional: list[str], flags: list[str], settings: Settings, machine: Machine
-) -> list[str]:
-    """How tools/train.py or tools/test.py is called: alone, by torchrun, or by srun."""
-    if machine.launcher == 'slurm':
-        srun = ['srun', f'--ntasks={settings.processes}', '--kill-on-bad-exit=1']
-        python = [sys.executable, '-u', str(TOOLS / f'{tool}.py'), *positional]
-        return [*srun, *machine.srun_args, *python, *flags, '--launcher', 'slurm']
-    if settings.processes > 1:
-        script = str(TOOLS / f'dist_{tool}.sh')
-        return ['bash', script, *positional, str(settings.processes), *flags]
-    return [sys.executable, '-u', str(TOOLS / f'{tool}.py'), *positional, *flags]
+@dataclass(frozen=True)
+class Commands:
+    """The commands of one cell.
 
+    Attributes:
+        cell: The cell.
+        cfg: Its config with the options.
+        settings: Options, precision and number of processes.
+        launcher: Where the tools are.
+    """
 
-def train_command(
-    cell: Cell, cfg: Config, settings: Settings, machine: Machine, env: dict
-) -> Command:
-    """Train a cell, from its last checkpoint if it has one."""
-    flags = ['--work-dir', str(cell.folder), '--seed', str(cell.seed), '--no-validate']
-    checkpoint = last_checkpoint(cell.folder)
-    if checkpoint is not None:
-        flags += ['--resume', str(checkpoint)]
-    if settings.amp:
-        flags.append('--amp')
-    options = [*settings.cfg_options, *_proposals(cell, cfg), *_saving(cell, cfg)]
-    if options:
-        flags += ['--cfg-options', *options]
-    argv = tool_command('train', [str(cell.config)], flags, settings, machine)
-    return Command('train', argv, cell.folder / 'train.log', env)
+    cell: Cell
+    cfg: Config
+    settings: Settings
+    launcher: Launcher = field(default_factory=Launcher)
 
+    def train(self, checkpoint: Path | None) -> Command:
+        """Train, from a checkpoint if there is one."""
+        flags = ['--work-dir', str(self.cell.folder), '--seed', str(self.cell.seed)]
+        flags.append('--no-validate')
+        if checkpoint is not None:
+            flags += ['--resume', str(checkpoint)]
+        if self.settings.amp:
+            flags.append('--amp')
+        begins = f'resumes from {checkpoint.name}' if checkpoint else 'trains'
+        return self._tool('train', [], flags, self._saving(), begins)
 
-def _proposals(cell: Cell, cfg: Config) -> list[str]:
-    return proposal_options(cfg, cell.reads) if cell.reads else []
+    def test(self, checkpoint: Path) -> Command:
+        """Score a checkpoint on the target's test split."""
+        options = []
+        evaluator = self.cfg.get('test_evaluator')
+        if isinstance(evaluator, dict) and evaluator.get('type', '').endswith('TubeMetric'):
+            options.append(f'test_evaluator.dump={self.cell.folder / "detections.npz"}')
+        flags = ['--work-dir', str(self.cell.folder / 'test')]
+        return self._tool('test', [str(checkpoint)], flags, options, 'is scored')
 
+    def propose(self, checkpoint: Path) -> Command:
+        """Write the proposals of a checkpoint; one process, however many trained it."""
+        tool = str(self.launcher.tools / 'data/dump_proposals.py')
+        argv = [sys.executable, '-u', tool, str(self.cell.config), str(checkpoint)]
+        argv += ['--out', str(self.cell.proposals_file)]
+        if self.settings.cfg_options:
+            argv += ['--cfg-options', *self.settings.cfg_options]
+        return Command('propose', argv, self.cell.folder / 'propose.log', 'writes its proposals')
 
-def _saving(cell: Cell, cfg: Config) -> list[str]:
-    """Save at least every tenth of the training, so that little is lost to an interruption."""
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if cell.max_iters is None or hook.get('by_epoch', True) or not hook.get('interval'):
-        return []
-    interval = max(1, min(hook['interval'], cell.max_iters // 10))
-    return [f'default_hooks.checkpoint.interval={interval}']
+    def _tool(
+        self, stage: str, positional: list[str], flags: list[str], options: list[str], begins: str
+    ) -> Command:
+        """tools/train.py or tools/test.py: alone, or by torchrun."""
+        cell, processes = self.cell, self.settings.processes
+        program = [sys.executable, '-u', str(self.launcher.tools / f'{stage}.py')]
+        if processes > 1:
+            program = ['bash', str(self.launcher.tools / f'dist_{stage}.sh')]
+            positional = [*positional, str(processes)]
+        proposals = proposal_options(self.cfg, cell.proposals_in) if cell.proposals_in else []
+        options = [*self.settings.cfg_options, *proposals, *options]
+        options = ['--cfg-options', *options] if options else []
+        argv = [*program, str(cell.config), *positional, *flags, *options]
+        return Command(stage, argv, cell.folder / f'{stage}.log', begins)
 
-
-def test_command(
-    cell: Cell, cfg: Config, settings: Settings, machine: Machine, env: dict
-) -> Command:
-    """Score the last checkpoint of a cell on the target's test split."""
-    flags = ['--work-dir', str(cell.folder / 'test')]
-    options = [*settings.cfg_options, *_proposals(cell, cfg)]
-    evaluator = cfg.get('test_evaluator')
-    if isinstance(evaluator, dict) and evaluator.get('type', '').endswith('TubeMetric'):
-        options.append(f'test_evaluator.dump={cell.folder / "detections.npz"}')
-    if options:
-        flags += ['--cfg-options', *options]
-    positional = [str(cell.config), str(last_checkpoint(cell.folder))]
-    argv = tool_command('test', positional, flags, settings, machine)
-    return Command('test', argv, cell.folder / 'test.log', env)
-
-
-def propose_command(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Command:
-    """Write the proposals of a cell's last checkpoint; one process, whatever it was trained by."""
-    tool = str(TOOLS / 'data' / 'dump_proposals.py')
-    argv = [sys.executable, '-u', tool, str(cell.config), str(last_checkpoint(cell.folder))]
-    argv += ['--out', str(cell.proposals_file)]
-    if settings.cfg_options:
-        argv += ['--cfg-options', *settings.cfg_options]
-    if machine.launcher == 'slurm':
-        argv = ['srun', *machine.srun_args, '--ntasks=1', '--kill-on-bad-exit=1', *argv]
-    return Command('propose', argv, cell.folder / 'propose.log', env)
+    def _saving(self) -> list[str]:
+        """Save at least every tenth of the training, so that an interruption loses little."""
+        last = self.cell.max_iters
+        hook = (self.cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        if last is None or hook.get('by_epoch', True) or not hook.get('interval'):
+            return []
+        interval = max(1, min(hook['interval'], last // 10))
+        return [f'default_hooks.checkpoint.interval={interval}']

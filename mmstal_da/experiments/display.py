@@ -1,128 +1,149 @@
-"""What the terminal shows while a table is made."""
+"""What the terminal shows while a table is made, and how long it will take."""
 
+import heapq
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+import numpy as np
 
 from .cells import Cell, State
-from .commands import Command
-from .progress import Progress, format_seconds, read_progress
-from .scheduling import Events, Job
+from .progress import read_progress
+from .record import device_name
+from .table import FRAME, VIDEO
 
-REFRESH = 2.0  # seconds between looks at the scalars
-REPORT = 300.0  # seconds between lines of progress where there is no terminal
+REPORT = 60.0  # seconds between reports of progress
 
 
-class Display(Events):
-    """A line per event, and on a terminal a live table of the runs.
+class Display:
+    """A line per event, and once in a while a line per run.
 
     Args:
         total: Cells of the table.
         done: Cells that were finished before.
         on_finished: Called after every finished cell.
-        console: Where to; by default stdout.
     """
 
     def __init__(
-        self,
-        total: int,
-        done: int,
-        on_finished: Callable[[], object],
-        console: Console | None = None,
+        self, total: int = 1, done: int = 0, on_finished: Callable[[], object] = lambda: None
     ) -> None:
         self.total, self.done = total, done
         self.on_finished = on_finished
-        self.console = console or Console(highlight=False, soft_wrap=True)
-        self.live = Live(console=self.console, auto_refresh=False, transient=True)
-        self.next_look = 0.0
         self.next_report = time.monotonic() + REPORT
-
-    def __enter__(self) -> 'Display':
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.live.is_started:
-            self.live.stop()
 
     def say(self, text: str) -> None:
         """Print a line with the time of day."""
-        self.console.print(f'{time.strftime("%H:%M:%S")}  {text}', markup=False)
-
-    def started(self, cell: Cell, command: Command) -> None:
-        """A command of a cell runs."""
-        stages = {'train': 'trains', 'test': 'is scored', 'propose': 'dumps its proposals'}
-        what = stages[command.stage]
-        if '--resume' in command.argv:
-            checkpoint = Path(command.argv[command.argv.index('--resume') + 1])
-            what = f'goes on from {checkpoint.name}'
-        self.say(f'{cell.name} {what}; log: {command.log}')
+        print(f'{time.strftime("%H:%M:%S")}  {text}', flush=True)
 
     def finished(self, cell: Cell, record: dict | None) -> None:
-        """A cell is finished."""
+        """A cell is finished; ``record`` is None if another process did it."""
         self.done += 1
         text = f'{cell.name} is finished ({self.done} of {self.total})'
         if record is None:
             text += ', by another process'
         else:
-            metrics = record['metrics']
-            text += f': frame-mAP {metrics["frame_map"]["0.5"]:.1f}, '
-            text += f'video-mAP {metrics["video_map"]["0.5"]:.1f}; '
-            text += f'{format_seconds(record["train"]["wall_s"])} of training'
+            scores = (record['metrics'][key] for key in (FRAME, VIDEO))
+            frame, video = ('-' if score is None else f'{score:.1f}' for score in scores)
+            seconds = format_seconds(record['train']['wall_s'])
+            text += f': frame-mAP {frame}, video-mAP {video}; {seconds} of training'
         self.say(text)
         self.on_finished()
 
-    def failed(self, cell: Cell, message: str) -> None:
-        """A cell failed."""
-        self.say(f'FAILED  {message}')
+    def report(self, running: Sequence, pending: int) -> None:
+        """Say how far the runs are, if it is time to.
 
-    def waiting(self, cell: Cell, who: str) -> None:
-        """Nothing is left but cells that another process runs."""
-        self.say(f'{cell.name} is run by {who}; waiting for it')
-
-    def tick(self, running: Sequence[Job], pending: int) -> None:
-        """Refresh the live table, or report once in a while."""
+        Args:
+            running: What runs: its ``cell``, its ``stage``, and when it ``began``, in seconds of
+                ``time.monotonic()``.
+            pending: How many are to come.
+        """
         now = time.monotonic()
-        if self.live.is_started and now >= self.next_look:
-            self.next_look = now + REFRESH
-            self.live.update(self._table(running, pending), refresh=True)
-        elif not self.live.is_started and now >= self.next_report:
-            self.next_report = now + REPORT
-            for job in running:
-                self.say('{} {}, {} {}, eta {}'.format(job.cell.name, *_describe(job, now)))
-
-    def _table(self, running: Sequence[Job], pending: int) -> Table:
-        title = f'{self.done} of {self.total} finished, {len(running)} running, {pending} to come'
-        table = Table(title=title, title_justify='left')
-        for column in ('run', 'stage', 'iteration', 'time', 'eta'):
-            table.add_column(column)
-        for job in running:
-            stage, *cells = _describe(job, time.monotonic())
-            table.add_row(job.cell.name, stage, *cells)
-        return table
+        if now < self.next_report:
+            return
+        self.next_report = now + REPORT
+        for run in running:
+            text = f'{run.cell.name}: {run.stage}, {format_seconds(now - run.began)}'
+            progress = read_progress(run.cell.folder)
+            if run.stage in ('train', 'running') and progress and run.cell.max_iters is not None:
+                iteration, seconds = progress
+                left = None if seconds is None else seconds * (run.cell.max_iters - iteration)
+                text += f', iteration {iteration}/{run.cell.max_iters}, eta {format_seconds(left)}'
+            self.say(text)
+        self.say(f'{self.done} of {self.total} finished, {len(running)} run, {pending} to come')
 
 
-def _describe(job: Job, now: float) -> tuple[str, str, str, str]:
-    """Stage, iteration, elapsed time and time left of a run."""
-    elapsed = format_seconds(now - job.began)
-    if job.command.stage != 'train':
-        return job.command.stage, '-', elapsed, '?'
-    progress = read_progress(job.cell.folder) or Progress(0, None)
-    last = job.cell.max_iters
-    eta = format_seconds(progress.eta(last)) if last is not None else '?'
-    return 'train', f'{progress.iteration}/{last if last is not None else "?"}', elapsed, eta
+def format_seconds(seconds: float | None) -> str:
+    """``1:02:03`` or ``2:03``; ``?`` for None."""
+    if seconds is None:
+        return '?'
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
 
 
 def describe_state(state: State, rerun_changed: bool) -> str:
     """What is to be done with a cell."""
-    if state.kind == 'changed':
-        plan = 'to set aside and run anew' if rerun_changed else 'to refuse'
-        return f'changed config or data: {plan}'
-    resume = f'to resume from iteration {state.iteration}'
-    propose = 'to dump its proposals'
-    return {'done': 'done', 'todo': 'to do', 'resume': resume, 'propose': propose}[state.kind]
+    aside = 'to set aside and run again' if rerun_changed else 'to refuse'
+    return {
+        'done': 'done',
+        'todo': 'to do',
+        'resume': f'to resume from iteration {state.iteration}',
+        'propose': 'to write its proposals',
+        'changed': f'changed config or data: {aside}',
+    }[state.kind]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Measured speed.
+
+    Attributes:
+        iteration: Row to wall seconds per training iteration.
+        test: Row to wall seconds of scoring.
+        source: Where they were measured, in words.
+    """
+
+    iteration: Mapping[str, float]
+    test: Mapping[str, float]
+    source: str
+
+    def seconds(self, cell: Cell, state: State) -> float | None:
+        """What is left of a cell; rows that were not measured take as long as the mean row.
+
+        Writing proposals was not measured and counts as scoring does.
+        """
+        if cell.max_iters is None:
+            return None
+        done = state.iteration if state.kind in ('resume', 'propose') else 0
+        rate, test = (
+            of.get(cell.row, float(np.mean(list(of.values()))))
+            for of in (self.iteration, self.test)
+        )
+        return rate * (cell.max_iters - done) + test
+
+
+def rates_of(records: Iterable[dict], source: str) -> Rates | None:
+    """Speeds from records of finished runs; None without any."""
+    iteration: dict[str, list[float]] = {}
+    test: dict[str, list[float]] = {}
+    machines = set()
+    for record in records:
+        seconds = record['train'].get('seconds_per_iteration')
+        if seconds is not None:
+            machines.add(f'{device_name(record)}, {record["environment"]["jobs"]} at a time')
+            iteration.setdefault(record['row'], []).append(seconds)
+            test.setdefault(record['row'], []).append(record['test']['wall_s'])
+    if not iteration:
+        return None
+    means = (
+        {row: float(np.mean(values)) for row, values in of.items()} for of in (iteration, test)
+    )
+    return Rates(*means, f'{source} ({" and ".join(sorted(machines))})')
+
+
+def makespan(seconds: Sequence[float], jobs: int) -> float:
+    """Wall seconds of runs that start in order, ``jobs`` at a time."""
+    ends = [0.0] * max(1, jobs)
+    for value in seconds:
+        heapq.heappush(ends, heapq.heappop(ends) + value)
+    return max(ends)

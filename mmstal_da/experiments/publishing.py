@@ -1,23 +1,35 @@
-"""Writes tables into a folder, and puts them with the results beside the configs."""
+"""Writes tables into a folder, and publishes them with the results in the configs' folder.
+
+``metafile.yml`` of a pair and ``model-index.yml`` of all are as OpenMMLab's tools read them.
+"""
 
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import yaml
+
+from mmstal_da.domains import trained_parts
 from mmstal_da.errors import UsageError
-from mmstal_da.utils.io import atomic_write
+from mmstal_da.utils.io import atomic_write, write_json
+from mmstal_da.visualization.bar_plot import plot_bars
 from mmstal_da.visualization.curves import save_figure
 
-from .bar_plot import plot_table
-from .cells import find_rows, row_order
-from .changes import find_changed
-from .markdown import format_table
-from .metafile import write_metafiles
-from .record import write_json
-from .results import read_result
+from .cells import find_changed
+from .record import device_name, read_result
+from .rows import find_rows, read_config, row_order
+from .table import FRAME, SHOWN, VIDEO, collect, format_table, make_table
 
+PANELS = {FRAME: 'frame-mAP at IoU 0.5 (%)', VIDEO: 'video-mAP at IoU 0.5 (%)'}
 BEGIN, END = '<!-- table:begin -->', '<!-- table:end -->'
+PAPER = 'Unsupervised Domain Adaptation for Spatio-Temporal Action Localization'
+NETWORKS = (
+    *('backbone', 'clip_backbone', 'rpn_head'),
+    *('roi_head', 'roi_head.shared_head', 'roi_head.bbox_head'),
+    *('adaptation.spatial', 'adaptation.temporal_image', 'adaptation.temporal_instance'),
+)
+TASK = 'Spatio-Temporal Action Localization'
 
 
 def write_tables(folder: Path, table: dict, records: Sequence[dict]) -> list[Path]:
@@ -28,12 +40,14 @@ def write_tables(folder: Path, table: dict, records: Sequence[dict]) -> list[Pat
         file.write(format_table(table))
     if not table['rows']:
         return files[:2]
-    save_figure(plot_table(table, records), files[2])
+    values = {label: collect(records, metric) for metric, label in PANELS.items()}
+    title = f'{table["pair"]}: mean, sample standard deviation and seeds'
+    save_figure(plot_bars(values, title), files[2])
     return files
 
 
 def publish(pair: Path, table: dict, records: Sequence[dict]) -> list[Path]:
-    """Put a table beside the configs.
+    """Put a table and its results into the folder of the configs.
 
     Writes ``results/<row>_seed<k>.json``, ``results/table.*``, the table between its marks in
     ``README.md``, ``metafile.yml``, and ``model-index.yml`` in the folder above.
@@ -80,13 +94,9 @@ def insert_table(readme: Path, table: str) -> str:
 
 
 def published_results(pair: Path) -> list[dict]:
-    """The results beside the configs, rows in the paper's order."""
-    files = [
-        (row_order(match[1]), int(match[2]), path)
-        for path in (pair / 'results').glob('*_seed*.json')
-        if (match := re.fullmatch(r'(.+)_seed(\d+)', path.stem))
-    ]
-    return [read_result(path) for *_, path in sorted(files)]
+    """The published results of a pair, rows in the paper's order."""
+    records = [read_result(path) for path in (pair / 'results').glob('*_seed*.json')]
+    return sorted(records, key=lambda record: (row_order(record['row']), record['seed']))
 
 
 def restore(
@@ -95,7 +105,7 @@ def restore(
     rows: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
 ) -> tuple[list[Path], list[Path]]:
-    """Put the results beside the configs back into a folder of runs, so that a table goes on there.
+    """Put published results back into a folder of runs, so that a table goes on there.
 
     Args:
         pair: Folder of the pair's configs.
@@ -141,3 +151,93 @@ def without_machine(value):
         return value
     value = value.replace(f'{os.getcwd()}/', '')
     return re.sub(r'(?<![\w:/.~])/(?:[^/\s\'",;\]]+/)+', '.../', value)
+
+
+def make_metafile(records: Sequence[dict], pair: Path) -> dict:
+    """The metafile of a pair, one model per row; percent. No weights: none are published.
+
+    Args:
+        records: The published results.
+        pair: Folder of the pair's configs.
+    """
+    table = make_table(records)
+    folder = f'configs/{pair.name}'
+    models = []
+    for row, entry in table['rows'].items():
+        of_row = [record for record in records if record['row'] == row]
+        metrics = {}
+        for metric in SHOWN:
+            metrics[metric] = entry[metric] and round(entry[metric]['mean'], 2)
+            if entry[metric] and entry[metric]['std'] is not None:
+                metrics[f'{metric} std'] = round(entry[metric]['std'], 2)
+        hours = sum(record['train']['wall_s'] for record in of_row) / len(of_row) / 3600
+        machines = sorted({device_name(record) for record in of_row})
+        processes = of_row[0]['processes']
+        models.append(
+            {
+                'Name': f'{pair.name}_{row}',
+                'Config': f'{folder}/{row}.py',
+                'In Collection': pair.name,
+                'Metadata': {
+                    'Architecture': architecture_of(pair / f'{row}.py'),
+                    'Batch Size': of_row[0]['batch_size'],
+                    'Iterations': of_row[0]['iterations'],
+                    'Seeds': [str(seed) for seed in entry['seeds']],  # mim takes text only
+                    'Training Data': _training_data(pair / f'{row}.py'),
+                    'Training Resources': f'{processes} x {" or ".join(machines)}',
+                    'Training Time (hours per seed)': round(hours, 3),
+                },
+                'Modality': 'RGB',
+                'Results': [
+                    {
+                        'Dataset': f'{table["dataset"]}, split {table["split"]}',
+                        'Task': TASK,
+                        'Metrics': metrics,
+                    }
+                ],
+            }
+        )
+    collection = {'Name': pair.name, 'README': f'{folder}/README.md', 'Paper': {'Title': PAPER}}
+    return {'Collections': [collection], 'Models': models}
+
+
+def architecture_of(config: Path) -> list[str]:
+    """The classes of a config's detector and of its networks (``NETWORKS``), without scopes."""
+    model = read_config(config).model
+    found = [model]
+    for name in NETWORKS:
+        part = model
+        for key in name.split('.'):
+            part = (part or {}).get(key)
+        if part:
+            found.append(part)
+    return [part['type'].rpartition('.')[2] for part in found]
+
+
+def _training_data(config: Path) -> list[str]:
+    """Annotation files of what a config trains on, and whether labels are read."""
+    dataset = read_config(config).train_dataloader.dataset
+    paired = 'source' in dataset and 'target' in dataset
+    found = []
+    for part in trained_parts(dataset).values() if paired else [dataset]:
+        while 'ann_file' not in part and 'dataset' in part:
+            part = part['dataset']
+        labels = 'labelled' if part.get('labelled', True) else 'unlabelled'
+        name = Path(part.get('data_root') or '', part.get('ann_file', '?'))
+        found.append(f'{name.parent.name}/{name.name} ({labels})')
+    return found
+
+
+def write_metafiles(records: Sequence[dict], pair: Path) -> list[Path]:
+    """Write the pair's metafile, and the index of all pairs' in the folder above."""
+    metafile, index = pair / 'metafile.yml', pair.parent / 'model-index.yml'
+    _write_yaml(metafile, make_metafile(records, pair))
+    found = sorted(path.relative_to(pair.parent) for path in pair.parent.glob('*/metafile.yml'))
+    _write_yaml(index, {'Import': [path.as_posix() for path in found]})
+    return [metafile, index]
+
+
+def _write_yaml(path: Path, content: dict) -> None:
+    with atomic_write(path) as file:
+        file.write('# written by tools/run_table.py --collect --publish\n')
+        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True, width=100)

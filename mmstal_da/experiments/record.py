@@ -1,8 +1,9 @@
-"""The record of a finished run, ``result.json``."""
+"""The record of a finished run, ``result.json``: written, found, and compared with others."""
 
-import json
 import os
 import platform
+import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -11,14 +12,23 @@ from mmengine.config import Config
 
 from mmstal_da.errors import UsageError
 from mmstal_da.utils.collect_env import PACKAGES, git_commit
-from mmstal_da.utils.io import atomic_write
+from mmstal_da.utils.io import read_json
 
-from .cells import Cell, Settings, read_json
+from .cells import Cell
+from .fingerprint import Settings
+from .rows import row_order
 
 FORMAT = 'mmstal_da.run'
-VERSION = 1
-PRECISIONS = ('train_precision', 'test_precision')
+VERSION = 2
 VIDEO_IOUS = ('0.2', '0.5', '0.75', '0.5:0.95')
+METRICS = ('frame_mAP@0.5', *(f'video_mAP@{iou}' for iou in VIDEO_IOUS))
+"""Keys of ``metrics``: percent, None without ground truth."""
+CLASS_METRICS = ('frame_AP@0.5', 'video_AP@0.5')
+"""Keys of ``metrics``: class -> percent, of classes with ground truth."""
+DESCRIPTION = ('protocol', 'dataset', 'split')
+# results that differ in these are of different experiments
+ALIKE = ('pair', 'cfg_options', 'amp', 'processes')
+ALIKE_METRICS = (*DESCRIPTION, 'background_frames')
 
 
 def make_record(
@@ -35,13 +45,13 @@ def make_record(
 
     Args:
         cell: The cell.
-        settings: What the result hangs on beside the config.
+        settings: What the result depends on besides the config.
         cfg: The config with the options.
         checkpoint: Name of the checkpoint that was scored, the last one.
-        metrics: Of :func:`read_metrics`, in percent.
+        metrics: Of :func:`read_metrics`.
         times: ``train`` and ``test`` -> ``wall_s``, ``cpu_s`` in seconds over all ``starts``.
-        git: Of :func:`~.attempts.Attempts.git`.
-        proposals: Of :class:`~.attempts.Attempts`.
+        git: Of :func:`~.running.Attempts.git`.
+        proposals: Of :class:`~.running.Attempts`.
     """
     evaluator = cfg.get('test_evaluator')
     background = evaluator.get('background_frames', True) if isinstance(evaluator, dict) else None
@@ -67,19 +77,11 @@ def make_record(
     }
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file, whole or not at all."""
-    with atomic_write(path) as file:
-        json.dump(content, file, indent=1)
-        file.write('\n')
-
-
 def read_metrics(test_folder: Path) -> dict:
     """The metrics that tools/test.py left in its ``--work-dir``.
 
     Returns:
-        ``frame_map`` and ``video_map`` (IoU -> percent), ``frame_ap`` and ``video_ap`` at IoU 0.5
-        (class -> percent; classes with ground truth), ``protocol``, ``dataset``, ``split``,
+        :data:`METRICS` and :data:`CLASS_METRICS`, ``protocol``, ``dataset``, ``split``,
         ``train_precision`` and ``test_precision`` (None where the config has no PrecisionHook).
 
     Raises:
@@ -89,24 +91,102 @@ def read_metrics(test_folder: Path) -> dict:
     if len(files) != 1:
         raise UsageError(f'{test_folder} holds {len(files)} files of metrics instead of one')
     logged = read_json(files[0])
-    wanted = ['frame_mAP@0.5', *(f'video_mAP@{iou}' for iou in VIDEO_IOUS)]
-    missing = [key for key in wanted if not isinstance(logged.get(key), int | float)]
+    missing = [key for key in METRICS if not isinstance(logged.get(key, ''), int | float | None)]
     if missing:
         raise UsageError(
             f'{files[0]} lacks {", ".join(missing)}; a row is scored by TubeMetric without prefix, '
             'at its default IoUs'
         )
 
-    def classes(prefix: str) -> dict[str, float]:
+    def classes(key: str) -> dict[str, float]:
+        prefix = f'{key}/'
         return {k.removeprefix(prefix): v for k, v in logged.items() if k.startswith(prefix)}
 
     return {
-        'frame_map': {'0.5': logged['frame_mAP@0.5']},
-        'video_map': {iou: logged[f'video_mAP@{iou}'] for iou in VIDEO_IOUS},
-        'frame_ap': classes('frame_AP@0.5/'),
-        'video_ap': classes('video_AP@0.5/'),
-        **{key: logged.get(key) for key in ('protocol', 'dataset', 'split', *PRECISIONS)},
+        **{key: logged[key] for key in METRICS},
+        **{key: classes(key) for key in CLASS_METRICS},
+        **{key: logged.get(key) for key in (*DESCRIPTION, 'train_precision', 'test_precision')},
     }
+
+
+def read_result(path: Path) -> dict:
+    """A ``result.json``.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    record = read_json(path)
+    if (record.get('format'), record.get('version')) != (FORMAT, VERSION):
+        raise UsageError(
+            f'{path} is no result of version {VERSION} of tools/run_table.py; remove it, and the '
+            'run is scored again'
+        )
+    return record
+
+
+def find_results(
+    out: Path, rows: Iterable[str] | None = None, seeds: Iterable[int] | None = None
+) -> dict[Path, dict]:
+    """The finished runs in a folder, ``OUT/<row>/seed<k>/result.json``.
+
+    Args:
+        out: The folder.
+        rows: Only these rows.
+        seeds: Only these seeds.
+
+    Returns:
+        File to record, rows in the paper's order, seeds increasing.
+    """
+    found = {}
+    for path in out.glob('*/seed*/result.json'):
+        match = re.fullmatch(r'seed(\d+)', path.parent.name)
+        row = path.parents[1].name
+        if match and (rows is None or row in rows) and (seeds is None or int(match[1]) in seeds):
+            found[row_order(row), int(match[1])] = path
+    return {path: read_result(path) for _, path in sorted(found.items())}
+
+
+def check_alike(results: dict[Path, dict]) -> None:
+    """Refuse results that no table may compare.
+
+    Raises:
+        UsageError: Two differ in options, precision, processes, or in how they were scored.
+    """
+    data: dict[str, tuple[str, Path]] = {}
+    first_path, first = next(iter(results.items()))
+    for path, record in results.items():
+        for name, digest in record['data'].items():
+            other, where = data.setdefault(name, (digest, path))
+            if other != digest:
+                raise UsageError(f'{path} and {where} were run on different versions of {name}')
+        for key in (*ALIKE, *ALIKE_METRICS):
+            ours, theirs = ({**r['metrics'], **r}[key] for r in (record, first))
+            if ours != theirs:
+                raise UsageError(
+                    f'{path} has {key} = {ours!r}, {first_path} has {theirs!r}: not of one table; '
+                    'choose with --rows and --seeds, or use another --out'
+                )
+
+
+def check_settings(results: dict[Path, dict], settings: Settings) -> None:
+    """Refuse to add runs with other settings to a folder.
+
+    Raises:
+        UsageError: A result is of others.
+    """
+    wanted = settings.to_dict()
+    for path, record in results.items():
+        found = {key: record[key] for key in wanted}
+        if found != wanted:
+            raise UsageError(f'{path} was run with {found}, not {wanted}; use another --out')
+
+
+def missing_cells(
+    results: dict[Path, dict], wanted: Iterable[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """Of the wanted cells (row, seed) those without a result."""
+    finished = {(record['row'], record['seed']) for record in results.values()}
+    return [cell for cell in wanted if cell not in finished]
 
 
 def describe_git() -> dict:
@@ -134,7 +214,7 @@ def describe_environment() -> dict:
     }
 
 
-def machine_of(record: dict) -> str:
+def device_name(record: dict) -> str:
     """GPU, or processor, that a recorded run was made on."""
     environment = record['environment']
     return environment['gpu'] or environment['cpu'] or 'unknown machine'

@@ -1,17 +1,23 @@
-"""One cell from its first iteration to its record, as a sequence of commands."""
+"""One cell from its first iteration to its record, and when it ran: ``attempts.json``."""
 
-import os
+import datetime
 import shutil
-import sys
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
 
-from .attempts import Attempts
-from .cells import Cell, Settings, last_checkpoint, read_config, read_json
-from .commands import Command, Machine, Outcome, propose_command, test_command, train_command
-from .record import make_record, read_metrics, write_json
+from mmstal_da.errors import UsageError
+from mmstal_da.utils.io import read_json, write_json
+
+from .cells import Cell, iteration_of, last_checkpoint
+from .commands import Command, Commands, Launcher, Outcome
+from .fingerprint import Settings, digest_config, digest_file
+from .progress import read_progress
+from .record import describe_git, make_record, read_metrics
+from .rows import PROPOSER, read_config
 
 Steps = Generator[Command, Outcome, dict]
 
@@ -20,39 +26,42 @@ class RunFailed(Exception):
     """A command of a run failed; the message says which, and where its log is."""
 
 
-def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Steps:
-    """Train, score and record a cell; then dump its proposals, if others need them.
+def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
+    """Train, score and record a cell; then write its proposals, if others need them.
 
     A generator: it yields each command, and is sent how the command ended. Closing it at a yield
     notes the interruption in ``attempts.json``.
 
     Args:
         cell: Not finished, begun with this config or not at all, and locked by the caller.
-        settings: What the result hangs on.
-        machine: How to run.
-        env: Variables of the processes, such as CUDA_VISIBLE_DEVICES.
+        settings: What the result depends on besides the config.
+        launcher: How to run.
 
     Returns:
         The record, which is then in ``cell.result_file``.
 
     Raises:
         RunFailed: A command failed, or did not leave what it should.
-        UsageError: The metrics are not those of a table, or the proposals are not there or not
-            those that it was begun on.
+        UsageError: The config has changed since the cell was made, the metrics are not those of a
+            table, or the proposals are missing or not those that the run was begun on.
     """
-    # dist_train.sh calls `python`: let it be this one
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
-    env = {'PATH': path, **env}
-    if machine.threads is not None:
-        env['OMP_NUM_THREADS'] = str(machine.threads)
     cfg = read_config(cell.config, settings.cfg_options)
-    attempts = Attempts(cell, settings)
-    if not is_trained(cell.folder, cfg):
-        command = train_command(cell, cfg, settings, machine, env)
-        with attempts.noting('train') as end:
+    if digest_config(cfg, settings) != cell.digest:  # while it waited
+        raise UsageError(f'{cell.name}: {cell.config} has changed since; start the table again')
+    checkpoint = last_checkpoint(cell.folder)
+    attempts = Attempts(cell, settings, checkpoint)
+    commands = Commands(cell, cfg, settings, launcher)
+
+    def run(command: Command) -> Generator[Command, Outcome, None]:
+        with attempts.noting(command.stage, checkpoint) as end:
             end(outcome := (yield command))
         check(outcome, command, cell)
-        if not is_trained(cell.folder, cfg):
+
+    if not is_trained(checkpoint, cfg):
+        command = commands.train(checkpoint)
+        yield from run(command)
+        checkpoint = last_checkpoint(cell.folder)
+        if not is_trained(checkpoint, cfg):
             raise RunFailed(
                 f'{cell.name}: training ended without the checkpoint of its last iteration in '
                 f'{cell.folder} (default_hooks.checkpoint); log: {command.log}'
@@ -60,38 +69,20 @@ def run_cell(cell: Cell, settings: Settings, machine: Machine, env: dict) -> Ste
     if cell.result_file.is_file():  # finished, but for its proposals
         record = read_json(cell.result_file)
     else:
-        record = yield from _score(cell, settings, cfg, machine, env, attempts)
-    if cell.dumps:
-        command = propose_command(cell, settings, machine, env)
-        with attempts.noting('propose') as end:
-            end(outcome := (yield command))
-        check(outcome, command, cell)
-    return record
-
-
-def _score(
-    cell: Cell, settings: Settings, cfg: Config, machine: Machine, env: dict, attempts: Attempts
-) -> Steps:
-    """Score the last checkpoint and record it."""
-    test_folder = cell.folder / 'test'
-    if test_folder.exists():
-        shutil.rmtree(test_folder)  # of an interrupted test
-    command = test_command(cell, cfg, settings, machine, env)
-    with attempts.noting('test') as end:
-        end(outcome := (yield command))
-    check(outcome, command, cell)
-    metrics = read_metrics(test_folder)
-    checkpoint = last_checkpoint(cell.folder)
-    times = {stage: attempts.total(stage) for stage in ('train', 'test')}
-    times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
-    record = make_record(
-        cell, settings, cfg, checkpoint.name, metrics, times, attempts.git(), attempts.proposals
-    )
-    record['environment'] |= {'launcher': machine.launcher, 'threads': machine.threads}
-    record['environment'] |= {'jobs': machine.jobs}
-    if machine.launcher == 'slurm':  # this process runs on another machine than the run did
-        record['environment'] |= {'cpu': None, 'cores': None, 'gpu': None}
-    write_json(cell.result_file, record)
+        test_folder = cell.folder / 'test'
+        if test_folder.exists():
+            shutil.rmtree(test_folder)  # of an interrupted test
+        yield from run(commands.test(checkpoint))
+        metrics = read_metrics(test_folder)
+        times = {stage: attempts.total(stage) for stage in ('train', 'test')}
+        times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
+        git, proposals = attempts.git(), attempts.proposals
+        record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, git, proposals)
+        how = {'launcher': launcher.name, 'threads': launcher.threads, 'jobs': launcher.jobs}
+        record['environment'] |= how
+        write_json(cell.result_file, record)
+    if cell.makes_proposals:
+        yield from run(commands.propose(checkpoint))
     return record
 
 
@@ -109,11 +100,125 @@ def check(outcome: Outcome, command: Command, cell: Cell) -> None:
     raise RunFailed(f'{cell.name}: {command.stage} {how}; log: {command.log}, which ends: {last}')
 
 
-def is_trained(folder: Path, cfg: Config) -> bool:
-    """Whether the last checkpoint is that of the last iteration or epoch."""
-    checkpoint = last_checkpoint(folder)
+def is_trained(checkpoint: Path | None, cfg: Config) -> bool:
+    """Whether a checkpoint is that of the last iteration or epoch."""
     if checkpoint is None:
         return False
-    train_cfg = cfg.train_cfg
-    iters, epochs = train_cfg.get('max_iters'), train_cfg.get('max_epochs')
+    iters, epochs = cfg.train_cfg.get('max_iters'), cfg.train_cfg.get('max_epochs')
     return checkpoint.name in (f'iter_{iters}.pth', f'epoch_{epochs}.pth')
+
+
+class Attempts:
+    """When a cell ran and under which commit, in ``attempts.json``; survives ``kill -9``.
+
+    Args:
+        cell: The cell.
+        settings: What its result depends on besides the config.
+        checkpoint: Its last checkpoint, None if it was not begun.
+
+    Attributes:
+        proposals: What it reads, if it does: ``from``, ``config_sha256`` and ``sha256``.
+
+    Raises:
+        UsageError: The cell was begun on other proposals.
+    """
+
+    def __init__(self, cell: Cell, settings: Settings, checkpoint: Path | None) -> None:
+        self.cell = cell
+        self.proposals = _describe_proposals(cell)
+        found = read_json(cell.attempts_file) if cell.attempts_file.is_file() else {}
+        same = found.get('config_sha256') == cell.digest
+        self.attempts = found['attempts'] if same else []
+        for attempt in self.attempts:
+            if attempt['wall_s'] is None:  # it was killed; its log tells until when it lived
+                log = cell.folder / f'{attempt["stage"]}.log'
+                began = datetime.datetime.fromisoformat(attempt['began']).timestamp()
+                lived = log.stat().st_mtime - began if log.is_file() else 0.0
+                attempt.update(wall_s=max(0.0, lived), ended='killed')
+        if same and checkpoint and found.get('proposals') != self.proposals:
+            raise UsageError(
+                f'{cell.name} was begun on other proposals than {cell.proposals_in} has now; remove'
+                f' {cell.folder} to train it again'
+            )
+        self.head = {'config_sha256': cell.digest, 'data': cell.data, **settings.to_dict()}
+        if self.proposals:
+            self.head['proposals'] = self.proposals
+
+    @contextmanager
+    def noting(self, stage: str, checkpoint: Path | None) -> Iterator:
+        """Note the start, and however it ends; yields a function to be told the outcome."""
+        attempt = {
+            'stage': stage,
+            'began': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+            'from_iteration': iteration_of(checkpoint),
+            **describe_git(),
+            'wall_s': None,
+            'cpu_s': None,
+            'ended': None,
+        }
+        self.attempts.append(attempt)
+        self._write()
+        began = time.monotonic()
+
+        def end(outcome: Outcome) -> None:
+            attempt.update(cpu_s=round(outcome.cpu_s, 2), ended=outcome.code)
+
+        try:
+            yield end
+        finally:
+            attempt['wall_s'] = round(time.monotonic() - began, 2)
+            if attempt['ended'] is None:
+                attempt['ended'] = 'interrupted'
+            self._write()
+
+    def _write(self) -> None:
+        write_json(self.cell.attempts_file, {**self.head, 'attempts': self.attempts})
+
+    def total(self, stage: str) -> dict:
+        """Wall and CPU seconds of all attempts at a stage, with work that was lost.
+
+        CPU seconds are None if an attempt was killed and nobody knows its own.
+        """
+        of_stage = [attempt for attempt in self.attempts if attempt['stage'] == stage]
+        cpu = [attempt['cpu_s'] for attempt in of_stage]
+        return {
+            'wall_s': round(sum(attempt['wall_s'] for attempt in of_stage), 2),
+            'cpu_s': round(sum(cpu), 2) if None not in cpu else None,
+            'starts': len(of_stage),
+        }
+
+    def git(self) -> dict:
+        """The commit that training was last started under, and any others it had before.
+
+        Not that of the end: a checkout may move on meanwhile. ``dirty`` if files differed from the
+        commit at any start.
+        """
+        trained = [attempt for attempt in self.attempts if attempt['stage'] == 'train']
+        commits = list(dict.fromkeys(attempt['commit'] for attempt in reversed(trained)))
+        dirty = any(attempt['dirty'] for attempt in trained)
+        return {'commit': commits[0], 'dirty': dirty, 'earlier_commits': commits[1:]}
+
+    def seconds_per_iteration(self) -> float | None:
+        """Wall seconds per iteration, start-up included where the last attempt was a whole one."""
+        last = self.cell.max_iters
+        for attempt in reversed(self.attempts):
+            whole = attempt['stage'] == 'train' and attempt['ended'] == 0
+            if last is not None and whole and attempt['from_iteration'] < last:
+                return round(attempt['wall_s'] / (last - attempt['from_iteration']), 4)
+        progress = read_progress(self.cell.folder)
+        return progress[1] if progress else None
+
+
+def _describe_proposals(cell: Cell) -> dict | None:
+    """Whose proposals a cell reads, and which."""
+    if cell.proposals_in is None:
+        return None
+    if not cell.proposals_in.is_file():
+        raise UsageError(
+            f'{cell.name}: no proposals in {cell.proposals_in}; {PROPOSER} has not ended well'
+        )
+    return {
+        'from': f'{PROPOSER} seed {cell.seed}',
+        'config_sha256': cell.proposer_digest,
+        'sha256': digest_file(cell.proposals_in),
+    }

@@ -1,24 +1,26 @@
-"""The numbers of a table from the records of its runs."""
+"""The numbers of a table from the records of its runs, and the table as Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-METRICS = {
-    'frame_map50': lambda record: record['metrics']['frame_map']['0.5'],
-    'video_map20': lambda record: record['metrics']['video_map']['0.2'],
-    'video_map50': lambda record: record['metrics']['video_map']['0.5'],
-    'video_map75': lambda record: record['metrics']['video_map']['0.75'],
-    'video_map5095': lambda record: record['metrics']['video_map']['0.5:0.95'],
-}
-"""Metric to its value in a record, percent."""
+from .record import CLASS_METRICS, DESCRIPTION, METRICS
+from .rows import LABELS, OTHER_LABELS
+
+FRAME, VIDEO = SHOWN = ('frame_mAP@0.5', 'video_mAP@0.5')
+"""The two metrics that pictures and Markdown show."""
 
 Values = dict[str, dict[int, float]]  # row -> seed -> percent
 
 
-def summarise(values: Iterable[float]) -> dict:
-    """Mean and sample standard deviation, ``sqrt(sum (x - mean)^2 / (n - 1))``; None for n = 1."""
+def summarise(values: Iterable[float]) -> dict | None:
+    """Mean and sample standard deviation, ``sqrt(sum (x - mean)^2 / (n - 1))``.
+
+    ``std`` is None for one value; without values there is no summary.
+    """
     values = np.asarray(list(values), float)
+    if not len(values):
+        return None
     std = float(values.std(ddof=1)) if len(values) > 1 else None
     return {'mean': float(values.mean()), 'std': std}
 
@@ -48,10 +50,12 @@ def gap_closed(row: float, baseline: float, oracle: float) -> float | None:
 
 
 def collect(records: Sequence[dict], metric: str) -> Values:
-    """Row to seed to the value of one metric of :data:`METRICS`."""
+    """Row to seed to the value of one of :data:`~.record.METRICS`, where there is one."""
     values: Values = {}
     for record in records:
-        values.setdefault(record['row'], {})[record['seed']] = METRICS[metric](record)
+        of_row = values.setdefault(record['row'], {})
+        if record['metrics'][metric] is not None:
+            of_row[record['seed']] = record['metrics'][metric]
     return values
 
 
@@ -66,29 +70,31 @@ def make_table(
         pair: The pair's name, if there are no records yet.
 
     Returns:
-        ``pair``, ``seeds``, ``rows``, ``missing``, and how it was made. Of a row: the metrics of
-        :data:`METRICS` with mean and sample standard deviation over seeds (None for one seed),
-        ``n``, ``seeds``, ``frame_ap`` and ``video_ap`` per class, ``gain`` over source-only (see
-        :func:`gain_over`) and ``gap_closed`` of frame-mAP (see :func:`gap_closed`), None where
-        source-only or oracle is missing.
+        ``pair``, ``seeds``, ``rows``, ``missing``, and how it was made. Of a row: each of
+        :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
+        seed), ``n``, ``seeds``, each of :data:`~.record.CLASS_METRICS` per class, ``gain`` over
+        source-only (see :func:`gain_over`) and ``gap_closed`` of frame-mAP (see
+        :func:`gap_closed`), None where source-only or oracle is missing.
     """
     values = {metric: collect(records, metric) for metric in METRICS}
-    frame = values['frame_map50']
-    means = {row: float(np.mean(list(of_row.values()))) for row, of_row in frame.items()}
+    means = {row: float(np.mean(list(of.values()))) for row, of in values[FRAME].items() if of}
     rows = {}
-    for row, of_row in frame.items():
+    for row in values[FRAME]:
+        of_row = [record for record in records if record['row'] == row]
         entry: dict = {metric: summarise(values[metric][row].values()) for metric in METRICS}
-        entry.update(n=len(of_row), seeds=sorted(of_row))
-        for kind in ('frame_ap', 'video_ap'):
-            entry[kind] = _per_class([r for r in records if r['row'] == row], kind)
-        compared = row != 'source_only' and 'source_only' in frame
+        entry.update(n=len(of_row), seeds=sorted(record['seed'] for record in of_row))
+        for key in CLASS_METRICS:
+            found = [record['metrics'][key] for record in of_row]
+            classes = dict.fromkeys(name for aps in found for name in aps)
+            entry[key] = {c: summarise(aps[c] for aps in found if c in aps) for c in classes}
         entry['gain'] = {
-            metric: gain_over(values[metric][row], values[metric]['source_only'])
-            if compared
+            metric: gain_over(values[metric][row], values[metric].get('source_only', {}))
+            if row != 'source_only'
             else None
-            for metric in ('frame_map50', 'video_map50')
+            for metric in SHOWN
         }
-        between = compared and row != 'oracle' and 'oracle' in frame
+        ends = {'source_only', 'oracle'}
+        between = row not in ends and {row, *ends} <= means.keys()
         entry['gap_closed'] = (
             gap_closed(means[row], means['source_only'], means['oracle']) if between else None
         )
@@ -101,18 +107,77 @@ def make_table(
         'missing': [{'row': row, 'seed': seed} for row, seed in missing],
         'std': 'sample standard deviation over seeds (ddof=1)',
         'checkpoint': 'the last one',
-        **{key: first['metrics'].get(key) for key in ('protocol', 'dataset', 'split')},
-        'background_frames': first['metrics'].get('background_frames'),
+        **{key: first['metrics'].get(key) for key in (*DESCRIPTION, 'background_frames')},
         'iterations': sorted({r['iterations'] for r in records if r['iterations'] is not None}),
         **{key: first.get(key) for key in ('cfg_options', 'amp', 'processes')},
         'commits': sorted({f'{r["commit"]}{"+" if r["dirty"] else ""}' for r in records}),
     }
 
 
-def _per_class(records: Sequence[dict], kind: str) -> dict[str, dict]:
-    """Class to mean and standard deviation of its AP."""
-    classes = dict.fromkeys(name for r in records for name in r['metrics'][kind])
-    return {
-        name: summarise(r['metrics'][kind][name] for r in records if name in r['metrics'][kind])
-        for name in classes
-    }
+def format_cell(entry: dict | None, n: int, signed: bool = False) -> str:
+    """``12.3 ± 0.4``, or ``12.3 (n=1)`` without standard deviation; - for None."""
+    if entry is None:
+        return '-'
+    rounded = round(entry['mean'], 1) + 0.0  # no -0.0
+    mean = f'{rounded:+.1f}' if signed else f'{rounded:.1f}'
+    if entry['std'] is None:
+        return f'{mean} (n={n})'
+    return f'{mean} ± {entry["std"]:.1f}'
+
+
+def format_table(table: dict) -> str:
+    """The rows of :func:`make_table` as Markdown and, below, how the numbers were made.
+
+    A row: AP of every class, frame-mAP, video-mAP, gain of frame-mAP over source-only, and the
+    share of the gap to the oracle that is closed. A row with fewer seeds than the table says how
+    many; a row or a seed that is missing is named below.
+    """
+    rows = table['rows']
+    missing: dict[str, list[int]] = {}
+    for cell in table['missing']:
+        missing.setdefault(cell['row'], []).append(cell['seed'])
+    frame_ap = CLASS_METRICS[0]
+    classes = list(dict.fromkeys(name for row in rows.values() for name in row[frame_ap]))
+    columns = [*classes, 'frame-mAP', 'video-mAP', 'gain', 'gap closed']
+    lines = [f'| | {" | ".join(columns)} |', f'| --- |{" ---: |" * len(columns)}']
+    names = [*LABELS, *sorted({*rows, *missing} - set(LABELS))]
+    for name in (name for name in names if name in rows or name in missing):
+        label = LABELS.get(name) or OTHER_LABELS.get(name, f'`{name}`')
+        if name not in rows:
+            lines.append(f'| {label} (missing) |{" - |" * len(columns)}')
+            continue
+        row = rows[name]
+        if name in missing or (1 < row['n'] < len(table['seeds'])):
+            label += f' (n={row["n"]})'
+        gain, gap = row['gain'][FRAME], row['gap_closed']
+        cells = [format_cell(row[frame_ap].get(c), row['n']) for c in classes]
+        cells += [format_cell(row[metric], row['n']) for metric in SHOWN]
+        cells.append(format_cell(gain, gain['n'] if gain else 0, signed=True))
+        cells.append('-' if gap is None else f'{gap:.0f}%')
+        lines.append(f'| {label} | {" | ".join(cells)} |')
+    return '\n'.join([*lines, '', *_notes(table, missing)]) + '\n'
+
+
+def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
+    """What has to be known to read the table."""
+    seeds = ', '.join(map(str, table['seeds']))
+    frames = 'all frames' if table['background_frames'] else 'annotated frames only'
+    notes = [
+        f'Percent at IoU 0.5 on {table["dataset"]}, split {table["split"]}; protocol '
+        f'`{table["protocol"]}`, {frames}; the last checkpoint of '
+        f'{" or ".join(map(str, table["iterations"])) or "the"} iterations; mean ± sample standard '
+        f'deviation (n - 1) over the seeds {seeds}. Class columns: frame-AP. Gain: frame-mAP minus '
+        "source-only's, seed by seed, in points. Gap closed: (row - source-only) / (oracle - "
+        'source-only) of the mean frame-mAPs.'
+    ]
+    if not table['rows']:
+        notes = ['No run is finished yet.']
+    settings = [*(table['cfg_options'] or ())]
+    settings += ['mixed precision'] if table['amp'] else []
+    settings += [f'{table["processes"]} processes'] if (table['processes'] or 1) > 1 else []
+    if settings:
+        notes += ['', 'Run with ' + ', '.join(f'`{setting}`' for setting in settings) + '.']
+    if missing:
+        cells = [f'{row} (seed {", ".join(map(str, of))})' for row, of in missing.items()]
+        notes += ['', f'**Missing**: {"; ".join(cells)}.']
+    return notes

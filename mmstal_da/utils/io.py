@@ -1,11 +1,14 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and JSON."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
+
+from mmstal_da.errors import UsageError
 
 
 @overload
@@ -49,6 +52,28 @@ def atomic_write(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[A
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_write(path) as file:
+        json.dump(content, file, indent=1)
+        file.write('\n')
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """A JSON object.
+
+    Raises:
+        UsageError: The file is not one.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except json.JSONDecodeError as error:
+        raise UsageError(f'{path} is not JSON ({error}); remove it') from error
+    if not isinstance(content, dict):
+        raise UsageError(f'{path} holds no JSON object; remove it')
+    return content
 
 
 def _umask() -> int:

@@ -7,7 +7,8 @@ def run_table(tmp_path, monkeypatch):
     # imported here: pytest-xdist's first process reads this file, and would wait for torch
     from matplotlib.figure import Figure
 
-    from mmstal_da.experiments import bar_plot, commands
+    from mmstal_da.experiments import commands
+    from mmstal_da.visualization import bar_plot
 
     from .fake_table import DUMP, TEST, TRAIN, load_main
 

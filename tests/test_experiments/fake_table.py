@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mmstal_da.experiments.record import FORMAT, VERSION
+from mmstal_da.experiments.record import FORMAT, VERSION, VIDEO_IOUS
 from tests.load_tool import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +32,6 @@ from pathlib import Path
 argv = sys.argv
 folder = Path(argv[argv.index('--work-dir') + 1])
 row, seed = Path(argv[1]).stem, int(argv[argv.index('--seed') + 1])
-options = [arg for arg in argv if arg.startswith('train_cfg.max_iters=')]
-if options:  # to be timed
-    (folder / 'now/vis_data').mkdir(parents=True)
-    line = f'{{{{"iter": {{options[0].partition("=")[2]}}, "time": 2.5}}}}'
-    (folder / 'now/vis_data/scalars.json').write_text(line + '\\n')
-    sys.exit(0)
 assert row == folder.parent.name and f'seed{{seed}}' == folder.name
 print('train', row, seed, 'threads', os.environ.get('OMP_NUM_THREADS'), flush=True)
 time.sleep(float(os.environ.get('SLEEP', 0)))
@@ -108,10 +102,10 @@ def files_of(folder: Path) -> dict[Path, tuple[int, bytes]]:
 def make_record(row: str, seed: int, frame: float, video: float, **changes) -> dict:
     """A result with these mAPs; one class, whose AP is the mAP."""
     metrics = {
-        'frame_map': {'0.5': frame},
-        'video_map': {'0.2': video, '0.5': video, '0.75': video, '0.5:0.95': video},
-        'frame_ap': {'run': frame},
-        'video_ap': {'run': video},
+        'frame_mAP@0.5': frame,
+        **dict.fromkeys((f'video_mAP@{iou}' for iou in VIDEO_IOUS), video),
+        'frame_AP@0.5': {'run': frame},
+        'video_AP@0.5': {'run': video},
         **{'protocol': 'act', 'dataset': 'made up', 'split': 'test', 'background_frames': True},
     }
     record = {

@@ -5,15 +5,9 @@ import json
 import pytest
 
 from mmstal_da.errors import UsageError
-from mmstal_da.experiments.cells import (
-    PAPER_ROWS,
-    Settings,
-    choose_rows,
-    digest_config,
-    make_cells,
-    read_config,
-    state_of,
-)
+from mmstal_da.experiments.cells import make_cells, state_of
+from mmstal_da.experiments.fingerprint import Settings, digest_config
+from mmstal_da.experiments.rows import PAPER_ROWS, choose_rows, read_config
 
 from .fake_table import ITERS, ROOT, make_pair
 
@@ -62,7 +56,7 @@ def test_rows_that_are_scored_on_other_data_are_refused(tmp_path):
         (['default_hooks.adaptation_weight.max_weight=1.0'], False),
     ],
 )  # fmt: skip
-def test_digest_is_of_what_a_result_hangs_on(options, same):
+def test_digest_is_of_what_a_result_depends_on(options, same):
     path = ROOT / 'configs/synthetic/full.py'
     before = digest_config(read_config(path), Settings())
     assert (digest_config(read_config(path, options), Settings()) == before) is same

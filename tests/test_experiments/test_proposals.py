@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.experiments import commands
-from mmstal_da.experiments.cells import Settings, choose_rows, make_cells, read_config
-from mmstal_da.experiments.commands import Machine
-from mmstal_da.experiments.proposals import files_of, proposal_options
+from mmstal_da.experiments.cells import make_cells
+from mmstal_da.experiments.commands import Commands
+from mmstal_da.experiments.fingerprint import Settings
+from mmstal_da.experiments.rows import choose_rows, proposal_files, proposal_options, read_config
 
 from .fake_table import READS, ROOT, make_pair, starts
 
@@ -43,10 +43,10 @@ def test_source_only_of_the_same_seed_makes_them_once_and_before(
         assert file.read_text() == f'proposals of source_only {seed}\n'  # once
         for row in ('fast', 'slow'):
             log = (out / f'{row}/seed{seed}/train.log').read_text()
-            assert f'train_dataloader.dataset.source.pipeline.1.proposals={file} ' in log
-            assert f'test_dataloader.dataset.pipeline.0.proposals={file}' in log
+            assert f'train_dataloader.dataset.source.proposals={file} ' in log
+            assert f'test_dataloader.dataset.proposals={file}' in log
             log = (out / f'{row}/seed{seed}/test.log').read_text()
-            assert f'test_dataloader.dataset.pipeline.0.proposals={file}' in log
+            assert f'test_dataloader.dataset.proposals={file}' in log
             proposals = read(out / f'{row}/seed{seed}/result.json')['proposals']
             assert proposals['from'] == f'source_only seed {seed}'
             assert proposals['sha256'] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -75,7 +75,7 @@ def test_a_finished_source_only_makes_them_without_training(run_table, pair, tmp
     before = (folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes()
     args = (pair, '--rows', 'slow', '--seeds', 0, '--out', out)
     assert run_table(*args, '--dry-run') == 0
-    assert 'source_only seed 0  to dump its proposals' in capsys.readouterr().out
+    assert 'source_only seed 0  to write its proposals' in capsys.readouterr().out
     assert run_table(*args) == 0
     assert (folder / 'proposals.npz').is_file()
     assert before == ((folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes())
@@ -93,7 +93,7 @@ def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, 
     args = (pair, '--rows', 'slow', '--seeds', 0, '--out', out)
     assert run_table(*args, '--dry-run') == 0
     assert 'source_only seed 0  to do' in capsys.readouterr().out
-    for iteration, plan in ((2, 'to resume from iteration 2'), (4, 'to dump its proposals')):
+    for iteration, plan in ((2, 'to resume from iteration 2'), (4, 'to write its proposals')):
         (folder / f'iter_{iteration}.pth').write_text('source_only 0')
         (folder / 'last_checkpoint').write_text(f'iter_{iteration}.pth')
         assert run_table(*args, '--dry-run') == 0
@@ -183,15 +183,12 @@ def test_ctrl_c_in_a_dump_leaves_the_result_in_the_table(run_table, pair, tmp_pa
     assert run_table(*args) == 0 and len(starts(out)) == 2
 
 
-def test_slurm_runs_the_dump_once(pair, tmp_path):
+def test_one_process_writes_the_proposals(pair, tmp_path):
     rows = choose_rows(pair, ['source_only'])
     (cell,) = make_cells(pair, rows, [5], tmp_path, Settings(processes=4))
-    cell.folder.mkdir(parents=True)
-    (cell.folder / 'iter_4.pth').touch()
-    (cell.folder / 'last_checkpoint').write_text('iter_4.pth')
-    slurm = Machine('slurm', ('-p', 'x', '--ntasks=4'))
-    argv = commands.propose_command(cell, Settings(('a.b=1',), processes=4), slurm, {}).argv
-    assert argv[:6] == ['srun', '-p', 'x', '--ntasks=4', '--ntasks=1', '--kill-on-bad-exit=1']
+    four = Settings(('a.b=1',), processes=4)
+    argv = Commands(cell, read_config(cell.config), four).propose(Path('iter_4.pth')).argv
+    assert argv[2:5] == [str(ROOT / 'tools/data/dump_proposals.py'), str(cell.config), 'iter_4.pth']
     assert argv[-4:] == ['--out', str(cell.proposals_file), '--cfg-options', 'a.b=1']
     assert '--launcher' not in argv
 
@@ -221,11 +218,11 @@ def test_without_source_only_there_are_none(run_table, pair, tmp_path, monkeypat
 @pytest.mark.parametrize('row', ['slowonly', 'slowfast', 'acrn'])
 def test_the_options_reach_every_loader_of_the_configs(pair, row, tmp_path):
     path = ROOT / f'configs/{pair}/{row}.py'
-    before = files_of(read_config(path))
+    before = proposal_files(read_config(path))
     assert set(before.values()) == {Path(f'data/proposals/{pair}.npz')}
     assert {key.split('.')[0] for key in before} == {'train_dataloader', 'test_dataloader'}
     options = proposal_options(Config.fromfile(path), tmp_path / 'p.npz')
-    after = files_of(read_config(path, options))
+    after = proposal_files(read_config(path, options))
     assert after == dict.fromkeys(before, tmp_path / 'p.npz')
-    assert not files_of(read_config(path.with_name(f'{row}_gt.py')))
-    assert not files_of(read_config(path.with_name('source_only.py')))
+    assert not proposal_files(read_config(path.with_name(f'{row}_gt.py')))
+    assert not proposal_files(read_config(path.with_name('source_only.py')))

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from mmstal_da.errors import UsageError
-from mmstal_da.experiments.metafile import architecture_of
 from mmstal_da.experiments.publishing import (
+    architecture_of,
     insert_table,
     publish,
     published_results,
@@ -52,7 +52,7 @@ def test_publish(tmp_path):
     ]
     publish(pair, make_table(records), records)
     table = json.loads((pair / 'results/table.json').read_text())
-    assert table['rows']['full']['frame_map50'] == {
+    assert table['rows']['full']['frame_mAP@0.5'] == {
         'mean': 42.0,
         'std': pytest.approx(8**0.5),
     }
@@ -67,7 +67,7 @@ def test_publish(tmp_path):
     full = metafile['Models'][1]
     assert full['Name'] == 'p_full' and full['Config'] == 'configs/p/full.py'
     assert full['Metadata']['Training Data'] == ['x/s.json (labelled)', 'x/t.json (unlabelled)']
-    assert full['Results'][0]['Metrics']['frame-mAP@0.5'] == 42.0
+    assert full['Results'][0]['Metrics']['frame_mAP@0.5'] == 42.0
     assert 'Weights' not in full
     index = yaml.safe_load((pair.parent / 'model-index.yml').read_text())
     assert index['Import'] == ['other/metafile.yml', 'p/metafile.yml']

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mmstal_da.experiments import attempts, commands, estimate
-from mmstal_da.experiments.cells import Settings, choose_rows, make_cells
-from mmstal_da.experiments.commands import Machine
-from mmstal_da.experiments.locking import CellLock, holder
+from mmstal_da.experiments import running
+from mmstal_da.experiments.cells import CellLock, holder, make_cells
+from mmstal_da.experiments.commands import Commands
+from mmstal_da.experiments.fingerprint import Settings
+from mmstal_da.experiments.rows import choose_rows, read_config
 
 from .fake_table import ROOT, files_of, make_pair, starts
 
@@ -30,7 +31,7 @@ def test_trains_and_scores_every_row_and_writes_the_table(run_table, pair, tmp_p
     assert run_table(pair, '--seeds', 0, 1, '--out', out, '--jobs', 2) == 0
     table = json.loads((out / 'table.json').read_text())
     assert table['pair'] == 'pair' and table['seeds'] == [0, 1] and table['missing'] == []
-    assert {row: entry['frame_map50']['mean'] for row, entry in table['rows'].items()} == {
+    assert {row: entry['frame_mAP@0.5']['mean'] for row, entry in table['rows'].items()} == {
         'source_only': 55.5,
         'full': 20.5,
         'oracle': 30.5,
@@ -39,7 +40,8 @@ def test_trains_and_scores_every_row_and_writes_the_table(run_table, pair, tmp_p
     assert (out / 'table.png').read_bytes()[1:4] == b'PNG'
     assert '| Oracle | 30.5 ± 0.7 |' in (out / 'table.md').read_text()
     record = json.loads((out / 'full/seed1/result.json').read_text())
-    assert record['metrics']['video_map'] == dict.fromkeys(('0.2', '0.5', '0.75', '0.5:0.95'), 10.5)
+    for iou in ('0.2', '0.5', '0.75', '0.5:0.95'):
+        assert record['metrics'][f'video_mAP@{iou}'] == 10.5
     assert record['train']['wall_s'] > 0 and record['train']['cpu_s'] > 0
     assert record['checkpoint'] == 'iter_4.pth' and record['iterations'] == 4
     assert record['environment']['versions']['torch'] and record['environment']['cores'] >= 1
@@ -72,7 +74,7 @@ def test_training_is_not_repeated_where_only_the_score_is_missing(run_table, pai
 def test_the_commit_is_that_of_the_start_of_training(run_table, pair, tmp_path, monkeypatch):
     commits = iter(['start', 'scoring'])  # the checkout moves on during the training
     state = {'dirty': False}
-    monkeypatch.setattr(attempts, 'describe_git', lambda: {'commit': next(commits), **state})
+    monkeypatch.setattr(running, 'describe_git', lambda: {'commit': next(commits), **state})
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
     record = json.loads((out / 'full/seed0/result.json').read_text())
@@ -183,16 +185,6 @@ def test_dry_run_writes_nothing_and_estimates(run_table, pair, tmp_path, capsys)
     assert 'about 3:50, from finished runs' in said
 
 
-def test_time_is_estimated_from_a_few_iterations(run_table, pair, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(estimate, 'TOOLS', tmp_path / 'tools')
-    args = (pair, '--seeds', 0, '--out', tmp_path / 'out', '--jobs', 2)
-    assert run_table(*args, '--dry-run', '--time-iterations', 6) == 0
-    said = capsys.readouterr().out
-    # three runs of 4 iterations of 2.5 s, two at a time
-    assert 'time: about 0:20, from 6 iterations of source_only' in said
-    assert not (tmp_path / 'out').exists()
-
-
 @pytest.mark.slow
 def test_two_processes_on_one_folder_share_the_work(run_table, pair, tmp_path):
     """A second process meets locked runs, waits for them, and ends with the whole table."""
@@ -252,41 +244,25 @@ def test_a_child_that_outlives_its_scheduler_holds_the_lock(tmp_path):
     assert CellLock.take(tmp_path) is not None
 
 
-def test_commands_of_torchrun_and_slurm(pair, tmp_path):
+def test_commands_of_torchrun(pair, tmp_path):
     rows = choose_rows(pair, ['full'])
     (cell,) = make_cells(pair, rows, [5], tmp_path, Settings())
-    cfg = commands.Config.fromfile(cell.config)
+    cfg = read_config(cell.config)
     two = Settings(('a.b=1',), amp=True, processes=2)
-    argv = commands.train_command(cell, cfg, two, Machine(), {}).argv
+    argv = Commands(cell, cfg, two).train(None).argv
     assert argv[:4] == ['bash', str(ROOT / 'tools/dist_train.sh'), str(cell.config), '2']
     assert argv[4:9] == ['--work-dir', str(cell.folder), '--seed', '5', '--no-validate']
     assert argv[9:] == ['--amp', '--cfg-options', 'a.b=1', 'default_hooks.checkpoint.interval=1']
-    slurm = Machine('slurm', ('--gres=gpu:2', '-p', 'x'))
-    argv = commands.train_command(cell, cfg, two, slurm, {}).argv
-    assert argv[:3] == ['srun', '--ntasks=2', '--kill-on-bad-exit=1']
-    assert argv[3:6] == ['--gres=gpu:2', '-p', 'x']
-    assert argv[8] == str(ROOT / 'tools/train.py') and argv[-2:] == ['--launcher', 'slurm']
 
 
-def test_slurm_queues_all_runs(run_table, pair, tmp_path, monkeypatch):
-    """With a stand-in for srun that notes its flags and runs the rest."""
-    srun = tmp_path / 'bin/srun'
-    srun.parent.mkdir()
-    srun.write_text(
-        '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do echo "flag $1"; shift; done\n'
-        'echo "port $MASTER_PORT"\nexec "$@"\n'
-    )
-    srun.chmod(0o755)
-    monkeypatch.setenv('PATH', f'{srun.parent}:{os.environ["PATH"]}')
-    out = tmp_path / 'out'
-    slurm = ('--launcher', 'slurm', '--srun-args', '--gres=gpu:2 --partition=x')
-    assert run_table(pair, '--seeds', 0, '--out', out, *slurm, '--gpus-per-run', 2) == 0
-    logs = [(out / row / 'seed0/train.log').read_text().splitlines() for row in ROWS]
-    for log in logs:
-        assert {'flag --ntasks=2', 'flag --gres=gpu:2', 'flag --partition=x'} < set(log)
-    assert len({line for log in logs for line in log if line.startswith('port ')}) == len(ROWS)
-    environment = json.loads((out / 'full/seed0/result.json').read_text())['environment']
-    assert environment['launcher'] == 'slurm' and environment['cpu'] is None
+def test_a_config_that_changes_while_its_run_waits_is_refused(run_table, pair, tmp_path, capsys):
+    train = tmp_path / 'tools/train.py'
+    change = f'open({str(pair / "full.py")!r}, "a").write("load_from = 1\\n")\n'
+    train.write_text(change + train.read_text())
+    args = (pair, '--rows', 'oracle', 'full', '--seeds', 0, '--out', tmp_path / 'out')
+    assert run_table(*args, '--jobs', 1) == 1
+    assert 'full.py has changed since' in capsys.readouterr().err
+    assert [line.split()[1] for line in starts(tmp_path / 'out')] == ['oracle']
 
 
 def wait_for(condition, seconds: float = 300.0) -> None:

@@ -4,11 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.collections import PathCollection
 
-from mmstal_da.experiments.bar_plot import plot_table
-from mmstal_da.experiments.markdown import format_table
-from mmstal_da.experiments.table import gain_over, gap_closed, make_table, summarise
+from mmstal_da.experiments.table import (
+    collect,
+    format_table,
+    gain_over,
+    gap_closed,
+    make_table,
+    summarise,
+)
 
 from .fake_table import make_record
 
@@ -47,29 +51,29 @@ def test_table_by_hand():
     for row, of in SCORES.items():
         frame, video = np.array(list(of.values())).T
         entry = table['rows'][row]
-        for metric, values in (('frame_map50', frame), ('video_map50', video)):
+        for metric, values in (('frame_mAP@0.5', frame), ('video_mAP@0.5', video)):
             assert entry[metric]['mean'] == pytest.approx(np.mean(values))
             if len(values) > 1:
                 expected = np.sqrt(np.sum((values - values.mean()) ** 2) / (len(values) - 1))
                 assert entry[metric]['std'] == pytest.approx(expected)
             else:
                 assert entry[metric]['std'] is None
-        assert entry['frame_ap']['run'] == entry['frame_map50']
+        assert entry['frame_AP@0.5']['run'] == entry['frame_mAP@0.5']
     full = table['rows']['full']
     # 46 - 30, 44 - 33, 48 - 27
-    assert full['gain']['frame_map50'] == {'mean': 16.0, 'std': 5.0, 'n': 3}
-    assert full['gain']['video_map50']['mean'] == pytest.approx((6 + 7 + 2) / 3)
+    assert full['gain']['frame_mAP@0.5'] == {'mean': 16.0, 'std': 5.0, 'n': 3}
+    assert full['gain']['video_mAP@0.5']['mean'] == pytest.approx((6 + 7 + 2) / 3)
     assert full['gap_closed'] == pytest.approx(100 * (46 - 30) / (84 - 30))
     one = table['rows']['s_img']
-    assert one['gain']['frame_map50'] == {'mean': 11.0, 'std': None, 'n': 1}
+    assert one['gain']['frame_mAP@0.5'] == {'mean': 11.0, 'std': None, 'n': 1}
     assert one['n'] == 1 and one['seeds'] == [0]
     assert table['rows']['oracle']['gap_closed'] is None
-    assert table['rows']['source_only']['gain']['frame_map50'] is None
+    assert table['rows']['source_only']['gain']['frame_mAP@0.5'] is None
 
 
 def test_a_table_without_source_only_has_no_gain():
     table = make_table([record for record in RECORDS if record['row'] != 'source_only'])
-    assert table['rows']['full']['gain'] == {'frame_map50': None, 'video_map50': None}
+    assert table['rows']['full']['gain'] == {'frame_mAP@0.5': None, 'video_mAP@0.5': None}
     assert table['rows']['full']['gap_closed'] is None
 
 
@@ -100,10 +104,12 @@ def test_markdown_says_what_the_other_rows_are():
     ]
 
 
-def test_bars_are_the_means_with_every_seed_as_a_point():
-    figure = plot_table(make_table(RECORDS), RECORDS)
-    frame, video = figure.axes
-    assert [bar.get_height() for bar in frame.patches] == [30.0, 41.0, 46.0, 84.0]
-    points = [item for item in frame.collections if isinstance(item, PathCollection)]
-    assert [len(item.get_offsets()) for item in points] == [3, 1, 3, 3]
-    assert [bar.get_height() for bar in video.patches] == [19.0, 22.0, 24.0, 57.0]
+def test_without_ground_truth_there_is_no_number():
+    record = make_record('full', 0, 46.0, 24.0)
+    record['metrics']['frame_mAP@0.5'] = None
+    records = [*RECORDS[:3], record, *RECORDS[-3:]]
+    row = make_table(records)['rows']['full']
+    assert row['frame_mAP@0.5'] is None and row['gap_closed'] is None and row['n'] == 1
+    assert row['gain']['frame_mAP@0.5'] is None and row['gain']['video_mAP@0.5']['mean'] == 6.0
+    assert '| - | 24.0 (n=1) | - | - |' in format_table(make_table(records))
+    assert collect(records, 'frame_mAP@0.5')['full'] == {}

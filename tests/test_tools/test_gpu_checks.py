@@ -345,7 +345,7 @@ def test_headlines():
     assert records.headline(dict(result=dict(sizes={'112 px': size}))) == (
         '112 px: loader 5.0 (1 workers), 70.0 (16 workers), step 50.0 clips/s'
     )
-    metrics = dict(frame_map={'0.5': 50.04}, video_map={'0.5': 40.0})
+    metrics = {'frame_mAP@0.5': 50.04, 'video_mAP@0.5': 40.0}
     row = dict(metrics=metrics, train=dict(seconds=60.0), test=dict(seconds=30.0))
     assert records.headline(dict(result=row)) == (
         'frame-mAP 50.0, video-mAP 40.0, 60 s training, 30 s test'

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
+from mmstal_da.utils.io import write_json
 
 from .context import Context
 from .plan import STEPS, Step, choose_steps
-from .records import BENCHMARKS, describe_machine, merged_file, print_table, write_all, write_json
+from .records import BENCHMARKS, describe_machine, merged_file, print_table, write_all
 from .running import read_result, run_step
 
 RESERVE = 10  # seconds for the last files

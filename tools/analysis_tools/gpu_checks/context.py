@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmstal_da.experiments.record import write_json
+from mmstal_da.utils.io import write_json
 
 
 class NotPossible(Exception):

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mmstal_da.experiments.record import write_json
 from mmstal_da.utils.collect_env import collect_env
+from mmstal_da.utils.io import write_json
 
 FORMAT, VERSION = 'mmstal_da.gpu_checks', 1
 # of MMEngine's report: a folder of the machine
@@ -87,8 +87,8 @@ def headline(record: Mapping) -> str:
     elif 'metrics' in result:
         metrics = result['metrics']
         text = (
-            f'frame-mAP {metrics["frame_map"]["0.5"]:.1f}, '
-            f'video-mAP {metrics["video_map"]["0.5"]:.1f}, '
+            f'frame-mAP {metrics["frame_mAP@0.5"]:.1f}, '
+            f'video-mAP {metrics["video_mAP@0.5"]:.1f}, '
             f'{result["train"]["seconds"]:.0f} s training, {result["test"]["seconds"]:.0f} s test'
         )
     return '; '.join(part for part in (text, record.get('reason', '')) if part)

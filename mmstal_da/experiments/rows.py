@@ -1,0 +1,127 @@
+"""The rows of a pair: their names, their order, their configs, and who makes their proposals.
+
+MMAction2's AVA-style detectors propose no boxes. In a table they read the proposals of the
+source-only detector of the same seed. ``tools/data/dump_proposals.py`` writes them to
+``OUT/source_only/seed<k>/proposals.npz``; they replace the file that the row's config names.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmstal_da.errors import UsageError
+
+LABELS = {
+    'source_only': 'I3D+RPN (source only)',
+    't_img': 'T_img',
+    't_inst': 'T_inst',
+    's_img': 'S_img',
+    't_img_s_img': 'T_img + S_img',
+    't_inst_s_img': 'T_inst + S_img',
+    'full': 'T_img + T_inst + S_img',
+    'oracle': 'Oracle',
+}
+"""Rows of the paper's tables, in its order -> how the paper calls them."""
+
+OTHER_LABELS = {
+    'oracle_st': '`oracle_st`: labels of both domains',
+    'dn': '`dn`: statistics per domain, no discriminator',
+    'full_dn': '`full_dn`: all three, statistics per domain',
+    'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
+    'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
+    'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',
+    'slowfast': "`slowfast`: SlowFast-R50, our RPN's proposals",
+    'slowfast_gt': '`slowfast_gt`: SlowFast-R50, labelled boxes',
+    'acrn': "`acrn`: ACRN, our RPN's proposals",
+    'acrn_gt': '`acrn_gt`: ACRN, labelled boxes',
+}
+"""What rows are that the paper does not have."""
+
+PAPER_ROWS = tuple(LABELS)
+
+PROPOSER = 'source_only'
+"""The row whose RPN makes the proposals."""
+
+
+def find_rows(pair: Path) -> dict[str, Path]:
+    """Rows of a pair, the paper's in its order and then the others by name.
+
+    Raises:
+        UsageError: The folder does not exist or holds no config.
+    """
+    if not pair.is_dir():
+        raise UsageError(f'{pair} is no folder of configs; pairs are the folders of configs/')
+    found = {path.stem: path for path in pair.glob('*.py') if not path.name.startswith('_')}
+    if not found:
+        raise UsageError(f'{pair} has no config: a row is a .py file that does not begin with _')
+    return {row: found[row] for row in sorted(found, key=row_order)}
+
+
+def row_order(row: str) -> tuple[int, str]:
+    """Key to sort rows by: the paper's order, then by name."""
+    return (PAPER_ROWS.index(row) if row in PAPER_ROWS else len(PAPER_ROWS), row)
+
+
+def choose_rows(pair: Path, names: Sequence[str] | None = None) -> dict[str, Path]:
+    """The rows that are named, or without names those of the paper's tables.
+
+    Raises:
+        UsageError: A named row does not exist, or none is of the paper's tables.
+    """
+    rows = find_rows(pair)
+    unknown = sorted(set(names or ()) - set(rows))
+    if unknown:
+        raise UsageError(f'--rows: {pair} has no {", ".join(unknown)}; it has {", ".join(rows)}')
+    chosen = {row: path for row, path in rows.items() if row in (names or PAPER_ROWS)}
+    if not chosen:
+        raise UsageError(f'{pair} has no row of the paper; name them: --rows {" ".join(rows)}')
+    return chosen
+
+
+def parse_options(options: Iterable[str]) -> dict:
+    """``--cfg-options`` as tools/train.py reads them: dotted key to value.
+
+    Raises:
+        UsageError: An option is not KEY=VALUE.
+    """
+    options = list(options)
+    wrong = [option for option in options if not re.match(r'[^=]+=', option)]
+    if wrong:
+        raise UsageError(f'--cfg-options: {wrong[0]!r} is not KEY=VALUE')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--cfg-options', *options] if options else []).cfg_options
+
+
+def read_config(path: Path, cfg_options: Iterable[str] = ()) -> Config:
+    """A config with options, without importing the modules that it names."""
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    cfg.merge_from_dict(parse_options(cfg_options))
+    return cfg
+
+
+def proposal_files(cfg: Config) -> dict[str, Path]:
+    """Files of proposals that training and test read: dotted key in the config -> file."""
+    parts = ('train_dataloader', 'test_dataloader')
+    return {key: path for part in parts for key, path in _find_files(cfg.get(part), part)}
+
+
+def proposal_options(cfg: Config, file: Path) -> list[str]:
+    """``--cfg-options`` by which a config reads another file of proposals."""
+    return [f'{key}={file}' for key in proposal_files(cfg)]
+
+
+def _find_files(value, key: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Mapping):
+        kind = str(value.get('type')).rpartition('.')[2]
+        file = value.get('proposals')
+        if kind == 'ActionTubeDataset' and file not in (None, 'ground_truth'):
+            yield f'{key}.proposals', Path(file)
+        items = value.items()
+    else:
+        items = enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, item in items:
+        yield from _find_files(item, f'{key}.{name}')
