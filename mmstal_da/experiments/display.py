@@ -135,10 +135,10 @@ def rates_of(records: Iterable[dict], source: str) -> Rates | None:
             test.setdefault(record['row'], []).append(record['test']['wall_s'])
     if not iteration:
         return None
-    means = (
+    means = [
         {row: float(np.mean(values)) for row, values in of.items()} for of in (iteration, test)
-    )
-    return Rates(*means, f'{source} ({" and ".join(sorted(machines))})')
+    ]
+    return Rates(means[0], means[1], f'{source} ({" and ".join(sorted(machines))})')
 
 
 def makespan(seconds: Sequence[float], jobs: int) -> float:

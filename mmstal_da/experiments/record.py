@@ -199,7 +199,7 @@ def describe_git() -> dict:
 
 def describe_environment() -> dict:
     """Versions and the machine that this process runs on."""
-    versions = {'python': platform.python_version()}
+    versions: dict[str, str | None] = {'python': platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

@@ -120,8 +120,8 @@ def _find_files(value, key: str) -> Iterator[tuple[str, Path]]:
         file = value.get('proposals')
         if kind == 'ActionTubeDataset' and file not in (None, 'ground_truth'):
             yield f'{key}.proposals', Path(file)
-        items = value.items()
-    else:
-        items = enumerate(value) if isinstance(value, list | tuple) else ()
-    for name, item in items:
-        yield from _find_files(item, f'{key}.{name}')
+        for name, item in value.items():
+            yield from _find_files(item, f'{key}.{name}')
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _find_files(item, f'{key}.{number}')

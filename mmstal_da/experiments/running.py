@@ -19,7 +19,7 @@ from .progress import read_progress
 from .record import describe_git, make_record, read_metrics
 from .rows import PROPOSER, read_config
 
-Steps = Generator[Command, Outcome, dict]
+Steps = Generator[Command, Outcome | None, dict]  # None starts it
 
 
 class RunFailed(Exception):
@@ -52,16 +52,18 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
     attempts = Attempts(cell, settings, checkpoint)
     commands = Commands(cell, cfg, settings, launcher)
 
-    def run(command: Command) -> Generator[Command, Outcome, None]:
+    def run(command: Command) -> Generator[Command, Outcome | None, None]:
         with attempts.noting(command.stage, checkpoint) as end:
-            end(outcome := (yield command))
+            outcome = yield command
+            assert outcome is not None
+            end(outcome)
         check(outcome, command, cell)
 
-    if not is_trained(checkpoint, cfg):
+    if checkpoint is None or not is_trained(checkpoint, cfg):
         command = commands.train(checkpoint)
         yield from run(command)
         checkpoint = last_checkpoint(cell.folder)
-        if not is_trained(checkpoint, cfg):
+        if checkpoint is None or not is_trained(checkpoint, cfg):
             raise RunFailed(
                 f'{cell.name}: training ended without the checkpoint of its last iteration in '
                 f'{cell.folder} (default_hooks.checkpoint); log: {command.log}'

@@ -36,9 +36,8 @@ def gain_over(row: dict[int, float], baseline: dict[int, float]) -> dict | None:
         ``mean`` and ``std`` of the differences in points, and ``n``; None without common seeds.
     """
     common = sorted(row.keys() & baseline.keys())
-    if not common:
-        return None
-    return {**summarise(row[seed] - baseline[seed] for seed in common), 'n': len(common)}
+    summary = summarise(row[seed] - baseline[seed] for seed in common)
+    return None if summary is None else {**summary, 'n': len(common)}
 
 
 def gap_closed(row: float, baseline: float, oracle: float) -> float | None:

@@ -54,14 +54,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = 'w') -> Iterator[IO[A
         raise
 
 
-def write_json(path: str | os.PathLike, content: dict) -> None:
+def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     with atomic_write(path) as file:
         json.dump(content, file, indent=1)
         file.write('\n')
 
 
-def read_json(path: str | os.PathLike) -> dict:
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
