@@ -46,6 +46,11 @@ PROPOSER = 'source_only'
 """The row whose RPN makes the proposals."""
 
 
+def uses_target_labels(row: str) -> bool:
+    """Whether a row is an upper bound: labels of the target train it, or are its proposals."""
+    return row in ('oracle', 'oracle_st', 'key_frame_only') or row.endswith('_gt')
+
+
 def find_rows(pair: Path) -> dict[str, Path]:
     """Rows of a pair, the paper's in its order and then the others by name.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .record import CLASS_METRICS, DESCRIPTION, METRICS
-from .rows import LABELS, OTHER_LABELS
+from .rows import LABELS, OTHER_LABELS, uses_target_labels
 
 FRAME, VIDEO = SHOWN = ('frame_mAP@0.5', 'video_mAP@0.5')
 """The two metrics that pictures and Markdown show."""
@@ -73,7 +73,8 @@ def make_table(
         :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
         seed), ``n``, ``seeds``, each of :data:`~.record.CLASS_METRICS` per class, ``gain`` over
         source-only (see :func:`gain_over`) and ``gap_closed`` of frame-mAP (see
-        :func:`gap_closed`), None where source-only or oracle is missing.
+        :func:`gap_closed`), None where source-only or oracle is missing, and for rows that use
+        labels of the target.
     """
     values = {metric: collect(records, metric) for metric in METRICS}
     means = {row: float(np.mean(list(of.values()))) for row, of in values[FRAME].items() if of}
@@ -93,7 +94,7 @@ def make_table(
             for metric in SHOWN
         }
         ends = {'source_only', 'oracle'}
-        between = row not in ends and {row, *ends} <= means.keys()
+        between = not (row in ends or uses_target_labels(row)) and {row, *ends} <= means.keys()
         entry['gap_closed'] = (
             gap_closed(means[row], means['source_only'], means['oracle']) if between else None
         )

@@ -95,6 +95,13 @@ def test_markdown_has_the_papers_rows_and_what_is_missing():
     assert '**Missing**: t_img (seed 0); s_img (seed 1).' in lines
 
 
+def test_upper_bounds_close_no_gap():
+    records = [*RECORDS, make_record('slowonly_gt', 0, 90.0, 20.0), make_record('dn', 0, 57.0, 9.0)]
+    rows = make_table(records)['rows']
+    assert rows['slowonly_gt']['gap_closed'] is None
+    assert rows['dn']['gap_closed'] == pytest.approx(50)
+
+
 def test_markdown_says_what_the_other_rows_are():
     records = [*RECORDS, make_record('dn', 0, 40.0, 20.0), make_record('mine', 0, 1.0, 1.0)]
     lines = format_table(make_table(records)).splitlines()
