@@ -266,7 +266,7 @@ say "setting up $where: $("$python" --version); logs in $logs"
 
 # ---------------------------------------------------------------------------------- torch
 
-# bytecode is compiled later, by all cores
+# Python compiles what is imported, a tenth of all: compiling it all takes twenty seconds
 pip=("$python" -m pip --disable-pip-version-check)
 install=("${pip[@]}" install --no-compile)
 pip_remedy='see the log; then run this again, it continues from here'
@@ -381,11 +381,6 @@ prove="import mmstal_da.registry; from mmstal_da.utils.collect_env import prove_
 say "RoIAlign and NMS run: $(tail -n 1 "$logs/prove-ops.log")"
 
 if [ -f .venv/.mmstal_da-new ] && [ "$where" = .venv ]; then
-    # A few files of packages are for another Python: their errors do not matter. Python compiles
-    # later what a training never imports.
-    rest='/(tests?|testing|_inductor|pip|setuptools|networkx|fontTools|pygments|tensorboard)/'
-    step 'compile bytecode' "$pip_remedy" \
-        bash -c "'$python' -m compileall -q -j 0 -x '$rest' .venv/lib/python3.*/site-packages || true"
     [ -n "$with_mmcv_ops" ] || ! key=$(cache_key) ||
         step 'keep the packages for the next clone' "free some space, or set MMSTAL_DA_CACHE" keep_packages "$key"
     rm .venv/.mmstal_da-new
