@@ -266,7 +266,7 @@ say "setting up $where: $("$python" --version); logs in $logs"
 
 # ---------------------------------------------------------------------------------- torch
 
-# Python compiles what is imported, a tenth of all: compiling it all takes twenty seconds
+# Python compiles what is imported, a third of all; to compile the rest takes twenty seconds
 pip=("$python" -m pip --disable-pip-version-check)
 install=("${pip[@]}" install --no-compile)
 pip_remedy='see the log; then run this again, it continues from here'
