@@ -1,0 +1,712 @@
+"""To and from CVAT's XML 1.1: 'CVAT for video' and 'CVAT for images'.
+
+Source: CVAT's description of the format (docs, "XML annotation format", version 1.1) and what its
+own exporter and importer do (``cvat/apps/dataset_manager/formats/cvat.py``).
+
+- **Frames** are 0-based in the file, in the numbers of the video itself (a task of every third
+  frame has frames 0, 3, 6, ...); here they are 1-based.
+- **Boxes** have continuous edges ``xtl ytl xbr ybr``: ``x2 = xbr - 1`` of this project's inclusive
+  end. CVAT writes two decimals, so that a box comes back from CVAT within 0.005 pixels; this
+  module writes as many as it takes to get the same float32 back.
+- **Video**: a ``<track>`` is one tube. A box with ``outside="1"`` says that the object is not there
+  from that frame on, until the next box; a tube that leaves and returns has a gap in its frames.
+  Frames between two boxes are interpolated on a straight line, or keep the box if the next one
+  is ``outside``: files of key frames alone are read, too. CVAT shows a last box that is not
+  ``outside`` up to the end of the task; here the tube ends with it, and that is noted.
+- **Images**: a box with an attribute ``track_id`` (or ``track``, ``trackid``) belongs to that
+  track; others are linked as :mod:`.tracks` says. The images of a task are those of one video,
+  or of one video per folder (``walk/clip_a/00001.jpg``). ``frame_000000`` is CVAT's name for
+  frame 0 of a video.
+- **Names**: a video is called after ``<source>``, the file that CVAT was given, without suffix, or
+  after the task, if the task's name ends with it (``walk/clip_a``), or the file's if there is
+  none. In a project's file (``<task>`` after ``<task>``) tracks and images name their task by
+  ``task_id``; tasks of one source are called ``<task>/<source>``.
+- Polygons, points, skeletons, masks and tags are noted and left out; rotations are noted, and the
+  box is read unrotated. Attributes of boxes are not read, which is noted.
+
+What the format has no place for (the dataset's name, paths, frame rates, splits, the order of
+videos) travels in an element ``mmstal_da`` of ``<meta>``, which CVAT passes over and does not give
+back. With it a round trip is exact.
+
+A file may be gigabytes: it is read element by element. A file with a DOCTYPE is refused, and with
+it every entity that a parser would expand.
+"""
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import IO
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from mmstal_da.errors import AnnotationError
+from mmstal_da.utils import atomic_write
+from mmstal_da.video.reader import VIDEO_SUFFIXES
+
+from ..annotation import Annotation, Tube, Video, validate
+from .fractions import decode, encode
+from .problems import Conversion, Problem, note
+from .tracks import (
+    ImageName,
+    add_tube,
+    add_untracked,
+    fill,
+    image_name,
+    in_order,
+    numbered_frames,
+    video_name,
+)
+
+EXTRA = 'mmstal_da'
+EDGES = ('xtl', 'ytl', 'xbr', 'ybr')
+SHAPES = ('polygon', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton', 'mask', 'tag')
+TRACK_ATTRIBUTES = ('track_id', 'trackid', 'track id', 'track')
+ARCHIVES = ('annotations.xml',)
+PLACES = (['annotations', 'track'], ['annotations', 'image'])
+
+
+def from_cvat(path: str | os.PathLike, problems: list[Problem] | None = None) -> Annotation:
+    """Read CVAT's XML.
+
+    Args:
+        path: An ``.xml``, a ``.zip`` as CVAT hands it out, or a folder of them, at any depth.
+        problems: Where other shapes, degenerate boxes and what was assumed are noted; None raises
+            :class:`AnnotationError` at the first.
+
+    Returns:
+        Annotation with the splits that this project's own files name, else without splits.
+
+    Raises:
+        AnnotationError: A file that is no such XML; names file, video, track and frame.
+    """
+    return convert(path, problems).annotation
+
+
+def convert(path: str | os.PathLike, problems: list[Problem] | None = None) -> Conversion:
+    """Read CVAT's XML, as :func:`from_cvat` does, with what was noted about it."""
+    path = Path(path)
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob('*') if file.suffix.lower() in ('.xml', '.zip'))
+    if not files:
+        raise AnnotationError(f'{path} holds no .xml files')
+    annotation, counted = Annotation('cvat', []), set()
+    extras: dict[str, dict] = {}
+    origin: dict[str, Path] = {}
+    for file in files:
+        part, extra, unknown = _read_file(file, problems)
+        for name, video in part.videos.items():
+            if name in origin:
+                raise AnnotationError(
+                    f'{file}: video {name!r} is in {origin[name]}, too; rename the task in CVAT,'
+                    ' or leave one file out'
+                )
+            origin[name] = file
+            annotation.videos[name] = video
+            if part.tubes.get(name):
+                annotation.tubes[name] = part.tubes[name]
+        annotation.classes += [name for name in part.classes if name not in annotation.classes]
+        counted |= unknown
+        extras |= {name: extra for name in part.videos if extra}
+    if extras and len(extras) == len(annotation.videos):
+        _restore(annotation, extras, path)
+    validate(annotation, str(path))
+    return Conversion(annotation, "CVAT's XML", [] if problems is None else problems, counted)
+
+
+def save_cvat(annotation: Annotation, folder: str | os.PathLike) -> list[Path]:
+    """Write a file for every video, ``folder/<video>.xml``, in 'CVAT for video 1.1'.
+
+    Args:
+        annotation: The annotation.
+        folder: Where to write; a ``/`` in a video's name makes a folder.
+
+    Returns:
+        The files, in the order of the videos; each is written whole or not at all.
+
+    Raises:
+        AnnotationError: A name that is no file name, or has characters that XML cannot hold.
+    """
+    validate(annotation, annotation.dataset)
+    files = {}
+    for name in annotation.videos:
+        if re.search(r'(^|/)\.{0,2}(/|$)', name) or '\0' in name:
+            raise AnnotationError(f'video {name!r}: no file can be called {name + ".xml"!r}')
+        files[name] = Path(folder, f'{name}.xml')
+    for name, file in files.items():
+        text = to_cvat(annotation, name)
+        with atomic_write(file) as out:
+            out.write(text)
+    return list(files.values())
+
+
+def to_cvat(annotation: Annotation, video: str) -> str:
+    """The tubes of one video as 'CVAT for video 1.1', the text of an XML file.
+
+    Every box is a key frame. After the last box of a tube, and where it has a gap, there is one
+    with ``outside="1"``. CVAT keeps ``<name>`` if a task of that name is made for the video.
+    """
+    facts = annotation.videos[video]
+    size = ''
+    if facts.width is not None:
+        size = (
+            '\n      <original_size>'
+            f'\n        <width>{facts.width}</width>\n        <height>{facts.height}</height>'
+            '\n      </original_size>'
+        )
+    labels = ''.join(
+        f'\n        <label>\n          <name>{escape(_writable(name))}</name>'
+        '\n          <attributes></attributes>\n        </label>'
+        for name in annotation.classes
+    )
+    extra = {
+        'dataset': annotation.dataset,
+        'video': vars(facts),
+        'name': video,
+        'order': list(annotation.videos).index(video),
+        'splits': {
+            split: names.index(video) if video in names else None
+            for split, names in annotation.splits.items()
+        },
+    }
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        '<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>',
+        f'      <name>{escape(_writable(video))}</name>',
+        f'      <size>{facts.num_frames}</size>\n      <mode>interpolation</mode>',
+        '      <start_frame>0</start_frame>',
+        f'      <stop_frame>{facts.num_frames - 1}</stop_frame>',
+        f'      <frame_filter></frame_filter>\n      <labels>{labels}\n      </labels>{size}',
+        f'      <source>{escape(_writable(os.path.basename(facts.path)))}</source>',
+        f'    </task>\n    <{EXTRA}>{escape(json.dumps(extra))}</{EXTRA}>\n  </meta>',
+    ]
+    for number, tube in enumerate(annotation.tubes.get(video, [])):
+        label = quoteattr(_writable(tube.label))
+        lines.append(f'  <track id="{number}" label={label} source="manual">')
+        columns = [edge_texts(tube.boxes[:, column], column // 2) for column in range(4)]
+        frames = (np.asarray(tube.frames, np.int64) - 1).tolist()
+        for row, frame in enumerate(frames):
+            edges = ' '.join(f'{key}="{columns[k][row]}"' for k, key in enumerate(EDGES))
+            lines.append(_box_line(frame, 0, edges))
+            following = frames[row + 1] if row + 1 < len(frames) else facts.num_frames
+            if following > frame + 1:
+                lines.append(_box_line(frame + 1, 1, edges))
+        lines.append('  </track>')
+    return '\n'.join(lines) + '\n</annotations>\n'
+
+
+def edge_texts(values: np.ndarray, offset: int) -> list[str]:
+    """Decimals of continuous edges from which ``decode(texts, 1, offset)`` gets the same float32.
+
+    Args:
+        values: (n,) float32 pixels.
+        offset: 0 for where a box begins, 1 for its inclusive end.
+    """
+    values = np.asarray(values, np.float32)
+    short = [str(Decimal(str(value)) + offset) for value in values]
+    plain = [text if re.fullmatch(r'-?\d+(\.\d+)?', text) else repr(float(text)) for text in short]
+    plain = [text.removesuffix('.0') for text in plain]
+    same = decode(plain, 1, offset) == values
+    if same.all():
+        return plain
+    long = encode(values, 1, offset)
+    return [text if good else other for text, good, other in zip(plain, same, long, strict=True)]
+
+
+def _box_line(frame: int, outside: int, edges: str) -> str:
+    return (
+        f'    <box frame="{frame}" keyframe="1" outside="{outside}" occluded="0" {edges}'
+        ' z_order="0"></box>'
+    )
+
+
+def _writable(text: str) -> str:
+    """The text, if XML 1.0 can hold it."""
+    if re.search('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\t\n\r]', text):
+        raise AnnotationError(f'{text!r} has characters that XML cannot hold; rename it')
+    return text
+
+
+def _restore(annotation: Annotation, extras: dict[str, dict], path: Path) -> None:
+    """Put back what only this project's files have, and the order of videos."""
+    try:
+        annotation.dataset = str(next(iter(extras.values()))['dataset'])
+        names = sorted(extras, key=lambda name: extras[name]['order'])
+        for split in dict.fromkeys(key for name in names for key in extras[name]['splits']):
+            inside = {name: extras[name]['splits'].get(split) for name in names}
+            chosen = [name for name in names if inside[name] is not None]
+            annotation.splits[split] = sorted(chosen, key=lambda name: inside[name])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AnnotationError(
+            f'{path}: the element <{EXTRA}> is damaged ({error!r}); delete it from the files'
+        ) from error
+    annotation.videos = {name: annotation.videos[name] for name in names}
+    annotation.tubes = {name: annotation.tubes[name] for name in names if name in annotation.tubes}
+
+
+def _refuse_doctype(path: Path) -> None:
+    """Look at what stands before the first element: a DOCTYPE would bring entities."""
+    parser, inside = expat.ParserCreate(), []
+
+    def refuse(*_: object) -> None:
+        raise AnnotationError(f'{path} has a DOCTYPE, which CVAT does not write: delete it')
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = lambda *_: inside.append(True)
+    with _opened(path) as file:
+        while not inside and (piece := file.read(4096)):
+            parser.Parse(piece)
+
+
+@dataclass
+class _Task:
+    """One ``<task>`` or ``<job>`` of ``<meta>``."""
+
+    name: str = ''
+    source: str = ''
+    size: int = 0
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+    mode: str = ''
+    width: int | None = None
+    height: int | None = None
+
+    def num_frames(self) -> int:
+        """Frames of the video up to the task's last one; 0 if the task does not say."""
+        if self.size:
+            return self.start + (self.size - 1) * self.step + 1
+        return 0 if self.stop is None else self.stop + 1
+
+
+@dataclass
+class _Track:
+    label: str
+    name: str
+    task: str
+    frames: list[int] = field(default_factory=list)
+    edges: list[list[str]] = field(default_factory=list)
+    outside: list[bool] = field(default_factory=list)
+
+
+@dataclass
+class _Image:
+    name: str
+    number: int
+    task: str
+    size: tuple[int | None, int | None]
+    boxes: list[tuple[str, str | None, list[str]]] = field(default_factory=list)
+
+
+@dataclass
+class _Content:
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    tracks: list[_Track] = field(default_factory=list)
+    images: list[_Image] = field(default_factory=list)
+    extra: dict = field(default_factory=dict)
+    ignored: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, what, label
+    first: dict[tuple[str, str, str], int] = field(default_factory=dict)  # frame of the first
+
+    def ignore(self, task: str, what: str, label: str, frame: int) -> None:
+        """Count what is not read, by task, kind and label."""
+        key = (task, what, label)
+        self.ignored[key] = self.ignored.get(key, 0) + 1
+        self.first.setdefault(key, frame)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The XML, also inside of a zip."""
+    if path.suffix.lower() != '.zip':
+        with open(path, 'rb') as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if os.path.basename(name) in ARCHIVES]
+            if len(names) != 1:
+                raise AnnotationError(f'{path} holds no annotations.xml: give an export of CVAT')
+            with archive.open(names[0]) as file:
+                yield file
+    except zipfile.BadZipFile as error:
+        raise AnnotationError(f'{path} is damaged ({error}): download it again') from error
+
+
+def _read_file(path: Path, problems: list[Problem] | None) -> tuple[Annotation, dict, set[str]]:
+    """One file: its videos and tubes, its extras, and the videos of unknown length."""
+    content = _parse(path)
+    if not content.tasks:
+        content.tasks[''] = _Task()
+    classes = content.labels
+    labels = [track.label for track in content.tracks]
+    labels += [label for image in content.images for label, _, _ in image.boxes]
+    if not classes:
+        classes = list(dict.fromkeys(labels))
+    annotation, counted = Annotation('cvat', classes), set()
+    names = _names(path, content)
+    _videos(annotation, names, content, counted)
+    for (key, what, label), count in content.ignored.items():
+        frame = content.first[key, what, label]
+        text = f'{count} {what} of {label!r}' if label else f'{count} {what}'
+        where = names.get(key) or next(iter(names.values()))
+        if where in annotation.videos:
+            done = 'read unrotated' if what.startswith('rotated') else 'not read'
+            note(problems, Problem(where, text, done, None, frame))
+    for track in content.tracks:
+        name = names[track.task]
+        where = f'{path}: video {name!r}, {track.name}'
+        if track.label not in classes:
+            raise AnnotationError(
+                f'{where}: label {track.label!r} is none of <labels>, {classes}; correct it, or'
+                ' add it there'
+            )
+        _add_track(annotation, name, track, where, problems)
+    _add_images(annotation, content, names, path, counted, problems)
+    return annotation, content.extra, counted
+
+
+def _names(path: Path, content: _Content) -> dict[str, str]:
+    """Task id -> name of its video."""
+    if content.extra.get('name') and len(content.tasks) == 1:
+        return {key: str(content.extra['name']) for key in content.tasks}
+    found = {}
+    for key, task in content.tasks.items():
+        source = video_name(task.source) if task.source.lower().endswith(VIDEO_SUFFIXES) else ''
+        name = video_name(task.name)
+        if source and not f'/{name}'.endswith(f'/{source}'):
+            name = source
+        fallback = path.parent.name if path.name in ARCHIVES else path.stem
+        found[key] = name or fallback
+    for key, name in list(found.items()):
+        if list(found.values()).count(name) > 1:
+            found[key] = f'{video_name(content.tasks[key].name) or key}/{name}'
+    return found
+
+
+def _videos(
+    annotation: Annotation, names: dict[str, str], content: _Content, counted: set[str]
+) -> None:
+    """Make the videos of tasks that are no folders of images."""
+    of_images = {image.task for image in content.images}
+    of_images -= {track.task for track in content.tracks}
+    for key, task in content.tasks.items():
+        if key in of_images:
+            continue
+        name = names[key]
+        frames = task.num_frames()
+        if not frames:
+            counted.add(name)
+            shown = [
+                frame + 1
+                for track in content.tracks
+                if track.task == key
+                for frame, outside in zip(track.frames, track.outside, strict=True)
+                if not outside
+            ]
+            frames = max(shown, default=1)
+        suffix = os.path.splitext(task.source)[1] if task.source else ''
+        video = Video(f'{name}{suffix or ".avi"}', frames, task.width, task.height)
+        raw = content.extra.get('video')
+        if isinstance(raw, dict):
+            video.path = str(raw.get('path', video.path))
+            video.filename_tmpl, video.fps = raw.get('filename_tmpl'), raw.get('fps')
+        annotation.videos[name] = video
+
+
+def _add_track(
+    annotation: Annotation, name: str, track: _Track, where: str, problems: list[Problem] | None
+) -> None:
+    """A tube from a track's boxes, gaps where it is outside."""
+    frames = np.array(track.frames, np.int64) + 1
+    order = in_order(frames, where)
+    boxes = _boxes([track.edges[row] for row in order])
+    shown = ~np.array(track.outside, bool)[order]
+    frames = frames[order]
+    linear = np.r_[shown[1:], False] if len(shown) else shown
+    filled, rows = fill(frames, boxes, shown, shown, linear)
+    add_tube(annotation, name, Tube(track.label, filled, rows), track.name, problems)
+    length = annotation.videos[name].num_frames
+    if len(shown) and shown[-1] and frames[-1] < length:
+        text = f'{track.name} ends without outside="1", of {length} frames'
+        done = 'the tube ends there; CVAT shows it to the end'
+        note(problems, Problem(name, text, done, track.label, int(frames[-1])))
+
+
+def _boxes(edges: Sequence[Sequence[str]]) -> np.ndarray:
+    """(n, 4) float32 boxes with inclusive ends."""
+    if not edges:
+        return np.zeros((0, 4), np.float32)
+    columns = zip(*edges, strict=True)
+    return np.stack([decode(texts, 1, k // 2) for k, texts in enumerate(columns)], 1)
+
+
+def _add_images(
+    annotation: Annotation,
+    content: _Content,
+    names: dict[str, str],
+    path: Path,
+    counted: set[str],
+    problems: list[Problem] | None,
+) -> None:
+    """Videos and tubes of 'CVAT for images'."""
+    videos: dict[str, list[tuple[_Image, ImageName]]] = {}
+    for image in content.images:
+        parts = image_name(image.name)
+        task = names[image.task]
+        folder = parts.video if '/' in image.name.replace('\\', '/') else ''
+        # several tasks may have folders of one name
+        name = folder or task
+        if folder and len(content.tasks) > 1:
+            name = f'{task}/{folder}'
+        videos.setdefault(name, []).append((image, parts))
+    for name, images in videos.items():
+        if name in annotation.videos:
+            raise AnnotationError(f'{path}: video {name!r} is there twice; rename a task')
+        own = all(re.match(r'frame_\d{6,}', os.path.basename(i.name)) for i, _ in images)
+        template = None
+        if own:  # frames of a video, called frame_000000 by CVAT
+            frames = {image.name: (parts.number or 0) + 1 for image, parts in images}
+        else:
+            parts_of = {image.name: parts for image, parts in images}
+            if len(parts_of) < len(images):
+                raise AnnotationError(f'{path}: video {name!r} has an image twice')
+            frames, template = numbered_frames(parts_of, name, problems)
+        sizes = {image.size for image, _ in images}
+        width, height = sizes.pop() if len(sizes) == 1 else (None, None)
+        if sizes and (width, height) == (None, None):
+            text = f'images have {len(sizes)} sizes, such as {sorted(map(str, sizes))[:2]}'
+            note(problems, Problem(name, text, 'no size is written'))
+        file = name if template else f'{name}.avi'
+        video = Video(file, max(frames.values()), width, height, template)
+        annotation.videos[name] = video
+        counted.add(name)
+        tracks: dict[tuple[str, str], tuple[list[int], list[list[str]]]] = {}
+        loose: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
+        for image, _ in images:
+            frame = frames[image.name]
+            for label, track, edges in image.boxes:
+                if label not in annotation.classes:
+                    raise AnnotationError(
+                        f'{path}: video {name!r}, frame {frame}: label {label!r} is none of'
+                        f' <labels>, {annotation.classes}; correct it, or add it there'
+                    )
+                if track is None:
+                    box = tuple(_boxes([edges])[0].tolist())
+                    loose.setdefault(label, []).append((frame, box))
+                else:
+                    found = tracks.setdefault((label, track), ([], []))
+                    found[0].append(frame)
+                    found[1].append(edges)
+        for (label, track), (numbers, edges_of) in tracks.items():
+            where = f'{path}: video {name!r}, track {track}'
+            order = in_order(numbers, where)
+            tube = Tube(label, np.array(numbers)[order], _boxes([edges_of[row] for row in order]))
+            add_tube(annotation, name, tube, f'track {track}', problems)
+        add_untracked(annotation, name, loose, problems)
+
+
+def _parse(path: Path) -> _Content:
+    """Read a file, element by element."""
+    content = _Content()
+    reader = _Reader(path, content)
+    try:
+        _refuse_doctype(path)
+        with _opened(path) as file:
+            for event, element in ElementTree.iterparse(file, ('start', 'end')):
+                if event == 'start':
+                    reader.start(element)
+                else:
+                    reader.end(element)
+    except (ElementTree.ParseError, expat.ExpatError) as error:
+        raise AnnotationError(
+            f'{path}: no XML, or cut off ({error}){reader.position()}; export it again'
+        ) from error
+    return content
+
+
+class _Reader:
+    """Gathers a file's content from the parser's events."""
+
+    def __init__(self, path: Path, content: _Content) -> None:
+        self.path = path
+        self.content = content
+        self.root: ElementTree.Element | None = None
+        self.stack: list[str] = []
+        self.task = _Task()
+        self.task_id = ''
+        self.label: dict[str, str] = {}
+        self.track: _Track | None = None
+        self.image: _Image | None = None
+        self.frame = 0  # of the shape that is read, 0-based
+        self.shapes = 0  # of the track that is read, but for boxes
+
+    def position(self) -> str:
+        """Where the reader is, for messages."""
+        if self.track is not None:
+            return f' in {self.track.name}, frame {self.frame + 1}'
+        return '' if self.image is None else f' in image {self.image.name!r}'
+
+    def start(self, element: ElementTree.Element) -> None:
+        """An element begins: its attributes are there, its content is not."""
+        tag = element.tag
+        if not self.stack:
+            self.root = element
+            if tag != 'annotations':
+                raise AnnotationError(
+                    f"{self.path} is no XML of CVAT: it begins with <{tag}>; export 'CVAT for"
+                    " video 1.1'"
+                )
+        parent = self.stack[-1] if self.stack else ''
+        self.stack.append(tag)
+        if parent == 'annotations' and tag == 'track':
+            name = f'track {element.get("id", str(len(self.content.tracks)))}'
+            where = f'{self.path}: {name}'
+            self.track = _Track(_get(element, 'label', where), name, self._task_of(element, where))
+            self.frame = self.shapes = 0
+        elif parent == 'annotations' and tag == 'image':
+            name = element.get('name', '')
+            where = f'{self.path}: image {name!r}'
+            sizes = [element.get(key) for key in ('width', 'height')]
+            width, height = (_whole(text, where) if text else None for text in sizes)
+            number = _whole(_get(element, 'id', where), where)
+            task = self._task_of(element, where)
+            self.image = _Image(name or f'frame_{number:06d}', number, task, (width, height))
+        elif tag in ('task', 'job') and 'meta' in self.stack[:-1]:
+            self.task, self.task_id = _Task(), ''
+        elif tag == 'label' and parent == 'labels':
+            self.label = {}
+
+    def end(self, element: ElementTree.Element) -> None:
+        """An element is complete."""
+        tag = self.stack.pop()
+        parent = self.stack[-1] if self.stack else ''
+        if 'meta' in self.stack:
+            self._meta(tag, parent, (element.text or '').strip())
+        elif tag in ('box', *SHAPES) and self.stack in PLACES:
+            self._shape(tag, element)
+            element.clear()
+        if self.stack == ['annotations'] and self.root is not None:
+            if tag == 'track' and self.track is not None:
+                if self.track.frames or not self.shapes:
+                    self.content.tracks.append(self.track)
+                self.track = None
+            elif tag == 'image' and self.image is not None:
+                self.content.images.append(self.image)
+                self.image = None
+            self.root.clear()  # what was read is let go
+
+    def _meta(self, tag: str, parent: str, text: str) -> None:
+        where = f'{self.path}: <{tag}> of <{parent}>'
+        task = self.task
+        if parent in ('task', 'job'):
+            if tag == 'id':
+                self.task_id = text
+            elif tag in ('name', 'source', 'mode'):
+                setattr(task, tag, text)
+            elif tag == 'size' and text:
+                task.size = _whole(text, where)
+            elif tag == 'start_frame' and text:
+                task.start = _whole(text, where)
+            elif tag == 'stop_frame' and text:
+                task.stop = _whole(text, where)
+            elif tag == 'frame_filter':
+                match = re.search(r'step\s*=\s*(\d+)', text)
+                task.step = max(int(match[1]), 1) if match else 1
+        elif parent == 'original_size' and tag in ('width', 'height') and text:
+            setattr(task, tag, _whole(text, where))
+        elif parent == 'label' and tag in ('name', 'parent'):
+            self.label[tag] = text
+        elif tag == 'label' and parent == 'labels' and 'parent' not in self.label:
+            name = self.label.get('name', '')
+            if name and name not in self.content.labels:
+                self.content.labels.append(name)
+        elif tag == 'source' and parent == 'meta':
+            for known in self.content.tasks.values():
+                known.source = known.source or text
+        elif tag == EXTRA and parent == 'meta':
+            try:
+                self.content.extra = dict(json.loads(text))
+            except (ValueError, TypeError) as error:
+                raise AnnotationError(f'{where} is damaged ({error}); delete it') from error
+        if tag in ('task', 'job'):
+            self.content.tasks[self.task_id] = task
+
+    def _task_of(self, element: ElementTree.Element, where: str) -> str:
+        """The id of the task that a track or image belongs to."""
+        tasks = self.content.tasks
+        if not tasks:
+            tasks[''] = _Task()
+        if len(tasks) == 1:
+            return next(iter(tasks))
+        task = element.get('task_id')
+        if task is None or task not in tasks:
+            raise AnnotationError(
+                f'{where}: task_id {task!r} is none of the tasks {sorted(tasks)} of <meta>'
+            )
+        return task
+
+    def _shape(self, tag: str, element: ElementTree.Element) -> None:
+        """A shape of a track or an image."""
+        track, image, content = self.track, self.image, self.content
+        if track is not None:
+            where = f'{self.path}: {track.name}'
+            self.frame = _whole(_get(element, 'frame', where), where)
+            where, label, task = f'{where}, frame {self.frame + 1}', track.label, track.task
+        elif image is not None:
+            where = f'{self.path}: image {image.name!r}, frame {image.number + 1}'
+            label, task = _get(element, 'label', where), image.task
+            self.frame = image.number
+        else:
+            return
+        if tag != 'box':
+            self.shapes += 1
+            content.ignore(task, f'shapes <{tag}>', label, self.frame + 1)
+            return
+        edges = [_get(element, key, where) for key in EDGES]
+        for key, text in zip(EDGES, edges, strict=True):
+            try:
+                finite = abs(float(text)) < float('inf')
+            except ValueError:
+                finite = False
+            if not finite:
+                raise AnnotationError(f'{where}: {key}={text!r} is no number; correct it')
+        if float(element.get('rotation') or 0):
+            content.ignore(task, 'rotated boxes', label, self.frame + 1)
+        number = None
+        for attribute in element.iterfind('attribute'):
+            name = attribute.get('name', '')
+            if name.lower() in TRACK_ATTRIBUTES:
+                number = (attribute.text or '').strip() or None
+            else:
+                content.ignore(task, f'values of the attribute {name!r}', label, self.frame + 1)
+        outside = element.get('outside') == '1'
+        if track is not None:
+            track.frames.append(self.frame)
+            track.edges.append(edges)
+            track.outside.append(outside)
+        elif image is not None and not outside:
+            image.boxes.append((label, number, edges))
+
+
+def _get(element: ElementTree.Element, key: str, where: str) -> str:
+    text = element.get(key)
+    if text is None:
+        raise AnnotationError(f'{where}: <{element.tag}> lacks {key}; export it again')
+    return text
+
+
+def _whole(text: str, where: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise AnnotationError(f'{where}: {text!r} is no whole number; correct it') from error
