@@ -107,11 +107,18 @@ def save_coco_video(annotation: Annotation, path: str | os.PathLike) -> None:
         'first_frame': 0,
         'splits': annotation.splits,
     }
-    videos, images, annotations = [], [], []
+    videos: list[str] = []
+    images: list[str] = []
+    annotations: list[str] = []
     category = {name: number for number, name in enumerate(annotation.classes, 1)}
     track = 0
     for number, (name, video) in enumerate(annotation.videos.items(), 1):
-        known = {'id': number, 'name': name, 'file_name': video.path, 'length': video.num_frames}
+        known: dict[str, Any] = {
+            'id': number,
+            'name': name,
+            'file_name': video.path,
+            'length': video.num_frames,
+        }
         for key in ('width', 'height', 'fps', 'filename_tmpl'):
             if getattr(video, key) is not None:
                 known[key] = getattr(video, key)
@@ -120,7 +127,11 @@ def save_coco_video(annotation: Annotation, path: str | os.PathLike) -> None:
         image_of: dict[int, int] = {}
         for frame in sorted({int(frame) for tube in tubes for frame in tube.frames}):
             image_of[frame] = len(images) + 1
-            image = {'id': image_of[frame], 'video_id': number, 'frame_id': frame - 1}
+            image: dict[str, Any] = {
+                'id': image_of[frame],
+                'video_id': number,
+                'frame_id': frame - 1,
+            }
             image['file_name'] = _image_of(video, frame)
             if video.width is not None:
                 image |= {'width': video.width, 'height': video.height}
@@ -153,7 +164,7 @@ def save_coco_video(annotation: Annotation, path: str | os.PathLike) -> None:
         file.write('{' + ',\n'.join(parts) + '}\n')
 
 
-def _line(content: dict) -> str:
+def _line(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
@@ -270,10 +281,10 @@ class _Reader:
             if image.get('width') and image.get('height'):
                 size = (int(image['width']), int(image['height']))
                 sizes.setdefault(name, set()).add(size)
-        for name, found in sizes.items():
+        for name, same in sizes.items():
             video = self.annotation.videos[name]
-            if video.width is None and len(found) == 1:
-                video.width, video.height = found.pop()
+            if video.width is None and len(same) == 1:
+                video.width, video.height = same.pop()
         if key is None:
             self.said = 'the numbers of file names'
             for name, parts_of in names.items():
@@ -315,7 +326,7 @@ class _Reader:
                     f' {lowest}; it is 0 or 1, where counting begins'
                 )
             self.said = f'{key}, counted from {given} as the file says'
-            return 1 - given
+            return 1 - int(given)
         if lowest < 0:
             raise AnnotationError(f'{self.path}: the lowest {key} is {lowest}, not 0 or 1')
         if lowest <= 1:

@@ -352,7 +352,8 @@ def _read_file(path: Path, problems: list[Problem] | None) -> tuple[Annotation, 
     labels += [label for image in content.images for label, _, _ in image.boxes]
     if not classes:
         classes = list(dict.fromkeys(labels))
-    annotation, counted = Annotation('cvat', classes), set()
+    annotation = Annotation('cvat', classes)
+    counted: set[str] = set()
     names = _names(path, content)
     _videos(annotation, names, content, counted)
     for (key, what, label), count in content.ignored.items():
