@@ -388,8 +388,9 @@ def _names(path: Path, content: _Content) -> dict[str, str]:
             name = source
         fallback = path.parent.name if path.name in ARCHIVES else path.stem
         found[key] = name or fallback
-    for key, name in list(found.items()):
-        if list(found.values()).count(name) > 1:
+    names = list(found.values())
+    for key, name in found.items():
+        if names.count(name) > 1:
             found[key] = f'{video_name(content.tasks[key].name) or key}/{name}'
     return found
 

@@ -61,7 +61,8 @@ def locate_videos(
 
         # of that name in another class's folder is another video
         def of_class(path: Path, label: str = label) -> bool:
-            return path.parent.name == label or path.parent.name not in groups
+            # a name without a folder is that of one video, whatever folder it lies in
+            return not label or path.parent.name == label or path.parent.name not in groups
 
         found = [path for path in files.get(stem, []) if of_class(path)]
         numbered = [path for path in images.get(stem, {}) if of_class(path)]

@@ -24,8 +24,11 @@ is the frame, counted from 0 if there is an image 0.
 is the one that ``--label-attribute`` names, or is called ``label``, ``class``, ``action``,
 ``activity`` or ``category``, or the only other one. A rectangle of VIA 3 without a class has those
 of the segments in time that hold it, the actions that go on. A checkbox with several values makes
-a box of each. Boxes without a track are linked as :mod:`.tracks` says. VIA does not interpolate,
-and neither does this reader: frames without a box are a gap.
+a box of each. VIA 3 has the texts of options beside their ids; in VIA 2 the id is the text.
+Segments in time that hold no rectangle are noted.
+
+Boxes without a track are linked as :mod:`.tracks` says. VIA does not interpolate, and neither does
+this reader: frames without a box are a gap.
 
 Sizes of videos are not in a project. ``x2 = x + width - 1``.
 """
@@ -262,6 +265,15 @@ def _read_project(
                 f'{where}: its frame rate is not known, and VIA has seconds: give --frames with'
                 ' the videos, or --fps'
             )
+        moments_of = [float(item['z'][0]) for item in shapes.values() if item['z']]
+        empty = [
+            (start, end)
+            for start, end, _ in segments.get(view, [])
+            if not any(start <= moment <= end for moment in moments_of)
+        ]
+        if empty:
+            text = f'{len(empty)} segments in time hold no rectangle, such as {empty[0]} s'
+            note(problems, Problem(name, text, 'not read'))
         video = _video(name, address)
         video.fps = fps
         video.width, video.height = hints.sizes.get(name, (None, None))
@@ -324,7 +336,6 @@ def _read_images(
     if not isinstance(raw, dict):
         raise AnnotationError(f'{file} is no JSON of VIA')
     images = raw.get('_via_img_metadata', raw)
-    given = (raw.get('_via_attributes') or {}).get('region') or {}
     if not images or not all(isinstance(i, dict) and 'filename' in i for i in images.values()):
         raise AnnotationError(
             f'{file} is no JSON of VIA: it has neither "metadata" nor images with "filename"'
@@ -335,7 +346,6 @@ def _read_images(
         for region in _regions(item):
             used |= {str(key): str(key) for key in region.get('region_attributes') or {}}
     label_key, track_key = _attributes(str(file), used, hints, needed=bool(used))
-    options = {str(key): (item or {}).get('options') or {} for key, item in given.items()}
     videos: dict[str, dict[str, ImageName]] = {}
     regions_of: dict[str, list[dict[str, Any]]] = {}
     for item in images.values():
@@ -362,8 +372,8 @@ def _read_images(
                 at = f'region {number}'
                 shape = region['shape_attributes']
                 values = region.get('region_attributes') or {}
-                labels = _values(values.get(label_key), options.get(label_key or '', {}))
-                tracks = _values(values.get(track_key), options.get(track_key or '', {}))
+                labels = _values(values.get(label_key), {})
+                tracks = _values(values.get(track_key), {})
                 if shape.get('name') != 'rect':
                     text = f'{at} is a {shape.get("name")}, no rectangle'
                     note(problems, Problem(name, text, 'left out', None, frame, None, 1))
