@@ -236,6 +236,27 @@ def test_boxes_are_written_with_as_few_digits_as_it_takes(tmp_path):
     assert read(tmp_path)[0] == annotation
 
 
+def test_boxes_on_a_line_are_no_key_frames(tmp_path):
+    frames = np.r_[1:12, 20:24]
+    rows = np.zeros((15, 4), np.float32)
+    rows[:, 0] = [0, 1, 2, 3, 4, 5, 4, 3, 2.4, 1, 0, 7, 7, 7, 7]
+    rows[:, 2:] = rows[:, :2] + 30
+    tube = Tube('walk', frames, rows)
+    annotation = Annotation('toy', ['walk'], {'a': Video('a.avi', 30)}, {}, {'a': [tube]})
+    for tolerance, keys in ((0.005, [1, 6, 8, 9, 10, 11, 20, 23]), (0.5, [1, 6, 11, 20, 23])):
+        save_cvat(annotation, tmp_path, tolerance)
+        text = (tmp_path / 'a.xml').read_text()
+        found = re.findall(r'frame="(\d+)" keyframe="1" outside="0"', text)
+        assert [int(frame) + 1 for frame in found] == keys
+        assert read(tmp_path)[0] == annotation  # the others are there, too
+        # what CVAT makes of it, which reads key frames alone
+        lines = [line for line in text.splitlines() if 'keyframe="0"' not in line]
+        (tmp_path / 'a.xml').write_text('\n'.join(lines))
+        (back,) = read(tmp_path)[0].tubes['a']
+        assert back.frames.tolist() == frames.tolist()
+        assert np.abs(back.boxes - rows).max() <= tolerance
+
+
 def test_what_no_file_can_be_called():
     for name in ('../a', '/a', 'a//b', 'a/'):
         annotation = Annotation('toy', ['walk'], {name: Video('a.avi', 9)})

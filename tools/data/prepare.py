@@ -80,6 +80,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     export.add_argument('--out', type=Path, required=True,
                         help='a .pkl (act), a .json (coco_video), or a folder: ava, or cvat, which'
                         ' writes an .xml per video')  # fmt: skip
+    export.add_argument('--tolerance', type=float, default=0.005, metavar='PIXELS',
+                        help='cvat: a box this near to the line between its neighbours is no key'
+                        ' frame and moves with them when one corrects them'
+                        ' (default 0.005)')  # fmt: skip
     check = commands.add_parser('check', help='compare videos with their annotation')
     check.add_argument('annotation', type=Path, metavar='JSON')
     check.add_argument('--frames', type=Path, metavar='DIR',
@@ -94,6 +98,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--link-frames needs --frames')
     if args.command == 'export' and args.format == 'act' and args.split:
         parser.error('--split is not for act: the ACT pickle holds all splits')
+    if args.command == 'export' and not args.tolerance >= 0:
+        parser.error('--tolerance is a number of pixels, at least 0')
     fps = getattr(args, 'fps', None)
     if fps is not None and not 0 < fps < float('inf'):
         parser.error('--fps is a positive number')
@@ -269,7 +275,7 @@ def export(args: argparse.Namespace) -> int:
         one[0](annotation, args.out)
         files = [args.out]
     elif args.format == 'cvat':
-        files = save_cvat(annotation, args.out)
+        files = save_cvat(annotation, args.out, args.tolerance)
     else:
         files = save_ava(annotation, args.out, args.split)
     print('\n'.join(f'wrote {file}' for file in files))

@@ -67,6 +67,7 @@ from .tracks import (
 )
 
 EXTRA = 'mmstal_da'
+ROUNDING = 0.005  # pixels, to which CVAT writes
 EDGES = ('xtl', 'ytl', 'xbr', 'ybr')
 SHAPES = ('polygon', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton', 'mask', 'tag')
 TRACK_ATTRIBUTES = ('track_id', 'trackid', 'track id', 'track')
@@ -123,12 +124,15 @@ def convert(path: str | os.PathLike, problems: list[Problem] | None = None) -> C
     return Conversion(annotation, "CVAT's XML", [] if problems is None else problems, counted)
 
 
-def save_cvat(annotation: Annotation, folder: str | os.PathLike) -> list[Path]:
+def save_cvat(
+    annotation: Annotation, folder: str | os.PathLike, tolerance: float = ROUNDING
+) -> list[Path]:
     """Write a file for every video, ``folder/<video>.xml``, in 'CVAT for video 1.1'.
 
     Args:
         annotation: The annotation.
         folder: Where to write; a ``/`` in a video's name makes a folder.
+        tolerance: As :func:`to_cvat` has it.
 
     Returns:
         The files, in the order of the videos; each is written whole or not at all.
@@ -143,17 +147,26 @@ def save_cvat(annotation: Annotation, folder: str | os.PathLike) -> list[Path]:
             raise AnnotationError(f'video {name!r}: no file can be called {name + ".xml"!r}')
         files[name] = Path(folder, f'{name}.xml')
     for name, file in files.items():
-        text = to_cvat(annotation, name)
+        text = to_cvat(annotation, name, tolerance)
         with atomic_write(file) as out:
             out.write(text)
     return list(files.values())
 
 
-def to_cvat(annotation: Annotation, video: str) -> str:
+def to_cvat(annotation: Annotation, video: str, tolerance: float = ROUNDING) -> str:
     """The tubes of one video as 'CVAT for video 1.1', the text of an XML file.
 
-    Every box is a key frame. After the last box of a tube, and where it has a gap, there is one
-    with ``outside="1"``. CVAT keeps ``<name>`` if a task of that name is made for the video.
+    After the last box of a tube, and where it has a gap, there is one with ``outside="1"``. All
+    boxes are written, so that nothing is lost; but of boxes with ``keyframe="0"`` CVAT takes no
+    notice and interpolates them itself.
+
+    Args:
+        annotation: The annotation.
+        video: Name of the video.
+        tolerance: How far, in pixels, an edge may be from the straight line between its
+            neighbours at key frames for a box to be no key frame. The fewer key frames there
+            are, the less there is to correct in CVAT; boxes between them move by up to this. The
+            default is what CVAT rounds to.
     """
     facts = annotation.videos[video]
     size = ''
@@ -194,9 +207,10 @@ def to_cvat(annotation: Annotation, video: str) -> str:
         lines.append(f'  <track id="{number}" label={label} source="manual">')
         columns = [edge_texts(tube.boxes[:, column], column // 2) for column in range(4)]
         frames = (np.asarray(tube.frames, np.int64) - 1).tolist()
+        keys = key_rows(np.array(frames), tube.boxes, tolerance)
         for row, frame in enumerate(frames):
             edges = ' '.join(f'{key}="{columns[k][row]}"' for k, key in enumerate(EDGES))
-            lines.append(_box_line(frame, 0, edges))
+            lines.append(_box_line(frame, 0, edges, int(keys[row])))
             following = frames[row + 1] if row + 1 < len(frames) else facts.num_frames
             if following > frame + 1:
                 lines.append(_box_line(frame + 1, 1, edges))
@@ -222,9 +236,39 @@ def edge_texts(values: np.ndarray, offset: int) -> list[str]:
     return [text if good else other for text, good, other in zip(plain, same, long, strict=True)]
 
 
-def _box_line(frame: int, outside: int, edges: str) -> str:
+def key_rows(frames: np.ndarray, boxes: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which boxes are needed for the others to lie on straight lines between them.
+
+    Args:
+        frames: (n,) strictly increasing.
+        boxes: (n, 4).
+        tolerance: Largest distance of an edge from its line, in pixels.
+
+    Returns:
+        (n,) bool, true where a run of frames begins and ends.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    ends = np.diff(frames) > 1
+    keys = np.r_[True, ends] | np.r_[ends, True]
+    borders = np.flatnonzero(keys).tolist()
+    pairs = zip(borders[:-1], borders[1:], strict=True)
+    todo = [pair for pair in pairs if pair[1] - pair[0] > 1]
+    while todo:
+        first, last = todo.pop()
+        share = np.arange(1, last - first)[:, None] / (last - first)
+        line = boxes[first] + (boxes[last] - boxes[first]) * share
+        distance = np.abs(boxes[first + 1 : last] - line).max(1)
+        if distance.max() > tolerance:
+            middle = first + 1 + int(distance.argmax())
+            keys[middle] = True
+            parts = (first, middle), (middle, last)
+            todo += [pair for pair in parts if pair[1] - pair[0] > 1]
+    return keys
+
+
+def _box_line(frame: int, outside: int, edges: str, key: int = 1) -> str:
     return (
-        f'    <box frame="{frame}" keyframe="1" outside="{outside}" occluded="0" {edges}'
+        f'    <box frame="{frame}" keyframe="{key}" outside="{outside}" occluded="0" {edges}'
         ' z_order="0"></box>'
     )
 
@@ -296,6 +340,11 @@ class _Track:
     frames: list[int] = field(default_factory=list)
     edges: list[list[str]] = field(default_factory=list)
     outside: list[bool] = field(default_factory=list)
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+
+    def close(self) -> None:
+        """Keep numbers in place of the texts of all boxes."""
+        self.boxes, self.edges = _boxes(self.edges), []
 
 
 @dataclass
@@ -304,7 +353,14 @@ class _Image:
     number: int
     task: str
     size: tuple[int | None, int | None]
-    boxes: list[tuple[str, str | None, list[str]]] = field(default_factory=list)
+    labels: list[tuple[str, str | None]] = field(default_factory=list)  # class, track
+    edges: list[list[str]] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Keep numbers in place of the texts of all boxes."""
+        self.boxes = [tuple(box) for box in _boxes(self.edges).tolist()]
+        self.edges = []
 
 
 @dataclass
@@ -349,7 +405,7 @@ def _read_file(path: Path, problems: list[Problem] | None) -> tuple[Annotation, 
         content.tasks[''] = _Task()
     classes = content.labels
     labels = [track.label for track in content.tracks]
-    labels += [label for image in content.images for label, _, _ in image.boxes]
+    labels += [label for image in content.images for label, _ in image.labels]
     if not classes:
         classes = list(dict.fromkeys(labels))
     annotation = Annotation('cvat', classes)
@@ -431,7 +487,7 @@ def _add_track(
     """A tube from a track's boxes, gaps where it is outside."""
     frames = np.array(track.frames, np.int64) + 1
     order = in_order(frames, where)
-    boxes = _boxes([track.edges[row] for row in order])
+    boxes = track.boxes[order]
     shown = ~np.array(track.outside, bool)[order]
     frames = frames[order]
     linear = np.r_[shown[1:], False] if len(shown) else shown
@@ -492,27 +548,27 @@ def _add_images(
         video = Video(file, max(frames.values()), width, height, template)
         annotation.videos[name] = video
         counted.add(name)
-        tracks: dict[tuple[str, str], tuple[list[int], list[list[str]]]] = {}
+        tracks: dict[tuple[str, str], tuple[list[int], list[tuple[float, ...]]]] = {}
         loose: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
         for image, _ in images:
             frame = frames[image.name]
-            for label, track, edges in image.boxes:
+            for (label, track), box in zip(image.labels, image.boxes, strict=True):
                 if label not in annotation.classes:
                     raise AnnotationError(
                         f'{path}: video {name!r}, frame {frame}: label {label!r} is none of'
                         f' <labels>, {annotation.classes}; correct it, or add it there'
                     )
                 if track is None:
-                    box = tuple(_boxes([edges])[0].tolist())
                     loose.setdefault(label, []).append((frame, box))
                 else:
                     found = tracks.setdefault((label, track), ([], []))
                     found[0].append(frame)
-                    found[1].append(edges)
-        for (label, track), (numbers, edges_of) in tracks.items():
+                    found[1].append(box)
+        for (label, track), (numbers, rows) in tracks.items():
             where = f'{path}: video {name!r}, track {track}'
             order = in_order(numbers, where)
-            tube = Tube(label, np.array(numbers)[order], _boxes([edges_of[row] for row in order]))
+            boxes = np.array(rows, np.float32)[order]
+            tube = Tube(label, np.array(numbers, np.int64)[order], boxes)
             add_tube(annotation, name, tube, f'track {track}', problems)
         add_untracked(annotation, name, loose, problems)
 
@@ -599,10 +655,12 @@ class _Reader:
             element.clear()
         if self.stack == ['annotations'] and self.root is not None:
             if tag == 'track' and self.track is not None:
+                self.track.close()
                 if self.track.frames or not self.shapes:
                     self.content.tracks.append(self.track)
                 self.track = None
             elif tag == 'image' and self.image is not None:
+                self.image.close()
                 self.content.images.append(self.image)
                 self.image = None
             self.root.clear()  # what was read is let go
@@ -697,7 +755,8 @@ class _Reader:
             track.edges.append(edges)
             track.outside.append(outside)
         elif image is not None and not outside:
-            image.boxes.append((label, number, edges))
+            image.labels.append((label, number))
+            image.edges.append(edges)
 
 
 def _get(element: ElementTree.Element, key: str, where: str) -> str:
