@@ -170,7 +170,10 @@ WRONG = {
     'video': (coco(videos=[{'id': 2, 'name': 'b'}]), 'image 10 is of video 1, which "videos"'),
     'ids': (coco(videos=[{'id': 1, 'name': n} for n in 'ab']), 'two videos have the id 1'),
     'names': (coco(videos=[{'id': n, 'name': 'a'} for n in (1, 2)]), "two videos are called 'a'"),
-    'no name': (coco(categories=[{'id': 3}]), "no COCO-style JSON of videos: KeyError('name')"),
+    'no name': (
+        coco(categories=[{'id': 3}]),
+        "COCO-style JSON of videos: KeyError('name')",
+    ),
     'detections': ([{'image_id': 1, 'bbox': [1, 2, 3, 4]}], 'is no COCO-style JSON: it lacks'),
 }
 

@@ -274,6 +274,7 @@ WRONG = {
     'number': (track(box(0, 'left')), "track 0, frame 1: xtl='left' is no number"),
     'infinite': (track(box(0, 'nan')), "track 0, frame 1: xtl='nan' is no number"),
     'frame': (track(box('x')), "track 0: 'x' is no whole number"),
+    'late': (track(box(0), box(10**9)), 'track 0: 1000000000 is too large a number'),
     'edge': (track(box(1, edges='ytl="3"')), 'track 0, frame 2: <box> lacks xbr'),
     'no label': ('<track id="3"></track>', 'track 3: <track> lacks label'),
     'image twice': (image(0, 'b/1.jpg') + image(1, 'b/1.jpg'), 'has an image twice'),

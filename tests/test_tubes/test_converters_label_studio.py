@@ -150,6 +150,7 @@ def changed(**values) -> list:
 
 EMPTY = {'type': 'videorectangle', 'value': {}}
 WRONG = {
+    'long': (changed(frame=10**9), 'track leaves, frame 1000000000: no video is as long'),
     'twice': (changed(frame=2), "'clip_b', track leaves, frame 2: two boxes in one frame"),
     'zero': (changed(frame=0), 'track leaves, frame 0: frames are counted from 1'),
     'text': (changed(width='wide'), "track leaves, key frame 1: width is 'wide', no number"),
@@ -158,7 +159,7 @@ WRONG = {
     'number': (3, 'is no export of Label Studio'),
     'nothing': ([{'id': 3, 'data': {'video': 'a.mp4'}}], 'holds no labelled videorectangle'),
     'sequence': ([KEYS[0] | {'annotations': [{'result': [EMPTY]}]}],
-                 "'clip_b': no video tracking of Label Studio (KeyError('sequence'))"),
+                 "'clip_b': no video tracking of Label Studio: KeyError('sequence')"),
 }  # fmt: skip
 
 

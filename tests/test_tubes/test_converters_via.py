@@ -158,6 +158,7 @@ TWICE = {'shape_attributes': {'name': 'rect', 'x': 1, 'y': 2, 'width': 3, 'heigh
 WRONG = {
     'no time': (boxes(([], [2, 1, 2, 3, 4], WALK)), "'clip_a', box 1_0: it has no time"),
     'negative': (boxes(([-1], [2, 1, 2, 3, 4], WALK)), "'clip_a', box 1_0: times [-1.0] are no"),
+    'late': (boxes(([1e9], [2, 1, 2, 3, 4], WALK)), 'box 1_0: no video is 1e+09 s long'),
     'numbers': (boxes(([0.2], [2, 1, 2, 3], WALK)), "'clip_a', box 1_0, frame 6: [1, 2, 3] is not"),
     'rectangle': (with_image(regions=[RECTANGLE]), "'walk/clip_a', frame 1, region 0: [1, 2, 3, N"),
     'twice': (with_image(regions=[TWICE, TWICE]), 'track 1, frame 1: two boxes in one frame'),
@@ -165,7 +166,7 @@ WRONG = {
     'other': ({'a': 1}, 'is no JSON of VIA: it has neither'),
     'list': ([1], 'is no JSON of VIA'),
     'nothing': (boxes(), 'holds no labelled rectangle'),
-    'no view': ({'metadata': {}, 'attribute': {}, 'file': {}}, "is no JSON of VIA (KeyError('view"),
+    'no view': ({'metadata': {}, 'attribute': {}, 'file': {}}, "is no JSON of VIA: KeyError('view"),
 }
 
 

@@ -39,14 +39,15 @@ import numpy as np
 from mmstal_da.errors import AnnotationError
 from mmstal_da.utils import atomic_write
 
-from ..annotation import Annotation, Tube, Video, validate
+from ..annotation import Annotation, Video, validate
 from .problems import Conversion, Problem, note
 from .tracks import (
     ImageName,
-    add_tube,
+    Placed,
+    add_tracks,
     add_untracked,
+    expecting,
     image_name,
-    in_order,
     load_json,
     numbered_frames,
     video_name,
@@ -81,11 +82,9 @@ def convert(path: str | os.PathLike, problems: list[Problem] | None = None) -> C
             f'{path} is no COCO-style JSON: it lacks some of "annotations", "categories" and'
             ' "images" or "videos"'
         )
-    try:
-        reader = _Reader(path, raw, problems)
+    reader = _Reader(path, raw, problems)
+    with expecting(f'{path} is no COCO-style JSON of videos'):
         annotation = reader.read()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise AnnotationError(f'{path} is no COCO-style JSON of videos: {error!r}') from error
     validate(annotation, path)
     kind = f'COCO-style JSON, frames by {reader.said}'
     return Conversion(annotation, kind, [] if problems is None else problems, reader.counted)
@@ -365,8 +364,8 @@ class _Reader:
 
     def _read_annotations(self) -> None:
         """Gather boxes by track, in the order of the file."""
-        tracks: dict[tuple[str, str, str], list[tuple[int, tuple[float, ...]]]] = {}
-        loose: dict[str, dict[str, list[tuple[int, tuple[float, ...]]]]] = {}
+        tracks: dict[str, dict[tuple[str, str], list[Placed]]] = {}
+        loose: dict[str, dict[str, list[Placed]]] = {}
         for item in self.raw['annotations']:
             number = item.get('id')
             attributes = item.get('attributes')
@@ -391,14 +390,11 @@ class _Reader:
                 if track is None:
                     loose.setdefault(name, {}).setdefault(label, []).append((frame, box))
                 else:
-                    tracks.setdefault((name, track, label), []).append((frame, box))
-        for (name, track, label), boxes in tracks.items():
-            where = f'{self.path}: video {name!r}, track {track}'
-            order = in_order([frame for frame, _ in boxes], where)
-            frames = np.array([boxes[row][0] for row in order], np.int64)
-            rows = np.array([boxes[row][1] for row in order], np.float32)
-            tube = Tube(label, frames, rows)
-            add_tube(self.annotation, name, tube, f'track {track}', self.problems)
+                    of_video = tracks.setdefault(name, {})
+                    of_video.setdefault((label, track), []).append((frame, box))
+        for name, of_video in tracks.items():
+            where = f'{self.path}: video {name!r}'
+            add_tracks(self.annotation, name, of_video, where, self.problems)
         for name, by_label in loose.items():
             add_untracked(self.annotation, name, by_label, self.problems)
 

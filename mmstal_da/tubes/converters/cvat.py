@@ -51,6 +51,8 @@ from .fractions import decode, encode
 from .problems import Conversion, Problem, note
 from .tracks import (
     ImageName,
+    Placed,
+    add_tracks,
     add_tube,
     add_untracked,
     fill,
@@ -237,7 +239,7 @@ def key_rows(frames: np.ndarray, boxes: np.ndarray, tolerance: float) -> np.ndar
     """
     boxes = np.asarray(boxes, np.float64)
     ends = np.diff(frames) > 1
-    keys = np.r_[True, ends] | np.r_[ends, True]
+    keys: np.ndarray = np.r_[True, ends] | np.r_[ends, True]
     borders = np.flatnonzero(keys).tolist()
     pairs = zip(borders[:-1], borders[1:], strict=True)
     todo = [pair for pair in pairs if pair[1] - pair[0] > 1]
@@ -427,8 +429,8 @@ def _add_images(
         video = Video(file, max(frames.values()), width, height, template)
         annotation.videos[name] = video
         counted.add(name)
-        tracks: dict[tuple[str, str], tuple[list[int], list[tuple[float, ...]]]] = {}
-        loose: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
+        tracks: dict[tuple[str, str], list[Placed]] = {}
+        loose: dict[str, list[Placed]] = {}
         for image, _ in images:
             frame = frames[image.name]
             for (label, track), box in zip(image.labels, image.boxes, strict=True):
@@ -440,13 +442,6 @@ def _add_images(
                 if track is None:
                     loose.setdefault(label, []).append((frame, box))
                 else:
-                    found = tracks.setdefault((label, track), ([], []))
-                    found[0].append(frame)
-                    found[1].append(box)
-        for (label, track), (numbers, rows) in tracks.items():
-            where = f'{path}: video {name!r}, track {track}'
-            order = in_order(numbers, where)
-            boxes = np.array(rows, np.float32)[order]
-            tube = Tube(label, np.array(numbers, np.int64)[order], boxes)
-            add_tube(annotation, name, tube, f'track {track}', problems)
+                    tracks.setdefault((label, track), []).append((frame, box))
+        add_tracks(annotation, name, tracks, f'{path}: video {name!r}', problems)
         add_untracked(annotation, name, loose, problems)

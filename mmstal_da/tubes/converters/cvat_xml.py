@@ -21,6 +21,7 @@ import numpy as np
 from mmstal_da.errors import AnnotationError
 
 from .fractions import decode
+from .tracks import LONGEST
 
 EXTRA = 'mmstal_da'  # element of <meta> with what the format has no place for
 EDGES = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -370,6 +371,9 @@ def _get(element: ElementTree.Element, key: str, where: str) -> str:
 
 def _whole(text: str, where: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise AnnotationError(f'{where}: {text!r} is no whole number; correct it') from error
+    if abs(number) > LONGEST:
+        raise AnnotationError(f'{where}: {text} is too large a number; correct it')
+    return number

@@ -40,7 +40,17 @@ from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video, validate
 from .problems import Conversion, Problem, note
-from .tracks import Hints, add_tube, fill, in_order, json_files, load_json, video_name
+from .tracks import (
+    LONGEST,
+    Hints,
+    add_tube,
+    expecting,
+    fill,
+    in_order,
+    json_files,
+    load_json,
+    video_name,
+)
 
 RATE = 0.01  # relative difference of frame rates that is noted
 
@@ -84,15 +94,9 @@ def convert(
         if name in hints.absent:
             continue
         where = f'{file}: video {name!r}'
-        try:
+        with expecting(f'{where}: no video tracking of Label Studio'):
             annotated = _chosen(task, name, problems)
             known = _read_task(annotation, name, address, annotated, where, problems, hints)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, AnnotationError):
-                raise
-            raise AnnotationError(
-                f'{where}: no video tracking of Label Studio ({error!r}); export it as JSON'
-            ) from error
         if not known:
             counted.add(name)
     if not annotation.classes:
@@ -200,6 +204,8 @@ def _read_task(
         note(problems, Problem(name, text, 'not read'))
     counts = [int(item['value'].get('framesCount') or 0) for item in regions]
     length = max(counts, default=0)
+    if length > LONGEST:
+        raise AnnotationError(f'{where}: framesCount is {length}; no video is as long')
     width, height = hints.sizes.get(name, (None, None))
     fps = hints.fps.get(name)
     suffix = os.path.splitext(address)[1] or '.mp4'

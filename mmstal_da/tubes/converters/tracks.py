@@ -12,7 +12,8 @@ is noted.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,8 @@ from mmstal_da.video.reader import VIDEO_SUFFIXES
 from ..annotation import Annotation, Tube, Video
 from .problems import Problem, note
 
+Placed = tuple[int, tuple[float, ...]]  # 1-based frame, box x1 y1 x2 y2
+LONGEST = 10_000_000  # frames, four days; a number beyond is a mistake
 LONG = 25  # a float64 is shorter; longer numerals are exact decimals
 
 
@@ -79,6 +82,24 @@ def load_json(path: str | os.PathLike) -> Any:
             raise AnnotationError(
                 f'{os.fspath(path)}: not JSON, or cut off ({error}); export it again'
             ) from error
+
+
+@contextmanager
+def expecting(what: str) -> Iterator[None]:
+    """Say what a file is not, where its content has another structure.
+
+    Args:
+        what: The beginning of the message, which names the file.
+
+    Raises:
+        AnnotationError: In place of the errors of missing keys and values of other types.
+    """
+    try:
+        yield
+    except AnnotationError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise AnnotationError(f'{what}: {error!r}; export it again') from error
 
 
 def json_files(path: str | os.PathLike) -> list[Path]:
@@ -171,7 +192,10 @@ def in_order(frames: Iterable[int], where: str) -> np.ndarray:
     Raises:
         AnnotationError: A frame twice, or one before the first.
     """
-    numbers = np.array(list(frames), np.int64)
+    frames = list(frames)
+    if max(frames, default=0) > LONGEST:
+        raise AnnotationError(f'{where}, frame {max(frames)}: no video is as long; correct it')
+    numbers = np.array(frames, np.int64)
     order = np.argsort(numbers, kind='stable')
     twice = np.flatnonzero(np.diff(numbers[order]) == 0)
     if len(twice):
@@ -231,10 +255,36 @@ def add_tube(
     annotation.tubes.setdefault(video, []).append(tube)
 
 
+def add_tracks(
+    annotation: Annotation,
+    video: str,
+    tracks: Mapping[tuple[str, str], list[Placed]],
+    where: str,
+    problems: list[Problem] | None,
+) -> None:
+    """Make a tube of every track of a video, frames without a box a gap.
+
+    Args:
+        annotation: Gets the tubes.
+        video: Name of the video.
+        tracks: (class, track) -> boxes, frames in any order.
+        where: File and video, for messages.
+        problems: Where to note; None raises.
+
+    Raises:
+        AnnotationError: A track with two boxes in one frame.
+    """
+    for (label, track), placed in tracks.items():
+        order = in_order([frame for frame, _ in placed], f'{where}, track {track}')
+        frames = np.array([placed[row][0] for row in order], np.int64)
+        boxes = np.array([placed[row][1] for row in order], np.float32)
+        add_tube(annotation, video, Tube(label, frames, boxes), f'track {track}', problems)
+
+
 def add_untracked(
     annotation: Annotation,
     video: str,
-    boxes: Mapping[str, list[tuple[int, tuple[float, ...]]]],
+    boxes: Mapping[str, list[Placed]],
     problems: list[Problem] | None,
 ) -> None:
     """Make tubes of boxes that belong to no track (see the module).
@@ -246,6 +296,8 @@ def add_untracked(
         problems: Where to note; None raises.
     """
     for label, items in boxes.items():
+        if max(frame for frame, _ in items) > LONGEST:
+            raise AnnotationError(f'video {video!r}, class {label!r}: a frame beyond {LONGEST}')
         items = sorted(items, key=lambda item: item[0])
         frames = np.array([frame for frame, _ in items], np.int64)
         rows = np.array([box for _, box in items], np.float32)

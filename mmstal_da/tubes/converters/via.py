@@ -45,15 +45,17 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 
-from ..annotation import Annotation, Tube, Video, validate
+from ..annotation import Annotation, Video, validate
 from .problems import Conversion, Problem, note
 from .tracks import (
+    LONGEST,
     Hints,
     ImageName,
-    add_tube,
+    Placed,
+    add_tracks,
     add_untracked,
+    expecting,
     image_name,
-    in_order,
     json_files,
     load_json,
     numbered_frames,
@@ -101,8 +103,9 @@ def videos_of(path: str | os.PathLike) -> dict[str, Video]:
     for file in json_files(path):
         raw = load_json(file)
         if _is_project(raw):
-            for name, address in _files(file, raw).values():
-                found[name] = _video(name, address)
+            with expecting(f'{file} is no JSON of VIA'):
+                for name, address in _files(file, raw).values():
+                    found[name] = _video(name, address)
     return found
 
 
@@ -116,18 +119,13 @@ def convert(
     annotation, kinds = Annotation('via', []), []
     for file in json_files(path):
         raw = load_json(file)
-        try:
+        with expecting(f'{file} is no JSON of VIA'):
             if _is_project(raw):
                 part = _read_project(file, raw, problems, hints)
                 kinds.append("VIA 3's JSON")
             else:
                 part = _read_images(file, raw, problems, hints)
                 kinds.append("VIA 2's JSON")
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise AnnotationError(
-                f'{file} is no JSON of VIA ({error!r}): save the project, or export annotations'
-                ' as JSON'
-            ) from error
         for name, video in part.videos.items():
             if name in annotation.videos:
                 raise AnnotationError(f'{file}: video {name!r} is in another file, too')
@@ -285,6 +283,8 @@ def _read_project(
                 raise AnnotationError(f'{where}, box {key}: it has no time; draw it again')
             if min(times) < 0 or not all(map(math.isfinite, times)):
                 raise AnnotationError(f'{where}, box {key}: times {times} are no seconds')
+            if max(times) * (fps or 1) > LONGEST:
+                raise AnnotationError(f'{where}, box {key}: no video is {max(times):g} s long')
             first, last = (math.floor(t * (fps or 1) + ROUNDING) + 1 for t in (times[0], times[-1]))
             labels = _values(item['av'].get(label_key), options.get(label_key or '', {}))
             if not labels:
@@ -414,8 +414,8 @@ def _add(
     problems: list[Problem] | None,
 ) -> None:
     """Make tubes of the boxes of a video."""
-    tracks: dict[tuple[str, str], list[tuple[int, tuple[float, ...]]]] = {}
-    loose: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
+    tracks: dict[tuple[str, str], list[Placed]] = {}
+    loose: dict[str, list[Placed]] = {}
     video = annotation.videos[name]
     video.num_frames = max([video.num_frames, *(frame for _, _, frame, _ in found)])
     for label, track, frame, box in found:
@@ -425,9 +425,5 @@ def _add(
             loose.setdefault(label, []).append((frame, box))
         else:
             tracks.setdefault((label, track), []).append((frame, box))
-    for (label, track), boxes in tracks.items():
-        order = in_order([frame for frame, _ in boxes], f'{where}, track {track}')
-        frames = np.array([boxes[row][0] for row in order], np.int64)
-        rows = np.array([boxes[row][1] for row in order], np.float32)
-        add_tube(annotation, name, Tube(label, frames, rows), f'track {track}', problems)
+    add_tracks(annotation, name, tracks, where, problems)
     add_untracked(annotation, name, loose, problems)
