@@ -16,8 +16,10 @@ from mmstal_da.tubes.annotation import (
     load_annotation,
     save_annotation,
 )
+from mmstal_da.tubes.converters.coco_video import from_coco_video, save_coco_video
 from mmstal_da.tubes.converters.cvat import convert, from_cvat, save_cvat, to_cvat
 from mmstal_da.tubes.converters.problems import Problem
+from mmstal_da.tubes.converters.sources import read_source
 from tests.annotations import annotations
 from tests.load_tool import load_tool
 
@@ -221,6 +223,19 @@ def test_a_round_trip_is_exact(tmp_path_factory, annotation):
     back, _ = read(folder)
     assert back == annotation
     assert list(back.videos) == list(annotation.videos)
+
+
+@pytest.mark.slow
+def test_real_datasets_round_trip(test_data, tmp_path):
+    for dataset, source in (
+        ('jhmdb', 'jhmdb/jhmdb_annot.mat'),
+        ('ucf_sports', 'ucf_sports/ucf_sports_annotations.tar.gz'),
+    ):
+        annotation = read_source(dataset, test_data / source).annotation
+        save_cvat(annotation, tmp_path / dataset)
+        save_coco_video(annotation, tmp_path / f'{dataset}.json')
+        assert from_cvat(tmp_path / dataset) == annotation
+        assert from_coco_video(tmp_path / f'{dataset}.json') == annotation
 
 
 def test_boxes_are_written_with_as_few_digits_as_it_takes(tmp_path):
