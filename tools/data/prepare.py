@@ -8,8 +8,14 @@
         --splits ucfsports_train.txt ucfsports_test.txt --out data/ucf_sports
     python tools/data/prepare.py act --annotations multisports_GT.pkl --out multisports.json
     python tools/data/prepare.py ava --annotations folder_of_csv --out other.json
+    python tools/data/prepare.py cvat --annotations downloads/task.zip --frames videos --out mine
+    python tools/data/prepare.py coco_video --annotations mine.json --out mine
+    python tools/data/prepare.py label_studio --annotations export.json --frames videos --out mine
+    python tools/data/prepare.py via --annotations project.json --frames videos --out mine
     python tools/data/prepare.py export act data/jhmdb/jhmdb.json --out JHMDB-GT.pkl
     python tools/data/prepare.py export ava data/jhmdb/jhmdb.json --split train --out ava
+    python tools/data/prepare.py export cvat found/clip/tubes.json --out to_correct
+    python tools/data/prepare.py export coco_video found/clip/tubes.json --out clip.json
     python tools/data/prepare.py check data/jhmdb/jhmdb.json --frames data/jhmdb/videos
 
 A conversion writes ``OUT/<dataset>.json`` (or OUT itself if it ends in .json), completely or not
@@ -34,11 +40,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmstal_da.errors import AnnotationError
 from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
+from mmstal_da.tubes.converters import label_studio, via
 from mmstal_da.tubes.converters.act import save_act
 from mmstal_da.tubes.converters.ava import from_ava, save_ava
+from mmstal_da.tubes.converters.coco_video import save_coco_video
+from mmstal_da.tubes.converters.cvat import save_cvat
 from mmstal_da.tubes.converters.frames import (
     link_numbered,
     locate_videos,
+    look_up,
     measure,
     named_images,
 )
@@ -46,7 +56,8 @@ from mmstal_da.tubes.converters.problems import Conversion
 from mmstal_da.tubes.converters.sources import ACCEPTED, read_source
 from mmstal_da.tubes.converters.splits import read_splits
 from mmstal_da.tubes.converters.stats import statistics, summary
-from mmstal_da.tubes.converters.subset import keep_classes
+from mmstal_da.tubes.converters.subset import keep_classes, keep_videos
+from mmstal_da.tubes.converters.tracks import Hints
 from mmstal_da.tubes.converters.ucf_sports import frame_order, parse_frame_sizes
 from mmstal_da.tubes.integrity import check_classes, check_videos
 from mmstal_da.utils import atomic_write
@@ -63,10 +74,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for dataset, accepted in {**ACCEPTED, 'ava': 'a csv of AVA, or a folder of them'}.items():
         _add_conversion(commands.add_parser(dataset, help=f'convert {accepted}'), dataset, accepted)
     export = commands.add_parser('export', help='write an annotation in another format')
-    export.add_argument('format', choices=('act', 'ava'))
+    export.add_argument('format', choices=('act', 'ava', 'cvat', 'coco_video'))
     export.add_argument('annotation', type=Path, metavar='JSON')
-    export.add_argument('--split', nargs='+', metavar='SPLIT', help='for ava; default all')
-    export.add_argument('--out', type=Path, required=True, help='a .pkl (act) or folder (ava)')
+    export.add_argument('--split', nargs='+', metavar='SPLIT', help='not for act; default all')
+    export.add_argument('--out', type=Path, required=True,
+                        help='a .pkl (act), a .json (coco_video), or a folder: ava, or cvat, which'
+                        ' writes an .xml per video')  # fmt: skip
+    export.add_argument('--tolerance', type=float, default=0.005, metavar='PIXELS',
+                        help='cvat: a box this near to the line between its neighbours is no key'
+                        ' frame and moves with them when one corrects them'
+                        ' (default 0.005)')  # fmt: skip
     check = commands.add_parser('check', help='compare videos with their annotation')
     check.add_argument('annotation', type=Path, metavar='JSON')
     check.add_argument('--frames', type=Path, metavar='DIR',
@@ -80,7 +97,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if getattr(args, 'link_frames', None) and args.frames is None:
         parser.error('--link-frames needs --frames')
     if args.command == 'export' and args.format == 'act' and args.split:
-        parser.error('--split is for ava: the ACT pickle holds all splits')
+        parser.error('--split is not for act: the ACT pickle holds all splits')
+    if args.command == 'export' and not args.tolerance >= 0:
+        parser.error('--tolerance is a number of pixels, at least 0')
+    fps = getattr(args, 'fps', None)
+    if fps is not None and not 0 < fps < float('inf'):
+        parser.error('--fps is a positive number')
     if args.command == 'check' and args.workers < 1:
         parser.error('--workers must be at least 1')
     return args
@@ -107,6 +129,12 @@ def _add_conversion(parser: argparse.ArgumentParser, dataset: str, accepted: str
         add('--link-frames', type=Path, metavar='DIR',
             help="make folders of links 000001.jpg, ... to the images, because UCF-Sports names"
             ' them after its footage')  # fmt: skip
+    if dataset == 'via':
+        add('--fps', type=float, metavar='N',
+            help='frames per second of videos that --frames does not hold')  # fmt: skip
+        add('--label-attribute', metavar='NAME',
+            help='attribute that is the class; default: one called label, class, action, activity'
+            ' or category, or the only one')  # fmt: skip
     if dataset == 'ava':
         add('--label-map', type=Path, metavar='FILE', help='the .pbtxt, if it is elsewhere')
 
@@ -133,7 +161,7 @@ def convert(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise AnnotationError(f'{args.frame_sizes} is not JSON ({error})') from error
         sizes = parse_frame_sizes(raw, str(args.frame_sizes))
-    frames = args.frames
+    frames, absent = args.frames, 0
     if args.command == 'ava':
         annotation = from_ava(args.annotations, sizes, args.label_map)
         conversion = Conversion(annotation, "MMAction2's AVA files")
@@ -145,7 +173,9 @@ def convert(args: argparse.Namespace) -> int:
                 for name, paths in named_images(frames).items()
             }
         stems = {name: [path.stem for path in paths] for name, paths in images.items()}
-        conversion = read_source(args.command, args.annotations, stems)
+        hints = hints_of(args, sizes)
+        absent = len(hints.absent)
+        conversion = read_source(args.command, args.annotations, stems, hints)
         if getattr(args, 'link_frames', None):
             for name in conversion.annotation.videos:
                 if name in images:
@@ -155,7 +185,7 @@ def convert(args: argparse.Namespace) -> int:
     read_splits(annotation, args.splits, conversion.problems)
     if args.classes:
         annotation = keep_classes(annotation, args.classes)
-    announced = len(annotation.videos)
+    announced = len(annotation.videos) + absent
     if frames:
         annotation = locate_videos(annotation, frames, args.only_present)
     for name, video in annotation.videos.items():
@@ -175,6 +205,19 @@ def convert(args: argparse.Namespace) -> int:
     if len(annotation.videos) < announced:
         print(f'left out: {announced - len(annotation.videos)} videos that {frames} lacks')
     return 0
+
+
+def hints_of(args: argparse.Namespace, sizes: dict[str, tuple[int, int]]) -> Hints:
+    """What the command line and the videos say where the format does not."""
+    videos_of = {'label_studio': label_studio.videos_of, 'via': via.videos_of}.get(args.command)
+    hints = Hints()
+    if videos_of is not None and args.frames is not None and args.annotations.exists():
+        videos = videos_of(args.annotations)
+        hints = look_up(videos, args.frames, args.only_present) if videos else hints
+    hints.sizes = {**sizes, **hints.sizes}
+    hints.any_fps = getattr(args, 'fps', None)
+    hints.label_attribute = getattr(args, 'label_attribute', None)
+    return hints
 
 
 def narrow(conversion: Conversion, annotation: Annotation) -> None:
@@ -219,13 +262,20 @@ def report(conversion: Conversion, counts: dict, out: Path) -> None:
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write an annotation in ACT's or AVA's format."""
+    """Write an annotation in another format."""
     annotation = load_annotation(args.annotation)
-    if args.format == 'act':
-        if args.out.is_dir():
-            raise AnnotationError(f'--out {args.out} is a folder: give the .pkl file')
-        save_act(annotation, args.out)
+    one = {'act': (save_act, '.pkl'), 'coco_video': (save_coco_video, '.json')}.get(args.format)
+    if one and args.out.is_dir():
+        raise AnnotationError(f'--out {args.out} is a folder: give the {one[1]} file')
+    if args.split and args.format != 'ava':
+        names = {name for split in args.split for name in annotation.split(split)}
+        annotation = keep_videos(annotation, list(names))
+        annotation.splits = {split: annotation.split(split) for split in args.split}
+    if one:
+        one[0](annotation, args.out)
         files = [args.out]
+    elif args.format == 'cvat':
+        files = save_cvat(annotation, args.out, args.tolerance)
     else:
         files = save_ava(annotation, args.out, args.split)
     print('\n'.join(f'wrote {file}' for file in files))

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -24,9 +24,10 @@ from PIL import Image, UnidentifiedImageError
 from mmstal_da.errors import AnnotationError, VideoError
 from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames
 
-from ..annotation import Annotation
+from ..annotation import Annotation, Video
 from .problems import Conversion, Problem, note
 from .subset import keep_videos
+from .tracks import Hints
 
 FLOW = re.compile(r'flow|brox', re.IGNORECASE)
 
@@ -60,7 +61,8 @@ def locate_videos(
 
         # of that name in another class's folder is another video
         def of_class(path: Path, label: str = label) -> bool:
-            return path.parent.name == label or path.parent.name not in groups
+            # a name without a folder is that of one video, whatever folder it lies in
+            return not label or path.parent.name == label or path.parent.name not in groups
 
         found = [path for path in files.get(stem, []) if of_class(path)]
         numbered = [path for path in images.get(stem, {}) if of_class(path)]
@@ -121,6 +123,43 @@ def measure(conversion: Conversion, folder: str | os.PathLike[str]) -> None:
                 conversion.counted.discard(name)
         except (VideoError, av.error.FFmpegError, OSError) as error:
             raise AnnotationError(f'video {name!r}: {path} cannot be read ({error})') from error
+
+
+def look_up(
+    videos: Mapping[str, Video], folder: str | os.PathLike[str], only_present: bool = False
+) -> Hints:
+    """Sizes and frame rates from the headers of videos, for formats that lack them.
+
+    Args:
+        videos: By name, as the format names them.
+        folder: Where to look, at any depth.
+        only_present: Name videos that are not there as absent instead of complaining.
+
+    Raises:
+        AnnotationError: A video that is not there, or cannot be read.
+    """
+    stubs = {name: Video(video.path, 1) for name, video in videos.items()}
+    found = locate_videos(Annotation('', [], stubs), folder, only_present)
+    sizes, rates = {}, {}
+    for name, video in found.videos.items():
+        path = Path(folder, video.path)
+        try:
+            sizes[name] = frame_size(path, video.filename_tmpl)
+            rate = None if video.filename_tmpl else frame_rate(path)
+        except (VideoError, av.error.FFmpegError, OSError) as error:
+            raise AnnotationError(f'video {name!r}: {path} cannot be read ({error})') from error
+        if rate:
+            rates[name] = rate
+    return Hints(sizes, rates, absent=frozenset(set(videos) - set(found.videos)))
+
+
+def frame_rate(path: Path) -> float | None:
+    """Frames per second of a video file, from its header; None if it does not say."""
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise VideoError(f'{path} has no video stream')
+        rate = container.streams.video[0].average_rate
+        return float(rate) if rate else None
 
 
 def frame_size(path: Path, filename_tmpl: str | None) -> tuple[int, int]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from mmstal_da.errors import AnnotationError
 from mmstal_da.utils.safe_pickle import load_pickle
 
-from . import viper
+from . import coco_video, cvat, label_studio, via, viper
 from .act import from_act, is_act
 from .jhmdb import from_annot_mat
 from .problems import Conversion, Problem
 from .puppet_mask import from_puppet_masks
+from .tracks import Hints
 from .ucf101_24 import from_pyannot
 from .ucf_sports import from_gt_tree
 
@@ -20,12 +21,19 @@ ACCEPTED = {
     'jhmdb': f'jhmdb_annot.mat, the folder puppet_mask, or {ACT}',
     'ucf_sports': f'the folder or .tar.gz of <Class>/<NNN>/gt/<frame>.tif.txt, or {ACT}',
     'act': ACT,
+    'cvat': "CVAT's XML 1.1 for video or for images (.xml or .zip), or a folder of them",
+    'coco_video': 'COCO-style JSON with videos, or with frame numbers in file names',
+    'label_studio': "Label Studio's JSON export of video tracking, or a folder of them",
+    'via': 'a JSON project of VIA 3 (videos) or VIA 2 (images), or a folder of them',
 }
 TAR = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 
 def read_source(
-    dataset: str, path: str | os.PathLike[str], images: dict[str, list[str]] | None = None
+    dataset: str,
+    path: str | os.PathLike[str],
+    images: dict[str, list[str]] | None = None,
+    hints: Hints | None = None,
 ) -> Conversion:
     """Read a source in any of the formats in which the dataset is released.
 
@@ -34,6 +42,7 @@ def read_source(
         path: File or folder; its suffix and content show its format.
         images: For UCF-Sports, the names of every video's images
             (:func:`.ucf_sports.from_gt_tree`).
+        hints: For Label Studio and VIA, what their files do not say.
 
     Raises:
         FileNotFoundError: The path does not exist.
@@ -43,6 +52,14 @@ def read_source(
     if not path.exists():
         raise FileNotFoundError(f'no {path}: for {dataset} give {ACCEPTED[dataset]}')
     problems: list[Problem] = []
+    if dataset == 'cvat':
+        return cvat.convert(path, problems)
+    if dataset == 'coco_video' and path.is_file():
+        return coco_video.convert(path, problems)
+    if dataset == 'label_studio':
+        return label_studio.convert(path, problems, hints)
+    if dataset == 'via':
+        return via.convert(path, problems, hints)
     if path.is_file() and path.suffix in ('.pkl', '.pickle'):
         raw = load_pickle(path)
         if is_act(raw):
