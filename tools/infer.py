@@ -9,6 +9,7 @@ video gets a folder of its name in --out, written when it is done:
 - ``result.json``: frames, boxes, scores, classes and tubes (see mmstal_da/apis/result.py);
 - ``dets.npz``: all detections, as eval_detections.py and render_videos.py read them;
 - ``tubes.json``: the tubes as an annotation file of this project, to be trained on;
+- ``cvat.xml``, ``coco.json``, ``tubes_act.pkl``: the same for CVAT and in COCO's and ACT's formats;
 - ``video.mp4``: the video with its tubes (not of a stream);
 - ``frames.jsonl``: of a stream, a line per key frame while it runs; Ctrl-C ends it.
 

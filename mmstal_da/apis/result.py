@@ -11,6 +11,9 @@ import numpy as np
 from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import Detections, TubeSet
 from mmstal_da.tubes.annotation import Annotation, Tube, Video, save_annotation
+from mmstal_da.tubes.converters.act import save_act
+from mmstal_da.tubes.converters.coco_video import save_coco_video
+from mmstal_da.tubes.converters.cvat import to_cvat
 from mmstal_da.utils.io import atomic_write
 
 FORMAT, VERSION = 'mmstal_da.detections', 1
@@ -119,15 +122,27 @@ class VideoResult:
         )  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str], video_path: str) -> None:
-        """Write ``dets.npz``, ``tubes.json`` and, last, ``result.json``.
+        """Write the files below; a folder with ``result.json`` has them all.
 
-        A folder with a ``result.json`` is whole. ``dets.npz`` holds every detection, whatever its
-        score, as ``eval_detections.py`` and ``render_videos.py`` read it.
+        =================  =========================================================
+        ``dets.npz``       every detection, whatever its score, as
+                           ``eval_detections.py`` and ``render_videos.py`` read it
+        ``tubes.json``     the shown tubes in this project's annotation format
+        ``tubes_act.pkl``  the same in ACT's format
+        ``cvat.xml``       the same for CVAT, where a person can correct them
+        ``coco.json``      the same as COCO-style JSON of videos
+        ``result.json``    see :meth:`to_json`; written last
+        =================  =========================================================
         """
         folder = Path(folder)
         meta = dict(key_frame_stride=self.key_frame_stride)
         save_detections(folder / 'dets.npz', self.dets, [self.name], self.classes, meta)
-        save_annotation(self.to_annotation(video_path), folder / 'tubes.json')
+        annotation = self.to_annotation(video_path)
+        save_annotation(annotation, folder / 'tubes.json')
+        save_act(annotation, folder / 'tubes_act.pkl')
+        save_coco_video(annotation, folder / 'coco.json')
+        with atomic_write(folder / 'cvat.xml') as file:
+            file.write(to_cvat(annotation, self.name))
         with atomic_write(folder / 'result.json') as file:
             json.dump(self.to_json(), file)
 
