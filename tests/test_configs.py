@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from pprint import pformat
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import LOG_PROCESSORS
 
 from mmstal_da.domains import trained_parts
 from mmstal_da.launch.checks import check_config
@@ -220,6 +223,18 @@ def test_what_the_check_lets_pass_is_said_where_it_is_needed_only():
         in_small = Path(name).name.startswith('full_112px_scratch')
         assert bool(cfg.get('allow_transductive')) == in_small, name
         assert bool(cfg.get('allow_classes_without_truth')) == in_small, name
+
+
+def test_logged_accuracies_are_means_over_the_window():
+    """MMEngine's own pattern would log the last batch's, which is 0 or 1 of a few clips."""
+    runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    processor = LOG_PROCESSORS.build(runtime.log_processor)
+    hub = MessageHub.get_instance('test_logged_accuracies')
+    for value in [0.0] * 60 + [1.0] * 20 + [0.0] * 20 + [1.0] * 10:
+        hub.update_scalar('train/acc_da_timg_source', value)
+    runner = SimpleNamespace(message_hub=hub)
+    logged = processor._collect_scalars([], runner, 'train')
+    assert logged['acc_da_timg_source'] == pytest.approx(30 / 50)
 
 
 @pytest.mark.parametrize('pair', SCENARIOS)

@@ -1,7 +1,6 @@
 default_scope = 'mmstal_da'
 # lets MMAction2's own tools run these configs too
 custom_imports = dict(imports=['mmstal_da.register'], allow_failed_imports=False)
-
 default_hooks = dict(
     runtime_info=dict(type='RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
@@ -20,14 +19,15 @@ default_hooks = dict(
     precision=dict(type='PrecisionHook'),
     visualization=dict(type='TubeVisualizationHook'),  # --show-dir of tools/test.py
 )
-
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
 randomness = dict(seed=0)
-log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+# accuracies, too, are means over the window
+mean = r'.*(loss|time|data_time|grad_norm|acc).*'
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False, mean_pattern=mean)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='mmaction.ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'

@@ -88,6 +88,19 @@ def test_the_figure_shows_the_same_frames_once_per_run(folder, monkeypatch):
     assert run(monkeypatch, folder / 'ann.json', *runs, *figure, '--clips', 2) == 2
 
 
+def test_classes_and_intervals_are_shown_when_asked_for(folder, monkeypatch, capsys):
+    dump(folder, 'whole.npz', 20), dump(folder, 'half.npz', 10)
+    runs = [f'{name}={folder / name}.npz' for name in ('half', 'whole')]
+    flags = ('--per-class', '--bootstrap', 20, '--out', folder / 'r.json')
+    assert run(monkeypatch, folder / 'ann.json', *runs, *flags) == 0
+    shown = capsys.readouterr().out
+    assert 'frame-AP@0.5 by class' in shown and '+50.0' in shown  # of class b
+    assert '20 draws of the 2 test videos' in shown
+    found = json.loads((folder / 'r.json').read_text())['whole']['bootstrap']['frame_mAP@0.5']
+    assert found['difference'] == pytest.approx(25) and found['low'] >= 0
+    assert found['low'] <= found['difference'] <= found['high'] <= 50
+
+
 def test_runs_on_different_frames_are_not_compared(folder, monkeypatch, capsys):
     data = annotation()
     data['tubes']['x'][0].update(frames=list(range(1, 16)), boxes=[[10, 10, 30, 40]] * 15)

@@ -11,6 +11,7 @@ same frames once per run.
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
@@ -18,11 +19,14 @@ from rich.table import Table
 
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import (
+    Detections,
+    GroundTruth,
     evaluate_detections,
     get_protocol,
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.evaluation.functional.bootstrap import paired_bootstrap
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
@@ -41,6 +45,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='NAME=DETS', help='name and .npz file of a run')
     parser.add_argument('--protocol', default='act', help='act or voc')
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
+    parser.add_argument('--per-class', action='store_true', help='also AP by class')
+    parser.add_argument(
+        '--bootstrap', type=int, default=0, metavar='N',
+        help='also differences to the first run, with intervals of N draws of the test videos',
+    )  # fmt: skip
     parser.add_argument('--figure', metavar='PNG', help='also draw a row of frames for every run')
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
     parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
@@ -52,8 +61,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def score(path: str, ann_file: str, protocol: str) -> dict:
-    """The results of one file of predictions, on the split and classes recorded in it."""
+@dataclass
+class Run:
+    """One file of predictions, scored on the split and classes recorded in it."""
+
+    dets: Detections
+    truth: GroundTruth
+    background: bool
+    result: dict
+
+
+def score(path: str, ann_file: str, protocol: str) -> Run:
+    """Read and score a file of predictions."""
     found = load_detections(path)
     if not {'split', 'background_frames'} <= found.meta.keys() or found.labels is None:
         raise ValueError(
@@ -65,7 +84,56 @@ def score(path: str, ann_file: str, protocol: str) -> dict:
     dets = parse_detections(found.dets, truth, found.videos, found.labels)
     background = found.meta['background_frames']
     result = evaluate_detections(dets, truth, get_protocol(protocol), background)
-    return dict(result, split=found.meta['split'])
+    return Run(dets, truth, background, dict(result, split=found.meta['split']))
+
+
+def class_table(results: dict[str, dict], key: str) -> Table:
+    """AP by class, a column per run, and the difference of each to the first."""
+    names = list(results)
+    table = Table(title=f'{key.replace("_", "-")} by class')
+    table.add_column('')
+    for name in names:
+        table.add_column(name, justify='right')
+    for name in names[1:]:
+        table.add_column(f'{name} - {names[0]}', justify='right')
+    for number, label in enumerate(results[names[0]]['labels']):
+        values = [results[name][key][number] for name in names]
+        cells = ['-' if value is None else f'{value:.1f}' for value in values]
+        differences = [
+            '-' if None in (value, values[0]) else f'{value - values[0]:+.1f}'
+            for value in values[1:]
+        ]
+        table.add_row(label, *cells, *differences)
+    return table
+
+
+def bootstrap_table(runs: dict[str, Run], protocol: str, rounds: int) -> tuple[Table, list]:
+    """Differences to the first run with their intervals over test videos."""
+    names, first = list(runs), next(iter(runs.values()))
+    found = paired_bootstrap(
+        [run.dets for run in runs.values()],
+        first.truth,
+        get_protocol(protocol),
+        first.background,
+        rounds,
+    )
+    table = Table(
+        title=f'difference to {names[0]}, points',
+        caption=f'95% interval of {rounds} draws of the {len(first.truth.videos)} test videos;'
+        ' seeds of training are not in it',
+    )
+    table.add_column('')
+    for metric in found[0]:
+        table.add_column(metric.replace('_', '-'), justify='right')
+    for name, metrics in zip(names[1:], found, strict=True):
+        table.add_row(
+            name,
+            *(
+                f'{m["difference"]:+.1f} ({m["low"]:+.1f} to {m["high"]:+.1f})'
+                for m in metrics.values()
+            ),
+        )
+    return table, found
 
 
 def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
@@ -84,14 +152,15 @@ def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
 def main(argv: list[str] | None = None) -> int:
     """Score and print; returns the exit status."""
     args = parse_args(argv)
-    results = {}
+    runs = {}
     try:
         for run in args.runs:
             name, _, path = run.partition('=')
-            results[name] = score(path, args.ann_file, args.protocol)
+            runs[name] = score(path, args.ann_file, args.protocol)
     except (ValueError, OSError) as error:
         print(f'compare_runs: {error}', file=sys.stderr)
         return 2
+    results = {name: run.result for name, run in runs.items()}
     first = next(iter(results.values()))
     for name, result in results.items():
         differing = [k for k in ('split', 'labels', 'n_frames') if result[k] != first[k]]
@@ -107,7 +176,16 @@ def main(argv: list[str] | None = None) -> int:
     for name, result in results.items():
         values = (result[key] for key in COLUMNS)
         table.add_row(name, *('-' if value is None else f'{value:.1f}' for value in values))
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    if args.per_class:
+        console.print(class_table(results, 'frame_AP@0.5'))
+        console.print(class_table(results, 'video_AP@0.5'))
+    if args.bootstrap and len(runs) > 1:
+        table, differences = bootstrap_table(runs, args.protocol, args.bootstrap)
+        console.print(table)
+        for name, found in zip(list(results)[1:], differences, strict=True):
+            results[name] = dict(results[name], bootstrap=found)
     if args.out:
         with atomic_write(args.out) as file:
             json.dump(results, file, indent=1)
