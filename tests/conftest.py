@@ -1,10 +1,15 @@
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.load_tool import load_tool
+
+# its import closes the files of all loggers, so it comes before there are any
+with suppress(ImportError):
+    import submitit  # noqa: F401
 
 TEST_DATA = 'MMSTAL_DA_TEST_DATA'
 # dataset -> its file of annotations, the beginning of its split lists' names

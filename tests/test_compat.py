@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import DefaultScope
 
 from mmstal_da import compat
 from tests.tiny_runner import make_runner
@@ -289,5 +290,6 @@ def test_mmaction2s_visualization_hook_draws(tmp_path):
     sample = ActionDataSample().set_gt_label(1).set_pred_label(1)
     sample.set_metainfo(dict(filename='clip.mp4'))
     clip = torch.zeros(3, 2, 32, 32, dtype=torch.uint8)
-    hook._draw_samples(0, dict(inputs=[clip]), [sample])
+    with DefaultScope.overwrite_default_scope('mmaction'):  # as stock configs have it
+        hook._draw_samples(0, dict(inputs=[clip]), [sample])
     assert len(list((tmp_path / 'out').rglob('*.png'))) == 2

@@ -106,7 +106,7 @@ def test_a_stream_that_breaks_off_has_ended(served, inferencer):  # noqa: F811
 
 
 def test_a_stream_that_is_not_there_is_named(inferencer):  # noqa: F811
-    with pytest.raises(VideoError, match=r'http://127\.0\.0\.1:9/none is no video'):
+    with pytest.raises(VideoError, match=r'http://127\.0\.0\.1:9/none is not a video'):
         list(inferencer('http://127.0.0.1:9/none'))
 
 

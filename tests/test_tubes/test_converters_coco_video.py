@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from mmstal_da.errors import AnnotationError
-from mmstal_da.tubes.annotation import Annotation, Video, load_annotation, save_annotation
+from mmstal_da.tubes.annotation import Annotation, Tube, Video, load_annotation, save_annotation
 from mmstal_da.tubes.converters.coco_video import convert, from_coco_video, save_coco_video
 from mmstal_da.tubes.converters.problems import Problem
 from tests.annotations import annotations
@@ -231,3 +231,12 @@ def test_the_tool_exports_and_reads_again(tmp_path, capsys):
         ['export', 'coco_video', str(tmp_path / 'tubes.json'), '--out', out, '--split', 'train']
     ) == 0  # fmt: skip
     assert from_coco_video(out).splits == {'train': ['walk/a']}
+
+
+def test_an_end_that_floats_miss_comes_back(tmp_path):
+    """-0.99999 + 1.99999 - 1 is -1.1e-16 in floats, not 0."""
+    boxes = np.float32([[0, -0.99999, 0, 0], [0.1, 0.2, 0.3, 0.3], [-1e-7, 1e-7, 1e9, 3e8]])
+    tube = Tube('run', np.array([1, 2, 3]), boxes)
+    annotation = Annotation('x', ['run'], {'a': Video('a.avi', 3)}, {}, {'a': [tube]})
+    save_coco_video(annotation, tmp_path / 'a.json')
+    assert from_coco_video(tmp_path / 'a.json', []).tubes == annotation.tubes

@@ -57,6 +57,7 @@ FORMAT = 'mmstal_da.coco_video'
 FRAME_KEYS = ('frame_index', 'frame_id', 'frame', 'frame_number')
 TRACK_KEYS = ('track_id', 'instance_id')
 DIGITS = 400  # of exact decimals
+EXACT = 25  # a longer text of a number is not computed with as a float
 
 
 def from_coco_video(
@@ -185,12 +186,14 @@ def _extent(first: np.float32, last: np.float32) -> tuple[str, str]:
     with localcontext() as context:  # prec= as an argument needs Python 3.11
         context.prec = DIGITS
         exact = Decimal(float(last)) - Decimal(start) + 1
-        return start, f'{exact:f}'
+        text = f'{exact:f}'
+    # so many digits tell _end to be exact, too
+    return start, text + ('' if '.' in text else '.') + '0' * (EXACT + 1 - len(text))
 
 
 def _end(start: float | str, extent: float | str) -> np.float32:
     """The inclusive end of a box."""
-    if isinstance(extent, str) and len(extent) > 25:
+    if isinstance(extent, str) and len(extent) > EXACT:
         with localcontext() as context:
             context.prec = DIGITS
             return np.float32(float(Decimal(start) + Decimal(extent) - 1))
