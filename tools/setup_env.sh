@@ -266,7 +266,7 @@ say "setting up $where: $("$python" --version); logs in $logs"
 
 # ---------------------------------------------------------------------------------- torch
 
-# Python compiles what is imported, a third of all; to compile the rest takes twenty seconds
+# bytecode is compiled later, by all cores
 pip=("$python" -m pip --disable-pip-version-check)
 install=("${pip[@]}" install --no-compile)
 pip_remedy='see the log; then run this again, it continues from here'
@@ -381,6 +381,11 @@ prove="import mmstal_da.registry; from mmstal_da.utils.collect_env import prove_
 say "RoIAlign and NMS run: $(tail -n 1 "$logs/prove-ops.log")"
 
 if [ -f .venv/.mmstal_da-new ] && [ "$where" = .venv ]; then
+    # Where PYTHONDONTWRITEBYTECODE is set, every start would compile again, 20 seconds each. A few
+    # files of packages are for another Python: their errors do not matter.
+    rest='/(tests?|testing|_inductor|pip|setuptools|networkx|fontTools|pygments|tensorboard)/'
+    step 'compile bytecode' "$pip_remedy" \
+        bash -c "'$python' -m compileall -q -j 0 -x '$rest' .venv/lib/python3.*/site-packages || true"
     [ -n "$with_mmcv_ops" ] || ! key=$(cache_key) ||
         step 'keep the packages for the next clone' "free some space, or set MMSTAL_DA_CACHE" keep_packages "$key"
     rm .venv/.mmstal_da-new
