@@ -13,6 +13,20 @@ from mmstal_da.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
+# widths of the narrow detector, narrower still; 3 classes
+TINY = {
+    'backbone.base_channels': 8,
+    'backbone.stem_channels': 8,
+    'clip_backbone.width': 0.1,
+    'rpn_head.in_channels': 128,
+    'rpn_head.feat_channels': 16,
+    'rpn_head.anchor_generator.scales': [1, 2, 4],
+    'roi_head.bbox_roi_extractor.out_channels': 84,
+    'roi_head.shared_head.width': 0.1,
+    'roi_head.bbox_head.in_channels': 102,
+    'roi_head.bbox_head.num_classes': 3,
+}
+
 
 def module_configs() -> dict:
     """The three modules of configs/_base_/adaptation, small."""
@@ -29,16 +43,7 @@ def build_detector(adaptation: dict | None = None, seed: int = 0, **changes):
     config = Config.fromfile(CONFIGS / '_base_/models/i3d_rpn_r50_narrow.py')
     config.merge_from_dict(
         {
-            'model.backbone.base_channels': 8,
-            'model.backbone.stem_channels': 8,
-            'model.clip_backbone.width': 0.1,
-            'model.rpn_head.in_channels': 128,
-            'model.rpn_head.feat_channels': 16,
-            'model.rpn_head.anchor_generator.scales': [1, 2, 4],
-            'model.roi_head.bbox_roi_extractor.out_channels': 84,
-            'model.roi_head.shared_head.width': 0.1,
-            'model.roi_head.bbox_head.in_channels': 102,
-            'model.roi_head.bbox_head.num_classes': 3,
+            **{f'model.{key}': value for key, value in TINY.items()},
             **{f'model.{key}': value for key, value in changes.items()},
         }
     )

@@ -13,8 +13,9 @@ video gets a folder of its name in --out, written when it is done:
 - ``video.mp4``: the video with its tubes (not of a stream);
 - ``frames.jsonl``: of a stream, a line per key frame while it runs; Ctrl-C ends it.
 
-A second start goes on with what is missing. Several processes (torchrun, a Slurm array) share the
-videos of one --out. A video that cannot be read is named and skipped, and the exit code is 1.
+A second start with the same checkpoint and settings goes on with what is missing. Several processes
+(torchrun, a Slurm array) share the videos of one --out. A video that cannot be read is named and
+skipped, and the exit code is 1.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from mmstal_da.apis.inputs import Clip, find_clips
 from mmstal_da.apis.result import frame_json
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections
+from mmstal_da.experiments.fingerprint import digest_file
+from mmstal_da.utils.io import read_json, write_json
 from mmstal_da.visualization.tube_video import write_tube_video
 
 
@@ -71,6 +74,35 @@ def my_share(clips: list[Clip]) -> list[Clip]:
     return clips
 
 
+def check_settings(args: argparse.Namespace) -> None:
+    """Note in --out what its results are made with.
+
+    Raises:
+        UsageError: The results that are there were made with something else.
+    """
+    made_with = dict(
+        checkpoint=args.checkpoint,
+        sha256=digest_file(Path(args.checkpoint)) if os.path.isfile(args.checkpoint) else None,
+        config=args.config,
+        score_thr=args.score_thr,
+        key_frame_stride=args.key_frame_stride,
+        max_gap=args.max_gap,
+        min_length=args.min_length,
+    )
+    note = args.out / 'infer.json'
+    if note.is_file():
+        before = read_json(note)
+        changed = [key for key in made_with if key != 'checkpoint']
+        changed = [key for key in changed if before.get(key) != made_with[key]]
+        if changed:
+            raise UsageError(
+                f'{note}: the results in {args.out} were made with another {", ".join(changed)};'
+                ' give another --out, or remove it'
+            )
+    else:
+        write_json(note, made_with)
+
+
 def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespace) -> str:
     """Write the results of one video; a line about it.
 
@@ -80,15 +112,14 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
     folder = args.out / clip.name
     settings = (args.score_thr, args.key_frame_stride, args.max_gap, args.min_length)
     if clip.is_stream:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / 'frames.jsonl').open('w', encoding='utf-8') as file:
 
-            def write(number: int, dets: Detections) -> None:
-                line = frame_json(number, dets, inferencer.classes, args.score_thr)
+        def write(number: int, dets: Detections) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            line = frame_json(number, dets, inferencer.classes, args.score_thr)
+            with (folder / 'frames.jsonl').open('w' if number == 1 else 'a') as file:
                 file.write(json.dumps(line) + '\n')
-                file.flush()
 
-            result = inferencer.infer(clip, *settings, write)
+        result = inferencer.infer(clip, *settings, write)
     else:
         result = inferencer.infer(clip, *settings)
     if not args.no_video and not clip.is_stream:
@@ -96,7 +127,7 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
             folder / 'video.mp4', clip.frames(), result.tubes, result.classes, result.fps,
             result.score_thr,
         )  # fmt: skip
-    result.save(folder, str(clip.source) if clip.is_stream else os.path.abspath(clip.source))
+    result.save(folder, clip.place)
     tubes = result.as_tubes()
     if tubes:
         classes = ', '.join(sorted({tube.label for tube in tubes}))
@@ -117,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         inferencer = ActionTubeInferencer(
             args.checkpoint, args.config, args.device, args.batch_size
         )
+        check_settings(args)
     except UsageError as error:
         print(f'infer.py: {error}', file=sys.stderr)
         return 2

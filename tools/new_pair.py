@@ -115,7 +115,7 @@ def new_pair(folder: Path, model: str) -> tuple[list[Path], list[Path]]:
 
     Raises:
         UsageError: No ``_data.py``, or one that cannot be read.
-        ConfigError: The data cannot be right; the files are written nevertheless.
+        ConfigError: The data cannot be right; nothing is written.
     """
     # heavy imports come after the command line is read
     from mmengine.config import Config
@@ -134,6 +134,7 @@ def new_pair(folder: Path, model: str) -> tuple[list[Path], list[Path]]:
             f'{folder}/_data.py lacks {lacking}: a table needs class names, a labelled test of the'
             ' target, and a schedule (../_base_/schedules/…)'
         )
+    check_config(data)
     written, kept = [], []
     for name, text in files_of(folder, model).items():
         path = folder / name
@@ -143,7 +144,6 @@ def new_pair(folder: Path, model: str) -> tuple[list[Path], list[Path]]:
         with atomic_write(path) as file:
             file.write(text)
         written.append(path)
-    check_config(Config.fromfile(folder / 'full.py'))
     return written, kept
 
 

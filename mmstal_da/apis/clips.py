@@ -45,7 +45,7 @@ def clips_of(
         frames: (H, W, 3) uint8 RGB each, in order.
         window: The clip, as :class:`~mmstal_da.datasets.transforms.SampleKeyFrameClip` has it.
         stride: Every so many-th frame is a key frame, from the first on.
-        prepare: Is applied to every frame once.
+        prepare: Is applied once to every frame that a clip needs.
 
     Yields:
         Number of the key frame, from 1, and the prepared frames of its clip.
@@ -56,7 +56,8 @@ def clips_of(
     key_frame, last = 1, 0
     for frame in frames:
         last += 1
-        held[last] = prepare(frame)
+        if last >= key_frame - before:
+            held[last] = prepare(frame)
         while key_frame + after <= last:
             yield key_frame, [held[number] for number in window.numbers(key_frame, last).tolist()]
             key_frame += stride

@@ -1,6 +1,7 @@
 """A trained detector on any video."""
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -16,6 +17,7 @@ import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction
 from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
+from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
 from mmstal_da.launch.config import check_checkpoint, load_config
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.register import register_all_modules
@@ -56,7 +58,10 @@ class ActionTubeInferencer:
     ) -> None:
         register_all_modules()
         self.checkpoint = check_checkpoint(os.fspath(checkpoint))
-        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        try:
+            loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise UsageError(f'{self.checkpoint} is not a readable checkpoint ({error})') from error
         meta = loaded.get('meta') or {}
         self.cfg = self._config(meta, config)
         self.classes = self._class_names(meta)
@@ -140,8 +145,7 @@ class ActionTubeInferencer:
         for clip in find_clips(inputs):
             result = self.infer(clip, **settings)
             if out_dir is not None:
-                source = clip.source if isinstance(clip.source, str) else clip.name
-                result.save(Path(out_dir) / clip.name, os.path.abspath(source))
+                result.save(Path(out_dir) / clip.name, clip.place)
             yield result
 
     def infer(
@@ -162,14 +166,21 @@ class ActionTubeInferencer:
             score_thr: Of what is shown; ``dets`` keeps all.
             key_frame_stride: Look at every so many-th frame; boxes between are interpolated.
             max_gap: Key frames that a tube may miss, plus one.
-            min_length: Least number of frames of a tube.
+            min_length: Least number of frames of a tube; no more than the video has.
             notify: Is called with every key frame's number and detections as they come.
         """
-        parts, last, shape = [], 0, (0, 0)
+        parts, shape, num_frames = [], (0, 0), 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal num_frames
+            for frame in clip.frames():
+                num_frames += 1
+                yield frame
+
         try:
-            for number, found, size in self.stream(clip, key_frame_stride):
+            for number, found, size in self._run(clip, counted(), key_frame_stride):
                 parts.append(found)
-                last, shape = number, size
+                shape = size
                 if notify is not None:
                     notify(number, found)
         except KeyboardInterrupt:
@@ -180,11 +191,12 @@ class ActionTubeInferencer:
               for name in ('video', 'frame', 'label', 'score', 'boxes'))
         )  # fmt: skip
         protocol = get_protocol(
-            'act', max_gap=max_gap * key_frame_stride, min_length=min(min_length, last)
+            'act', max_gap=max_gap * key_frame_stride, min_length=min(min_length, num_frames)
         )
+        tubes = suppress_tubes(rank_tubes(tubes_of(dets, protocol)), protocol)
         return VideoResult(
-            clip.name, self._num_frames, *shape, clip.fps(), self.classes, dets,
-            tubes_of(dets, protocol), key_frame_stride, score_thr,
+            clip.name, num_frames, *shape, clip.fps(), self.classes, dets, tubes, key_frame_stride,
+            score_thr,
         )  # fmt: skip
 
     def stream(
@@ -198,29 +210,36 @@ class ActionTubeInferencer:
         Raises:
             VideoError: The video cannot be read, has no frame, or frames of several sizes.
         """
+        return self._run(clip, clip.frames(), key_frame_stride)
+
+    def _run(
+        self, clip: Clip, frames: Iterator[np.ndarray], key_frame_stride: int
+    ) -> Iterator[tuple[int, Detections, tuple[int, int]]]:
+        """See :meth:`stream`."""
         if key_frame_stride < 1:
             raise UsageError(f'the stride of key frames is at least 1, not {key_frame_stride}')
-        self._num_frames = 0
-        frames = clip.frames()
         first = next(frames, None)
         if first is None:
             raise VideoError(f'{clip.name} has no frames')
         shape = first.shape[:2]
 
+        def of_one_size() -> Iterator[np.ndarray]:
+            for number, frame in enumerate(chain([first], frames), 1):
+                if frame.shape[:2] != shape:
+                    raise VideoError(
+                        f'{clip.name}: frame {number} is {frame.shape[1]}x{frame.shape[0]},'
+                        f' frame 1 is {shape[1]}x{shape[0]}; all must have one size'
+                    )
+                yield frame
+
         def prepare(frame: np.ndarray) -> dict:
-            self._num_frames += 1
-            if frame.shape[:2] != shape:
-                raise VideoError(
-                    f'{clip.name}: frame {self._num_frames} is {frame.shape[1]}x{frame.shape[0]},'
-                    f' frame 1 is {shape[1]}x{shape[0]}; all must have one size'
-                )
             scale = np.ones(2, np.float32)
             results = dict(imgs=[frame], img_shape=shape, modality='RGB', scale_factor=scale)
             for transform in self._per_frame:
                 results = transform(results)
             return results
 
-        clips = clips_of(chain([first], frames), self.window, key_frame_stride, prepare)
+        clips = clips_of(of_one_size(), self.window, key_frame_stride, prepare)
         size = 1 if clip.is_stream else self.batch_size
         while batch := list(islice(clips, size)):
             packed = [self._pack(clip.name, number, held, shape) for number, held in batch]

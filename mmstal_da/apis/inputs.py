@@ -38,6 +38,13 @@ class Clip:
             isinstance(self.source, str) and '://' in self.source
         )
 
+    @property
+    def place(self) -> str:
+        """What an annotation calls it: the absolute path, the URL, or the name."""
+        if not isinstance(self.source, str):
+            return self.name
+        return self.source if self.is_stream else os.path.abspath(self.source)
+
     def frames(self) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) uint8 RGB in order.
 

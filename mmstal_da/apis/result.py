@@ -32,7 +32,7 @@ class VideoResult:
         classes: Names that labels refer to.
         dets: Detections on the key frames; ``video`` is 0. Frames count from 1, boxes are
             ``x1 y1 x2 y2`` in pixels of the video, ends inclusive.
-        tubes: Linked tubes, a box on every frame from first to last.
+        tubes: Linked tubes after tube NMS, a box on every frame from first to last.
         key_frame_stride: Every so many-th frame was looked at; tubes are interpolated between.
         score_thr: Tubes and boxes with a lower score are not shown.
     """

@@ -194,10 +194,8 @@ def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, path: str) -> n
 
 
 def _open(path: str) -> av.container.InputContainer:
-    # of a stream, half a second is looked at before the first frame is given, not five
-    options = {'analyzeduration': '500000'} if '://' in path else {}
     try:
-        container = av.open(path, options=options)
+        container = av.open(path)
     except av.error.FFmpegError as error:
         raise VideoError(f'{path} is not a video FFmpeg can open ({error.strerror})') from error
     if not container.streams.video:

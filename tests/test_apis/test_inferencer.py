@@ -13,25 +13,14 @@ from mmstal_da.apis.inputs import find_clips
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.files import load_detections
+from mmstal_da.evaluation.functional import tube_iou
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.video.reader import count_frames, iter_frames
 from tests.clips import numbered_frames, write_dataset, write_video
 from tests.load_tool import load_tool
-from tests.model_builders import CONFIGS, build_detector
+from tests.model_builders import CONFIGS, TINY, build_detector
 
 CLASSES = ['pull', 'push', 'squat']
-WIDTHS = {
-    'backbone.base_channels': 8,
-    'backbone.stem_channels': 8,
-    'clip_backbone.width': 0.1,
-    'rpn_head.in_channels': 128,
-    'rpn_head.feat_channels': 16,
-    'rpn_head.anchor_generator.scales': [1, 2, 4],
-    'roi_head.bbox_roi_extractor.out_channels': 84,
-    'roi_head.shared_head.width': 0.1,
-    'roi_head.bbox_head.in_channels': 102,
-    'roi_head.bbox_head.num_classes': 3,
-}
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +29,7 @@ def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp('videos')
     write_dataset(folder, ['a', 'b'], CLASSES, num_frames=20)
     config = Config.fromfile(CONFIGS / 'synthetic/source_only.py')
-    config.merge_from_dict({f'model.{key}': value for key, value in WIDTHS.items()})
+    config.merge_from_dict({f'model.{key}': value for key, value in TINY.items()})
     # a resize, which is of frames, and of another ratio
     pipeline = config.test_dataloader.dataset.pipeline
     pipeline.insert(2, dict(type='mmaction.Resize', scale=(96, 64), keep_ratio=False))
@@ -81,6 +70,13 @@ def test_it_finds_what_testing_finds(case, inferencer):
     (result,) = inferencer(path)
     assert (result.num_frames, result.height, result.width) == (20, 48, 64)
     np.testing.assert_allclose(as_rows(result.dets), expected, rtol=1e-5, atol=1e-5)
+    tubes = result.tubes  # after tube NMS
+    pairs = [
+        (i, j) for i in range(len(tubes)) for j in range(i) if tubes.label[i] == tubes.label[j]
+    ]
+    assert pairs
+    first, second = np.array(pairs).T
+    assert (tube_iou(tubes, tubes, first, second) <= 0.3).all()
     frames = np.stack(list(iter_frames(path)))
     (of_array,) = inferencer(frames)
     np.testing.assert_array_equal(as_rows(of_array.dets), as_rows(result.dets))
@@ -105,8 +101,9 @@ def test_stride_looks_at_every_nth_frame_and_interpolates(case, inferencer):
 def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
     folder, checkpoint, *_ = case
     tool = load_tool('infer')
-    argv = [str(checkpoint), str(folder), '--out', str(tmp_path), '--score-thr', '0.0']
-    assert tool.main([*argv, '--device', 'cpu', '--min-length', '2']) == 0
+    argv = [str(checkpoint), str(folder), '--out', str(tmp_path), '--device', 'cpu']
+    argv += ['--min-length', '2', '--score-thr']
+    assert tool.main([*argv, '0.0']) == 0
     names = sorted(path.parent.relative_to(tmp_path).as_posix() for path in
                    tmp_path.rglob('result.json'))  # fmt: skip
     assert [name[-1] for name in names] == ['a', 'b']
@@ -123,8 +120,10 @@ def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
             assert tube.frames.tolist() == written['frames']
             np.testing.assert_allclose(tube.boxes, written['boxes'], atol=0.006)
     capsys.readouterr()
-    assert tool.main([*argv, '--device', 'cpu']) == 0
+    assert tool.main([*argv, '0.0']) == 0
     assert '2 of 2 videos are done already' in capsys.readouterr().out
+    assert tool.main([*argv, '0.5']) == 2
+    assert 'were made with another score_thr; give another --out' in capsys.readouterr().err
 
 
 def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys):
@@ -200,6 +199,9 @@ def test_complaints(case, inferencer, tmp_path):
             ActionTubeInferencer(tmp_path / 'x.pth')
     with pytest.raises(UsageError, match='is of another model than the config'):
         ActionTubeInferencer(checkpoint, CONFIGS / 'synthetic/source_only.py')
+    (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(UsageError, match=r'cut\.pth is not a readable checkpoint'):
+        ActionTubeInferencer(tmp_path / 'cut.pth')
     with pytest.raises(UsageError, match=r'absent\.pth does not exist'):
         ActionTubeInferencer('absent.pth')
     with pytest.raises(UsageError, match='stride of key frames is at least 1'):

@@ -71,7 +71,7 @@ def test_results_come_while_it_runs(served, inferencer):  # noqa: F811
     assert clip.is_stream
     seen, before = [], []
     stream = inferencer.stream(clip)
-    # FFmpeg looks at half a second before it decodes; then the frames come one by one
+    # FFmpeg looks at some frames before it gives the first; then they come one by one
     timer = threading.Timer(3, gate.set)
     timer.start()
     for number, _, shape in stream:
@@ -108,6 +108,12 @@ def test_a_stream_that_breaks_off_has_ended(served, inferencer):  # noqa: F811
 def test_a_stream_that_is_not_there_is_named(inferencer):  # noqa: F811
     with pytest.raises(VideoError, match=r'http://127\.0\.0\.1:9/none is not a video'):
         list(inferencer('http://127.0.0.1:9/none'))
+
+
+def test_a_stream_that_is_not_there_leaves_nothing(case, tmp_path):  # noqa: F811
+    argv = [str(case[1]), 'http://127.0.0.1:9/none', '--out', str(tmp_path), '--device', 'cpu']
+    assert load_tool('infer').main(argv) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['infer.json']
 
 
 def test_frames_of_an_array_are_those_of_the_stream(served, inferencer):  # noqa: F811

@@ -14,7 +14,7 @@ from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 from tests.clips import write_dataset
 from tests.load_tool import load_tool
-from tests.model_builders import build_detector
+from tests.model_builders import TINY, build_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,19 +34,7 @@ def case(tmp_path_factory):
     config = Config.fromfile(ROOT / 'configs/synthetic/source_only.py')
     small = Config.fromfile(ROOT / 'configs/_base_/models/i3d_rpn_r50_narrow.py')
     assert config.model == small.model  # build_detector changes the same model
-    widths = {
-        'backbone.base_channels': 8,
-        'backbone.stem_channels': 8,
-        'clip_backbone.width': 0.1,
-        'rpn_head.in_channels': 128,
-        'rpn_head.feat_channels': 16,
-        'rpn_head.anchor_generator.scales': [1, 2, 4],
-        'roi_head.bbox_roi_extractor.out_channels': 84,
-        'roi_head.shared_head.width': 0.1,
-        'roi_head.bbox_head.in_channels': 102,
-        'roi_head.bbox_head.num_classes': 3,
-    }
-    config.merge_from_dict({f'model.{key}': value for key, value in widths.items()})
+    config.merge_from_dict({f'model.{key}': value for key, value in TINY.items()})
     # frames of another size than the annotation's
     resize = dict(type='mmaction.Resize', scale=(96, 64), keep_ratio=False)
     first, decode, *_, pack = config.test_pipeline

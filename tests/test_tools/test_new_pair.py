@@ -62,6 +62,7 @@ def test_what_is_there_is_kept(tool, pair, no_data, capsys):
 def test_complaints(tool, pair, tmp_path, capsys):
     assert tool.main([str(pair)]) == 2  # the data is not there
     assert 'foggy.json' in capsys.readouterr().err
+    assert [path.name for path in pair.iterdir()] == ['_data.py']
     (pair / '_data.py').write_text("_base_ = '../_base_/datasets/pair_256px.py'\n")
     assert tool.main([str(pair)]) == 2
     assert "lacks ['classes', 'train_cfg']" in capsys.readouterr().err

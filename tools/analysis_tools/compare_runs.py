@@ -55,6 +55,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score in the figure')
     args = parser.parse_args(argv)
+    if args.bootstrap < 0 or args.clips < 1:
+        parser.error('--bootstrap is at least 0, --clips at least 1')
     for run in args.runs:
         if not all(run.partition('=')):
             parser.error(f'a run is NAME=DETS, not {run!r}')
