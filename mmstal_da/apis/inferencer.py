@@ -89,7 +89,9 @@ class ActionTubeInferencer:
         """The clip's window, and the transforms of a frame alone and of a clip."""
         dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
         pipeline = dataset.get('pipeline') or self.cfg.get('test_pipeline')
-        kinds = [stage['type'].rpartition('.')[2] for stage in pipeline or ()]
+        # weather rendered into a data set's frames is part of the data, not of the model's input
+        pipeline = [stage for stage in pipeline or () if 'DegradeFrames' not in stage['type']]
+        kinds = [stage['type'].rpartition('.')[2] for stage in pipeline]
         if kinds[:2] != ['SampleKeyFrameClip', 'DecodeFrames']:
             raise UsageError(
                 'the config has no test pipeline of SampleKeyFrameClip, DecodeFrames, …; set'

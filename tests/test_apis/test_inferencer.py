@@ -98,6 +98,17 @@ def test_stride_looks_at_every_nth_frame_and_interpolates(case, inferencer):
         np.testing.assert_allclose(rows[step], expected, atol=1e-4)
 
 
+def test_weather_of_a_data_set_is_not_put_on_ones_own_videos(case, inferencer, tmp_path):
+    folder, checkpoint, config, _ = case
+    foggy = config.copy()
+    foggy.test_dataloader.dataset.pipeline.insert(3, dict(type='DegradeFrames', fog=0.9, seed=0))
+    (tmp_path / 'foggy.py').write_text(foggy.pretty_text)
+    (path,) = folder.rglob('a.mkv')
+    (found,) = ActionTubeInferencer(checkpoint, tmp_path / 'foggy.py', 'cpu', 3)(path)
+    (expected,) = inferencer(path)
+    np.testing.assert_array_equal(as_rows(found.dets), as_rows(expected.dets))
+
+
 def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
     folder, checkpoint, *_ = case
     tool = load_tool('infer')

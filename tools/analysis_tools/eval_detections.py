@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from mmstal_da.evaluation.files import DetectionFile, load_detections
 from mmstal_da.evaluation.functional import (
     PROTOCOLS,
@@ -34,6 +36,7 @@ from mmstal_da.evaluation.functional import (
     parse_ground_truth,
 )
 from mmstal_da.evaluation.functional.ground_truth import indexed_videos
+from mmstal_da.evaluation.functional.interpolation import interpolate_detections
 from mmstal_da.evaluation.report import format_errors, format_results
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
@@ -63,6 +66,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help='evaluate every frame (default), or only frames with ground truth',
     )
+    parser.add_argument(
+        '--key-frame-stride', type=int, metavar='N',
+        help='score only what was found on the frames 1, 1 + N, ..., and boxes interpolated between'
+        " (default: the detections' own stride)",
+    )  # fmt: skip
     parser.add_argument('--errors', action='store_true', help='analyse the errors')
     parser.add_argument('--plot', metavar='PNG', help='write the error analysis as a picture')
     parser.add_argument('--out', metavar='JSON', help='write the result to this file')
@@ -153,6 +161,19 @@ def refuse_unknown_names(file: DetectionFile, gt: Truth) -> None:
             )
 
 
+def between_key_frames(dets: Detections, args: argparse.Namespace, meta: dict) -> Detections:
+    """The detections on key frames, with boxes interpolated between them."""
+    own = int(meta.get('key_frame_stride', 1))
+    stride = own if args.key_frame_stride is None else args.key_frame_stride
+    if stride < 1 or stride % own:
+        raise ValueError(
+            f'--key-frame-stride is a multiple of {own}, the stride of {args.dets}, not {stride}'
+        )
+    if stride == 1:
+        return dets
+    return interpolate_detections(dets.take(np.flatnonzero((dets.frame - 1) % stride == 0)), stride)
+
+
 def score(dets: Detections, truth: GroundTruth, args: argparse.Namespace, meta: dict) -> dict:
     """The result, with the error analysis if requested."""
     background = args.background_frames
@@ -173,6 +194,7 @@ def run(args: argparse.Namespace) -> dict:
     refuse_unknown_names(file, gt)
     loaded = time.perf_counter()
     dets = parse_detections(file.dets, gt.truth, file.videos or gt.videos, file.labels or gt.labels)
+    dets = between_key_frames(dets, args, file.meta)
     checked = time.perf_counter()
     result = {**gt.origin, **score(dets, gt.truth, args, file.meta)}
     evaluation = result['seconds']['total']
