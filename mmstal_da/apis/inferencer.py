@@ -105,7 +105,13 @@ class ActionTubeInferencer:
         return Window(clip.clip_len, clip.frame_interval), stages[: count - 2], stages[count - 2 :]
 
     def _model(self, loaded: dict) -> ActionTubeDetector:
-        model = MODELS.build(self.cfg.model)
+        try:
+            model = MODELS.build(self.cfg.model)
+        except (TypeError, KeyError) as error:
+            raise UsageError(
+                f'the model of {self.checkpoint} cannot be built: {error}. If another version of'
+                ' this library trained it, give its config: --config configs/<pair>/<row>.py'
+            ) from error
         if not isinstance(model, ActionTubeDetector):
             raise UsageError(
                 f'{type(model).__name__} needs proposals; give the checkpoint of a detector that'

@@ -208,6 +208,13 @@ def test_complaints(case, inferencer, tmp_path):
         torch.save(dict(meta=meta, state_dict=state), tmp_path / 'x.pth')
         with pytest.raises(UsageError, match=message):
             ActionTubeInferencer(tmp_path / 'x.pth')
+    older = config.pretty_text.replace(
+        "type='ActionTubeDetector'", "type='ActionTubeDetector', old=1"
+    )
+    meta = dict(cfg=older, dataset_meta=dict(classes=tuple(CLASSES)))
+    torch.save(dict(meta=meta, state_dict=state), tmp_path / 'x.pth')
+    with pytest.raises(UsageError, match=r"'old'\. If another version of this library trained it"):
+        ActionTubeInferencer(tmp_path / 'x.pth')
     with pytest.raises(UsageError, match='is of another model than the config'):
         ActionTubeInferencer(checkpoint, CONFIGS / 'synthetic/source_only.py')
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:5000])

@@ -153,10 +153,13 @@ class TestOnSlurm:
         assert job_of(cell)  # one job, not two
 
     def test_jobs_outlive_the_command_that_watches(
-        self, cluster, quick, run_table, tmp_path, capsys
+        self, cluster, quick, run_table, tmp_path, capsys, request
     ):
         (tmp_path / 'tools/train.py').write_text(TRAIN)
         args = (make_pair(tmp_path / 'pair', 'full'), '--seeds', 0, '--out', tmp_path / 'out')
+        # a shell starts what is in its background with the signal ignored
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
         cell = tmp_path / 'out/full/seed0'
         ready = threading.Event()
 

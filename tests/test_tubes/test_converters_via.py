@@ -200,3 +200,19 @@ def test_the_tool_takes_rates_from_videos(tmp_path, capsys):
     assert '--fps' in capsys.readouterr().err
     assert main([*arguments, '--fps', '25', '--label-attribute', 'action']) == 0
     assert '2 videos of unknown length' in capsys.readouterr().out
+
+
+def test_the_tools_own_samples():
+    """Expected: the same boxes in VIA 2's csv; in VIA 3's script the only rectangles, at 0.917 s
+    and 21.52 s."""
+    annotation, problems = read(DATA / 'via2_demo.json', label_attribute='track')
+    (name,) = annotation.videos
+    assert tubes(annotation, name) == [
+        ('320', list(range(11398, 11403)), [369, 163, 508, 297], [384, 103, 485, 259]),
+        ('321', [11400, 11401, 11402], [621, 165, 680, 261], [623, 157, 683, 266]),
+    ]
+    annotation, problems = read(DATA / 'via3_demo.json', label_attribute='Object')
+    assert tubes(annotation, 'Alioli_Wikimedia_Wardtmar') == [
+        ('Bottle', [23, 539], [343, 730, 402, 889], [315, 52, 394, 206])
+    ]
+    assert sum('no rectangle' in problem for problem in problems) == 3

@@ -155,7 +155,8 @@ def _files(file: Path, raw: dict[str, Any]) -> dict[str, tuple[str, str]]:
         if item.get('type', VIDEO) != VIDEO:
             continue
         source = str(item.get('src') or '')
-        source = str(item.get('fname') or '') if source.startswith(('blob:', 'data:')) else source
+        if not source or source.startswith(('blob:', 'data:')):
+            source = str(item.get('fname') or '')
         parts = urlsplit(source)
         web = len(parts.scheme) > 1  # one letter is a drive
         addresses[str(key)] = unquote(parts.path) if web else source
