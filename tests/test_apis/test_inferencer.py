@@ -208,10 +208,9 @@ def test_complaints(case, inferencer, tmp_path):
         torch.save(dict(meta=meta, state_dict=state), tmp_path / 'x.pth')
         with pytest.raises(UsageError, match=message):
             ActionTubeInferencer(tmp_path / 'x.pth')
-    older = config.pretty_text.replace(
-        "type='ActionTubeDetector'", "type='ActionTubeDetector', old=1"
-    )
-    meta = dict(cfg=older, dataset_meta=dict(classes=tuple(CLASSES)))
+    older = config.copy()
+    older.model.old = 1
+    meta = dict(cfg=older.pretty_text, dataset_meta=dict(classes=tuple(CLASSES)))
     torch.save(dict(meta=meta, state_dict=state), tmp_path / 'x.pth')
     with pytest.raises(UsageError, match=r"'old'\. If another version of this library trained it"):
         ActionTubeInferencer(tmp_path / 'x.pth')
