@@ -1,7 +1,7 @@
 """How actors are dressed, and how the camera renders colours."""
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,6 +62,24 @@ def sample_outfit(rng: np.random.Generator, strength: float) -> Outfit:
     thickness = draw(rng, (0.95, 1.15), (0.72, 0.92), strength)
     stripes = strength * rng.random()
     return Outfit(shirt, trousers, skin, hair, shoes, thickness, stripes)
+
+
+def camouflage(outfit: Outfit, scene: Colour, strength: float) -> Outfit:
+    """The outfit with shirt, trousers and shoes mixed with the scene's colour.
+
+    Args:
+        outfit: Before.
+        scene: Mean colour of the scene behind the actor.
+        strength: 0 changes nothing, 1 leaves a fifth of the outfit's own colours.
+    """
+    if strength == 0:
+        return outfit
+    mixed = {
+        name: tuple((1 - 0.8 * strength) * own + 0.8 * strength * behind
+                    for own, behind in zip(getattr(outfit, name), scene, strict=True))
+        for name in ('shirt', 'trousers', 'shoes')
+    }  # fmt: skip
+    return replace(outfit, **mixed)
 
 
 def sample_look(rng: np.random.Generator, strength: float) -> Look:

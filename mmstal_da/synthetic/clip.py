@@ -1,12 +1,21 @@
 """One clip: its contents (:func:`sample_clip`) and its frames (:func:`render_clip`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from .actor import Layer, draw_actor, place_joints
-from .appearance import Colour, Look, Outfit, apply_look, sample_look, sample_outfit, shade
+from .appearance import (
+    Colour,
+    Look,
+    Outfit,
+    apply_look,
+    camouflage,
+    sample_look,
+    sample_outfit,
+    shade,
+)
 from .background import sample_background
 from .camera import apply_affine, sample_camera
 from .domains import Shift, draw
@@ -34,7 +43,8 @@ class ClipSettings:
         max_frames: Largest number of frames of the action.
         second_actor: Probability of a second actor, who performs the same action.
         distractor: Probability of a ball that bounces through the scene.
-        untrimmed: Add frames without the action before and after it: the actors are idle or absent.
+        untrimmed: Add frames without the action before and after it: the actors are idle or absent
+            (:class:`~.config.SyntheticConfig` decides it for each domain).
     """
 
     width: int = 128
@@ -149,7 +159,7 @@ def sample_clip(
     actors = []
     for index in range(count):
         active = (before, before + action_frames)
-        body_height = settings.height * scene.uniform(0.56, 0.72)
+        body_height = settings.height * draw(scene, (0.56, 0.72), (0.28, 0.36), shift.size)
         ground = _place(scene, settings, index, count)
         if action.rise:  # the middle of the climb is above the floor
             ground = (ground[0], ground[1] - 0.45 * _CLIMB * settings.height)
@@ -173,9 +183,14 @@ def sample_clip(
                 rise=min(action.rise * body_height, _CLIMB * settings.height / cycles),
             )
         )
-    actors.sort(key=lambda actor: actor.ground[1])  # the nearer one is lower, and in front
     width, height = settings.width, settings.height
     margin = int(0.35 * max(width, height))
+    background = sample_background(backdrop, shift.background, width, height, margin)
+    for index, actor in enumerate(actors):
+        behind = _colour_behind(actor, background, margin)
+        outfit = camouflage(actor.outfit, behind, shift.camouflage)
+        actors[index] = replace(actor, outfit=outfit)
+    actors.sort(key=lambda actor: actor.ground[1])  # the nearer one is lower, and in front
     return Clip(
         label=label,
         num_frames=num_frames,
@@ -183,7 +198,7 @@ def sample_clip(
         height=height,
         actors=tuple(actors),
         ball=_sample_ball(scene, settings),
-        background=sample_background(backdrop, shift.background, width, height, margin),
+        background=background,
         margin=margin,
         camera=sample_camera(moves, shift.camera, num_frames, width, height),
         look=sample_look(looks, shift.appearance),
@@ -257,6 +272,15 @@ def _place(
         float(settings.width * rng.uniform(low, high)),
         float(settings.height * rng.uniform(0.82, 0.93)),
     )
+
+
+def _colour_behind(actor: Actor, background: np.ndarray, margin: int) -> Colour:
+    """Mean colour of the scene where an actor stands in the middle of its action."""
+    x, y = (int(value) + margin for value in actor.ground)
+    tall, wide = max(int(actor.height), 1), max(int(0.2 * actor.height), 1)
+    area = background[max(y - tall, 0) : max(y, 1), max(x - wide, 0) : x + wide]
+    red, green, blue = area.reshape(-1, 3).mean(0).tolist()
+    return red, green, blue
 
 
 def _presence(

@@ -8,6 +8,7 @@ from .domains import Shift
 from .motions import ACTIONS
 
 GENERATOR = 'mmstal_da.synthetic'
+DOMAINS = ('source', 'target')
 VERSION = 1
 """Increased whenever the same parameters would give other pixels or boxes."""
 
@@ -21,8 +22,10 @@ class SyntheticConfig:
         classes: Class names, keys of :data:`~.motions.ACTIONS`; their order is the label order.
         source_train, source_test, target_train, target_test: Clips per split, given to the
             classes in turn.
-        clip: What all clips have in common; ``untrimmed`` applies to the target only.
+        clip: What all clips have in common.
+        untrimmed: Domains whose clips have frames without the action, ``'source'``, ``'target'``.
         shift: The shift from source to target.
+        vary_shift: Every clip of the target draws a share of the shift, uniformly in [0, 1].
         crf: x264's constant rate factor.
     """
 
@@ -33,12 +36,16 @@ class SyntheticConfig:
     target_train: int = 60
     target_test: int = 24
     clip: ClipSettings = field(default_factory=ClipSettings)
+    untrimmed: tuple[str, ...] = ()
     shift: Shift = field(
         default_factory=lambda: Shift(appearance=0.4, background=0.4, camera=0.3, tempo=0.3)
     )
+    vary_shift: bool = False
     crf: int = 14
 
     def __post_init__(self) -> None:
+        if not {*self.untrimmed} <= {*DOMAINS}:
+            raise ValueError(f'untrimmed names domains of {DOMAINS}, not {self.untrimmed}')
         unknown = [name for name in self.classes if name not in ACTIONS]
         if unknown or not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(
@@ -52,7 +59,8 @@ class SyntheticConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON knows them, with the generator's name and version."""
-        parameters = asdict(self) | {'classes': list(self.classes)}
+        lists = {'classes': list(self.classes), 'untrimmed': list(self.untrimmed)}
+        parameters = asdict(self) | lists
         return {'generator': GENERATOR, 'version': VERSION, 'parameters': parameters}
 
 
@@ -67,23 +75,34 @@ PRESETS = {
         target_test=4,
         clip=ClipSettings(width=64, height=48, min_frames=16, max_frames=20),
     ),
-    # mirrors UCF-Sports -> UCF-101: untrimmed target, background frames count
+    # benchmark A. Mirrors UCF-Sports -> UCF-101: untrimmed, background frames count
     'untrimmed': SyntheticConfig(
         classes=('climb', 'descend', 'squat', 'wave'),
         source_train=120,
         source_test=40,
         target_train=120,
         target_test=60,
-        clip=ClipSettings(untrimmed=True),
+        untrimmed=DOMAINS,
+        shift=Shift(0.7, 0.7, 0.7, 0.7, size=0.5, camouflage=0.5),
     ),
-    # mirrors JHMDB -> UCF-101: trimmed target, one class performed differently
+    # benchmark B. Mirrors JHMDB -> UCF-101: trimmed, one class performed differently
     'semantic': SyntheticConfig(
         classes=('climb', 'descend', 'wave'),
         source_train=120,
         source_test=40,
         target_train=40,
         target_test=60,
-        shift=Shift(appearance=0.5, background=0.5, camera=0.4, tempo=0.3, semantic=1.0),
+        shift=Shift(appearance=0.7, background=0.7, camera=0.7, tempo=0.7, semantic=1.0),
+    ),
+    # what the narrow networks start from, as Kinetics: none of the benchmarks' classes, many looks
+    'broad': SyntheticConfig(
+        classes=('bow', 'jumping_jack', 'kick', 'pull', 'push', 'walk', 'walk_backward'),
+        source_train=399,
+        source_test=28,
+        target_train=238,
+        target_test=28,
+        shift=Shift(appearance=1.0, background=1.0, camera=1.0, tempo=1.0),
+        vary_shift=True,
     ),
 }
 """Named parameter sets."""

@@ -19,6 +19,8 @@ class Shift:
         background: Texture and colour of the scene.
         camera: Pan, zoom, roll and shake; strength 0 is a static camera.
         tempo: Speed of the actions.
+        size: Height of the actors, down to half of the source's.
+        camouflage: Clothes take on the colour of the scene behind the actor.
         semantic: Share of the clips of the classes in :data:`~.motions.VARIANTS` in which actors
             perform the class's other variant.
     """
@@ -27,6 +29,8 @@ class Shift:
     background: float = 0.0
     camera: float = 0.0
     tempo: float = 0.0
+    size: float = 0.0
+    camouflage: float = 0.0
     semantic: float = 0.0
 
     def __post_init__(self) -> None:
@@ -34,6 +38,10 @@ class Shift:
             value = getattr(self, item.name)
             if not 0 <= value <= 1:
                 raise ValueError(f'strength of the shift in {item.name} is in [0, 1], not {value}')
+
+    def scaled(self, share: float) -> 'Shift':
+        """Every strength times ``share``."""
+        return Shift(**{item.name: share * getattr(self, item.name) for item in fields(self)})
 
 
 def draw(

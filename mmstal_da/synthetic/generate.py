@@ -27,11 +27,10 @@ from mmstal_da.utils import atomic_write
 from mmstal_da.video.writer import write_video
 
 from .clip import FPS, ClipSettings, render_clip, sample_clip
-from .config import GENERATOR, SyntheticConfig
+from .config import DOMAINS, GENERATOR, SyntheticConfig
 from .domains import Shift
 
 MANIFEST = 'synthetic.json'
-DOMAINS = ('source', 'target')
 SPLITS = ('train', 'test')
 
 
@@ -99,11 +98,15 @@ def plan_clips(config: SyntheticConfig) -> list[ClipTask]:
     tasks = []
     for domain_index, domain in enumerate(DOMAINS):
         shift = config.shift if domain == 'target' else Shift()
-        untrimmed = config.clip.untrimmed and domain == 'target'
+        settings = replace(config.clip, untrimmed=domain in config.untrimmed)
         for split_index, split in enumerate(SPLITS):
             for index in range(getattr(config, f'{domain}_{split}')):
                 label = config.classes[index % len(config.classes)]
                 stem = f'{domain}_{split}_{index:03d}'
+                seed = (config.seed, domain_index, split_index, index)
+                own = shift
+                if config.vary_shift:
+                    own = shift.scaled(np.random.default_rng((*seed, 1)).random())
                 tasks.append(
                     ClipTask(
                         domain=domain,
@@ -111,9 +114,9 @@ def plan_clips(config: SyntheticConfig) -> list[ClipTask]:
                         name=f'{label}/{stem}',
                         label=label,
                         path=f'{domain}/{label}/{stem}.mp4',
-                        seed=(config.seed, domain_index, split_index, index),
-                        settings=replace(config.clip, untrimmed=untrimmed),
-                        shift=shift,
+                        seed=seed,
+                        settings=settings,
+                        shift=own,
                         crf=config.crf,
                     )
                 )

@@ -19,6 +19,7 @@ from mmstal_da.synthetic import (
     render_clip,
     sample_clip,
 )
+from mmstal_da.synthetic.generate import plan_clips
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.video.writer import write_video
 from tests.load_tool import load_tool
@@ -161,7 +162,16 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     out = tmp_path / 'pair'
     args = ['--out', str(out), '--preset', 'tiny', '--classes', 'walk', 'walk_backward']
     args += ['--source-train', '1', '--source-test', '0', '--target-train', '1']
-    args += ['--target-test', '0', '--min-frames', '4', '--max-frames', '4', '--untrimmed']
+    args += [
+        '--target-test',
+        '0',
+        '--min-frames',
+        '4',
+        '--max-frames',
+        '4',
+        '--untrimmed',
+        'target',
+    ]
     assert tool.main(args) == 0
     assert str(out / 'source.json') in capsys.readouterr().out
     manifest = json.loads((out / 'synthetic.json').read_text())
@@ -173,7 +183,22 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert target.videos['walk/target_train_000'].num_frames >= 20
     assert tool.main(args) == 0
     assert 'up to date' in capsys.readouterr().out
+    with pytest.raises(ValueError, match="names domains of .*, not \\('both',\\)"):
+        SyntheticConfig(untrimmed=('both',))
     assert tool.main([*args, '--shift-tempo', '0']) == 2
     assert '--overwrite' in capsys.readouterr().err
     assert tool.main([*args, '--shift-tempo', '2']) == 2
     assert 'shift in tempo' in capsys.readouterr().err
+
+
+def test_each_clip_draws_its_share_of_the_shift():
+    shift = Shift(appearance=0.8, tempo=0.4)
+    config = SyntheticConfig(target_train=200, shift=shift, vary_shift=True)
+    tasks = plan_clips(config)
+    assert all(task.shift == Shift() for task in tasks if task.domain == 'source')
+    shares = [task.shift.appearance / 0.8 for task in tasks if task.domain == 'target']
+    np.testing.assert_allclose(
+        [task.shift.tempo / 0.4 for task in tasks if task.domain == 'target'], shares
+    )
+    assert 0 <= min(shares) < 0.1 < 0.9 < max(shares) <= 1
+    assert abs(np.mean(shares) - 0.5) < 0.1

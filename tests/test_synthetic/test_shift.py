@@ -25,14 +25,18 @@ def test_zero_strength_is_the_source_and_each_part_changes_its_own(label):
     again, tubes_again = render_clip(sample_clip(label, seed(5), SMALL, Shift(0, 0, 0, 0, 0)))
     assert np.array_equal(frames, again)
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(tubes, tubes_again, strict=True))
-    for part in ('appearance', 'background', 'camera', 'tempo'):
+    for part in ('appearance', 'background', 'camera', 'tempo', 'size', 'camouflage'):
         shifted = sample_clip(label, seed(5), SMALL, replace(Shift(), **{part: 1.0}))
         changed = {
-            'appearance': (shifted.actors[0].outfit, shifted.look)
-            != (source.actors[0].outfit, source.look),
+            'appearance': (shifted.actors[0].outfit.thickness, shifted.look)
+            != (source.actors[0].outfit.thickness, source.look),
             'background': not np.array_equal(shifted.background, source.background),
             'camera': not np.array_equal(shifted.camera, source.camera),
             'tempo': shifted.actors[0].tempo != source.actors[0].tempo,
+            'size': shifted.actors[0].height != source.actors[0].height,
+            # colours of clothes alone
+            'camouflage': shifted.actors[0].outfit != source.actors[0].outfit
+            and shifted.look == source.look,
         }
         assert changed == {name: name == part for name in changed}
         assert shifted.num_frames == source.num_frames
@@ -50,6 +54,34 @@ def test_strength_moves_the_ranges():
     assert 0.85 <= min(slow) <= max(slow) <= 1.15
     assert 1.3 <= min(fast) <= max(fast) <= 1.8
     np.testing.assert_allclose(middle, (np.array(slow) + fast) / 2)
+
+
+def test_small_actors_are_half_as_high():
+    heights = [
+        [sample_clip('push', seed(i), SMALL, Shift(size=s)).actors[0].height / SMALL.height
+         for i in range(20)]
+        for s in (0, 1)
+    ]  # fmt: skip
+    assert 0.56 <= min(heights[0]) <= max(heights[0]) <= 0.72
+    assert 0.28 <= min(heights[1]) <= max(heights[1]) <= 0.36
+
+
+def test_camouflage_brings_clothes_to_the_colour_behind_them():
+    def distance(strength):
+        found = []
+        for i in range(10):
+            clip = sample_clip('wave', seed(i), SMALL, Shift(camouflage=strength))
+            for actor in clip.actors:  # the scene behind an actor, read off by hand
+                x, y = (int(value) + clip.margin for value in actor.ground)
+                wide = int(0.2 * actor.height)
+                area = clip.background[y - int(actor.height) : y, x - wide : x + wide]
+                behind = area.reshape(-1, 3).mean(0)
+                clothes = (actor.outfit.shirt, actor.outfit.trousers, actor.outfit.shoes)
+                found += [np.array(colour) - behind for colour in clothes]
+        return np.array(found)
+
+    np.testing.assert_allclose(distance(1), 0.2 * distance(0), atol=1e-3)
+    np.testing.assert_allclose(distance(0.5), 0.6 * distance(0), atol=1e-3)
 
 
 def test_camera_is_static_at_zero_and_bounded_at_one():

@@ -24,6 +24,7 @@ from mmstal_da.synthetic import (
     SyntheticConfig,
     generate,
 )
+from mmstal_da.synthetic.config import DOMAINS
 
 COUNTS = ('source_train', 'source_test', 'target_train', 'target_test')
 CLIP_NUMBERS = {
@@ -60,9 +61,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             help=f'strength of the shift in {item.name}',
         )
     parser.add_argument(
-        '--untrimmed',
+        '--untrimmed', nargs='*', choices=DOMAINS,
+        help='domains whose clips have background frames before and after the actions',
+    )  # fmt: skip
+    parser.add_argument(
+        '--vary-shift',
         action=argparse.BooleanOptionalAction,
-        help='add background frames before and after the actions of target clips',
+        help='every target clip draws its share of the shift',
     )
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument(
@@ -77,12 +82,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def build_config(args: argparse.Namespace) -> SyntheticConfig:
     """The preset, changed by the arguments that were given."""
     preset = PRESETS[args.preset]
-    clip = replace(preset.clip, **_given(args, [*CLIP_NUMBERS, 'untrimmed']))
+    clip = replace(preset.clip, **_given(args, [*CLIP_NUMBERS]))
     strengths = _given(args, [f'shift_{item.name}' for item in fields(Shift)])
     shift = replace(preset.shift, **{key[len('shift_') :]: v for key, v in strengths.items()})
-    changes = _given(args, ['seed', *COUNTS])
+    changes = _given(args, ['seed', 'vary_shift', *COUNTS])
     if args.classes is not None:
         changes['classes'] = tuple(args.classes)
+    if args.untrimmed is not None:
+        changes['untrimmed'] = tuple(args.untrimmed)
     return replace(preset, clip=clip, shift=shift, **changes)
 
 
