@@ -21,7 +21,8 @@ class ActionTubeDataset(BaseDataset):
     Which frames are key frames:
 
     ========== ==================== ==========================================================
-    labelled   training             frames with a box of the kept classes
+    labelled   training             frames with a box of the kept classes; with
+                                    ``background_share`` also some without, as negatives
     labelled   test                 the same, or with ``background_frames`` every frame of
                                     every video that has such a box
     unlabelled training and test    every frame of every video
@@ -52,6 +53,9 @@ class ActionTubeDataset(BaseDataset):
             ``class_map`` is not used.
         videos: Shell patterns on video names; this selection needs no labels.
         background_frames: At test, also frames without a box.
+        background_share: In training, the share in [0, 1) that frames without a box have among the
+            key frames. They are taken evenly from all videos with a box. If there are too few, all
+            are taken.
         key_frame_stride: n keeps every n-th key frame of each video.
         proposals: For detectors without an RPN, such as MMAction2's AVA-style ones: a file of
             ``tools/data/dump_proposals.py`` (:mod:`mmstal_da.datasets.proposals`), relative to
@@ -83,6 +87,7 @@ class ActionTubeDataset(BaseDataset):
         labelled: bool = True,
         videos: Sequence[str] | None = None,
         background_frames: bool = False,
+        background_share: float = 0.0,
         key_frame_stride: int = 1,
         proposals: str | None = None,
         proposals_part: str | None = None,
@@ -92,9 +97,13 @@ class ActionTubeDataset(BaseDataset):
     ) -> None:
         if background_frames and labelled and not test_mode:
             raise ValueError(
-                f'{ann_file}: background frames are evaluated, never trained on;'
-                ' set `background_frames` only with `test_mode`'
+                f'{ann_file}: `background_frames` is for `test_mode`; to train on frames without a'
+                ' box, set `background_share`'
             )
+        if not 0 <= background_share < 1:
+            raise ValueError(f'`background_share` lies in [0, 1), not {background_share}')
+        if background_share and (test_mode or not labelled):
+            raise ValueError(f'{ann_file}: `background_share` is for training with labels')
         if key_frame_stride < 1:
             raise ValueError(f'`key_frame_stride` is at least 1, not {key_frame_stride}')
         if proposals == GROUND_TRUTH and not labelled:
@@ -109,6 +118,7 @@ class ActionTubeDataset(BaseDataset):
         self.labelled = labelled
         self.videos = videos
         self.background_frames = background_frames
+        self.background_share = background_share
         self.key_frame_stride = key_frame_stride
         self.proposals = proposals
         self.proposals_part = proposals_part or ('test' if test_mode else 'train')
@@ -159,6 +169,7 @@ class ActionTubeDataset(BaseDataset):
                 dict(video_name=name, key_frame=frame)
                 for frame in frames[:: self.key_frame_stride].tolist()
             ]
+        data_list += self._background(data_list)
         if not data_list:
             raise ValueError(
                 f'{self.ann_file}: split {self.split!r} gives no key frame'
@@ -166,6 +177,25 @@ class ActionTubeDataset(BaseDataset):
                 + f' ({len(names)} videos selected); check `split`, `videos` and `classes`'
             )
         return data_list
+
+    def _background(self, annotated: list[dict]) -> list[dict]:
+        """Key frames without a box for training, spread evenly."""
+        count = round(len(annotated) * self.background_share / (1 - self.background_share))
+        if not count:
+            return []
+        free = []
+        for name, (with_box, _, _) in self._boxes.items():
+            if len(with_box):
+                frames = np.arange(1, self._videos[name].num_frames + 1)
+                frames = np.setdiff1d(frames, with_box)
+                free += [dict(video_name=name, key_frame=frame) for frame in frames.tolist()]
+        if not free:
+            raise ValueError(
+                f'{self.ann_file}: every frame of split {self.split!r} has a box, so there is no'
+                ' background to train on; set `background_share=0`'
+            )
+        places = np.unique(np.linspace(0, len(free) - 1, min(count, len(free))).round().astype(int))
+        return [free[place] for place in places.tolist()]
 
     def get_data_info(self, idx: int) -> dict:
         """Everything about a sample that the pipeline needs (see the class)."""

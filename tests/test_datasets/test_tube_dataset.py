@@ -59,8 +59,27 @@ def test_background_frames_at_test_only_and_of_videos_with_the_action(ann_file):
     assert len(dataset[0]['data_samples'].gt_instances.bboxes) == 0
     frames = key_frames(build(ann_file, classes=['jump'], test_mode=True))
     assert frames == {name: list(range(3, 13)) for name in ('jump/b', 'jump/d')}
-    with pytest.raises(ValueError, match='never trained on'):
+    with pytest.raises(ValueError, match='set `background_share`'):
         build(ann_file, background_frames=True)
+
+
+def test_background_is_a_share_of_the_training_frames(ann_file):
+    """40 frames have a box, two of each video have none."""
+    annotated = key_frames(build(ann_file))
+    for share, expected in ((0.0, 0), (0.1, 4), (0.125, 6), (0.5, 8)):  # 40 s / (1 - s)
+        dataset = build(ann_file, background_share=share)
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        empty = [info for info in infos if len(info['gt_bboxes']) == 0]
+        assert len(infos) - len(empty) == 40 and len(empty) == expected
+        assert all(info['key_frame'] < 3 for info in empty)
+        names = [info['video_name'] for info in empty]
+        assert not names or max(map(names.count, annotated)) - min(map(names.count, annotated)) <= 1
+    jump = build(ann_file, classes=['jump'], background_share=0.5)
+    assert set(key_frames(jump)) == {'jump/b', 'jump/d'}
+    for wrong in (dict(background_share=1.0), dict(background_share=0.2, test_mode=True),
+                  dict(background_share=0.2, labelled=False)):  # fmt: skip
+        with pytest.raises(ValueError, match='background_share'):
+            build(ann_file, **wrong)
 
 
 def test_every_so_many_th_key_frame_of_each_video(ann_file):

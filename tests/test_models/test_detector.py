@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.structures import InstanceData
 
 from mmstal_da.models.adaptation import DomainAdaptation
-from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
+from tests.model_builders import (
+    build_detector,
+    dual_batch,
+    losses_of,
+    module_configs,
+    packed,
+    plain_batch,
+)
 
 DET_LOSSES = ['loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox']
 DA_LOSSES = ['loss_da_spatial', 'loss_da_timg', 'loss_da_tinst']
@@ -245,3 +254,23 @@ def test_labels_of_both_domains_are_one_batch_of_twice_the_clips():
         assert float(sum(value) if isinstance(value, list) else value) == float(
             sum(expected[name]) if isinstance(expected[name], list) else expected[name]
         )
+
+
+def test_clips_without_a_box_are_negatives():
+    """Without a positive, L_act has no box losses, and the classification learns background."""
+    detector = build_detector()
+    rng = np.random.default_rng(0)
+    items = [packed(rng), packed(rng)]
+    for item in items:
+        sample = item['data_samples']
+        sample.gt_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+    batch = detector.data_preprocessor(pseudo_collate(items), training=True)
+    losses = detector(**batch, mode='loss')
+    assert as_number(losses['loss_rpn_bbox']) == 0
+    assert as_number(losses['loss_bbox']) == 0
+    assert as_number(losses['loss_cls']) > 0 and as_number(losses['loss_rpn_cls']) > 0
+    total(losses).backward()
+    bias = detector.roi_head.bbox_head.fc_cls.bias.grad
+    assert bias[-1] < 0 < bias[:-1].min()  # of the background, and of the actions
