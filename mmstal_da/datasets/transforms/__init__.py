@@ -1,11 +1,13 @@
 """Transforms of clips and their boxes, for use together with MMAction2's."""
 
+from .augment import AugmentClip
 from .clip import DecodeFrames, SampleKeyFrameClip
 from .degrade import DegradeFrames
 from .filter_boxes import FilterBoxes
 from .formatting import PackTubeInputs
 
 __all__ = [
+    'AugmentClip',
     'DecodeFrames',
     'DegradeFrames',
     'FilterBoxes',

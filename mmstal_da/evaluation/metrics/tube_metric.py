@@ -44,9 +44,10 @@ class TubeMetric(BaseMetric):
 
     Results, in percent: ``frame_mAP@0.5``, ``video_mAP@0.2``, ``video_mAP@0.5``,
     ``video_mAP@0.75`` and ``video_mAP@0.5:0.95``; ``frame_AP@0.5/<class>`` and
-    ``video_AP@0.5/<class>`` of the classes with ground truth. Also ``protocol``, ``dataset``,
-    ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``. ``last_result`` holds the whole record of
-    the last evaluation.
+    ``video_AP@0.5/<class>`` of the classes with ground truth. With ``background_frames`` also
+    ``annotated_frame_mAP@0.5`` and ``annotated_video_mAP@0.5``, of the frames with ground truth
+    alone. Also ``protocol``, ``dataset``, ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``.
+    ``last_result`` holds the whole record of the last evaluation.
 
     Args:
         ann_file: Annotation file (:mod:`mmstal_da.tubes.annotation`).
@@ -189,8 +190,14 @@ class TubeMetric(BaseMetric):
         result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
         result.update(dataset=self.dataset, split=self.split, n_predicted_frames=len(frames))
         self.last_result = result
+        metrics = self._flatten(result)
+        if self.background_frames:
+            annotated = evaluate_detections(dets, gt, self.protocol, False)
+            for key in (f'frame_mAP@{self.protocol.frame_iou:g}', 'video_mAP@0.5'):
+                if key in annotated:
+                    metrics[f'annotated_{key}'] = annotated[key]
         print_log(f'{self.dataset}, split {self.split}\n{format_results(result)}', logger='current')
-        return self._flatten(result)
+        return metrics
 
     def _warn_of_missing_frames(self, seen: set[tuple[int, int]]) -> None:
         gt = self.ground_truth
