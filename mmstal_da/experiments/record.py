@@ -23,6 +23,8 @@ VERSION = 2
 VIDEO_IOUS = ('0.2', '0.5', '0.75', '0.5:0.95')
 METRICS = ('frame_mAP@0.5', *(f'video_mAP@{iou}' for iou in VIDEO_IOUS))
 """Keys of ``metrics``: percent, None without ground truth."""
+ANNOTATED = 'annotated_frame_mAP@0.5'
+"""Frame-mAP of the frames with ground truth, where the row is scored on all frames."""
 CLASS_METRICS = ('frame_AP@0.5', 'video_AP@0.5')
 """Keys of ``metrics``: class -> percent, of classes with ground truth."""
 DESCRIPTION = ('protocol', 'dataset', 'split')
@@ -104,6 +106,7 @@ def read_metrics(test_folder: Path) -> dict:
 
     return {
         **{key: logged[key] for key in METRICS},
+        **({ANNOTATED: logged[ANNOTATED]} if ANNOTATED in logged else {}),
         **{key: classes(key) for key in CLASS_METRICS},
         **{key: logged.get(key) for key in (*DESCRIPTION, 'train_precision', 'test_precision')},
     }

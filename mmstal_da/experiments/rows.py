@@ -40,14 +40,40 @@ OTHER_LABELS = {
 }
 """What rows are that the paper does not have."""
 
+BLOCKS = {
+    '': 'as the paper trains',
+    '_aug': 'strong augmentation',
+    '_bg': 'labelled background frames of the source',
+    '_bg_aug': 'background frames and strong augmentation',
+}
+"""Ending of a row's name -> how all rows with it train. Rows of one block compare."""
+
 PAPER_ROWS = tuple(LABELS)
 
 PROPOSER = 'source_only'
 """The row whose RPN makes the proposals."""
 
 
+def split_row(row: str) -> tuple[str, str]:
+    """A row's name as method and block: ``'full_bg_aug'`` is ``('full', '_bg_aug')``."""
+    block = next((end for end in ('_bg_aug', '_bg', '_aug') if row.endswith(end)), '')
+    return row.removesuffix(block), block
+
+
+def control_of(row: str) -> str:
+    """The source-only row that trains as ``row`` does."""
+    return 'source_only' + split_row(row)[1]
+
+
+def upper_bound_of(row: str, rows: Iterable[str]) -> str:
+    """``oracle_st`` of the row's block, or ``oracle`` if the table has no ``oracle_st``."""
+    bound = 'oracle_st' + split_row(row)[1]
+    return bound if bound in rows else 'oracle' + split_row(row)[1]
+
+
 def uses_target_labels(row: str) -> bool:
     """Whether a row is an upper bound: labels of the target train it, or are its proposals."""
+    row = split_row(row)[0]
     return row in ('oracle', 'oracle_st', 'key_frame_only') or row.endswith('_gt')
 
 
@@ -65,9 +91,11 @@ def find_rows(pair: Path) -> dict[str, Path]:
     return {row: found[row] for row in sorted(found, key=row_order)}
 
 
-def row_order(row: str) -> tuple[int, str]:
-    """Key to sort rows by: the paper's order, then by name."""
-    return (PAPER_ROWS.index(row) if row in PAPER_ROWS else len(PAPER_ROWS), row)
+def row_order(row: str) -> tuple[int, int, str]:
+    """Key to sort rows by: block, the paper's order, name."""
+    method, block = split_row(row)
+    place = PAPER_ROWS.index(method) if method in PAPER_ROWS else len(PAPER_ROWS)
+    return list(BLOCKS).index(block), place, row
 
 
 def choose_rows(pair: Path, names: Sequence[str] | None = None) -> dict[str, Path]:

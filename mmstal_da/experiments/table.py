@@ -3,9 +3,19 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from scipy.stats import t as student
 
-from .record import CLASS_METRICS, DESCRIPTION, METRICS
-from .rows import LABELS, OTHER_LABELS, uses_target_labels
+from .record import ANNOTATED, CLASS_METRICS, DESCRIPTION, METRICS
+from .rows import (
+    BLOCKS,
+    LABELS,
+    OTHER_LABELS,
+    control_of,
+    row_order,
+    split_row,
+    upper_bound_of,
+    uses_target_labels,
+)
 
 FRAME, VIDEO = SHOWN = ('frame_mAP@0.5', 'video_mAP@0.5')
 """The two metrics that pictures and Markdown show."""
@@ -34,10 +44,22 @@ def gain_over(row: dict[int, float], baseline: dict[int, float]) -> dict | None:
 
     Returns:
         ``mean`` and ``std`` of the differences in points, and ``n``; None without common seeds.
+        ``half_width`` of the mean's 95% interval, Student's t for paired samples: ``t(0.975, n - 1)
+        std / sqrt(n)``. ``visible``: the true difference that n such seeds find to differ from 0
+        (two-sided, 5%) four times out of five: ``(t(0.975, n - 1) + t(0.8, n - 1)) std / sqrt(n)``.
+        Both are None for one seed.
     """
     common = sorted(row.keys() & baseline.keys())
     summary = summarise(row[seed] - baseline[seed] for seed in common)
-    return None if summary is None else {**summary, 'n': len(common)}
+    if summary is None:
+        return None
+    n = len(common)
+    half_width = visible = None
+    if summary['std'] is not None:
+        deviation = summary['std'] / np.sqrt(n)
+        half_width = float(student.ppf(0.975, n - 1) * deviation)
+        visible = half_width + float(student.ppf(0.8, n - 1) * deviation)
+    return {**summary, 'n': n, 'half_width': half_width, 'visible': visible}
 
 
 def gap_closed(row: float, baseline: float, oracle: float) -> float | None:
@@ -53,7 +75,7 @@ def collect(records: Sequence[dict], metric: str) -> Values:
     values: Values = {}
     for record in records:
         of_row = values.setdefault(record['row'], {})
-        if record['metrics'][metric] is not None:
+        if record['metrics'].get(metric) is not None:
             of_row[record['seed']] = record['metrics'][metric]
     return values
 
@@ -71,32 +93,36 @@ def make_table(
     Returns:
         ``pair``, ``seeds``, ``rows``, ``missing``, and how it was made. Of a row: each of
         :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
-        seed), ``n``, ``seeds``, each of :data:`~.record.CLASS_METRICS` per class, ``gain`` over
-        source-only (see :func:`gain_over`) and ``gap_closed`` of frame-mAP (see
-        :func:`gap_closed`), None where source-only or oracle is missing, and for rows that use
-        labels of the target.
+        seed), :data:`~.record.ANNOTATED` likewise, ``n``, ``seeds``, each of
+        :data:`~.record.CLASS_METRICS` per class, ``control``, the source-only row that trains
+        likewise, ``gain`` over it (see :func:`gain_over`), ``upper_bound``, and ``gap_closed`` of
+        frame-mAP between them (see :func:`gap_closed`). ``gap_closed`` is None where one of them
+        is missing, and for rows that use labels of the target.
     """
-    values = {metric: collect(records, metric) for metric in METRICS}
+    metrics = (*METRICS, ANNOTATED)
+    values = {metric: collect(records, metric) for metric in metrics}
     means = {row: float(np.mean(list(of.values()))) for row, of in values[FRAME].items() if of}
     rows = {}
     for row in values[FRAME]:
         of_row = [record for record in records if record['row'] == row]
-        entry: dict = {metric: summarise(values[metric][row].values()) for metric in METRICS}
+        entry: dict = {metric: summarise(values[metric][row].values()) for metric in metrics}
         entry.update(n=len(of_row), seeds=sorted(record['seed'] for record in of_row))
         for key in CLASS_METRICS:
             found = [record['metrics'][key] for record in of_row]
             classes = dict.fromkeys(name for aps in found for name in aps)
             entry[key] = {c: summarise(aps[c] for aps in found if c in aps) for c in classes}
+        control, bound = control_of(row), upper_bound_of(row, values[FRAME])
+        entry.update(control=control, upper_bound=bound)
         entry['gain'] = {
-            metric: gain_over(values[metric][row], values[metric].get('source_only', {}))
-            if row != 'source_only'
+            metric: gain_over(values[metric][row], values[metric].get(control, {}))
+            if row != control
             else None
             for metric in SHOWN
         }
-        ends = {'source_only', 'oracle'}
+        ends = {control, bound}
         between = not (row in ends or uses_target_labels(row)) and {row, *ends} <= means.keys()
         entry['gap_closed'] = (
-            gap_closed(means[row], means['source_only'], means['oracle']) if between else None
+            gap_closed(means[row], means[control], means[bound]) if between else None
         )
         rows[row] = entry
     first = records[0] if records else {'pair': pair, 'metrics': {}}
@@ -125,12 +151,29 @@ def format_cell(entry: dict | None, n: int, signed: bool = False) -> str:
     return f'{mean} ± {entry["std"]:.1f}'
 
 
+def format_gain(gain: dict | None) -> str:
+    """``+7.1 [+1.2, +13.0]``, in parentheses if the interval holds 0; ``+9.6 (n=1)``; ``-``."""
+    if gain is None or gain['half_width'] is None:
+        return format_cell(gain, gain['n'] if gain else 0, signed=True)
+    low, high = gain['mean'] - gain['half_width'], gain['mean'] + gain['half_width']
+    text = f'{gain["mean"]:+.1f} [{low:+.1f}, {high:+.1f}]'
+    return f'({text})' if low <= 0 <= high else text
+
+
+def label_of(row: str) -> str:
+    """How a table calls a row."""
+    method, block = split_row(row)
+    label = LABELS.get(method) or OTHER_LABELS.get(method, f'`{method}`')
+    return f'{label}, {BLOCKS[block]}' if block else label
+
+
 def format_table(table: dict) -> str:
     """The rows of :func:`make_table` as Markdown and, below, how the numbers were made.
 
-    A row: AP of every class, frame-mAP, video-mAP, gain of frame-mAP over source-only, and the
-    share of the gap to the oracle that is closed. A row with fewer seeds than the table says how
-    many; a row or a seed that is missing is named below.
+    A row: AP of every class, frame-mAP, of the annotated frames too where there are others,
+    video-mAP, gain of frame-mAP over the control with its interval, the gain that is visible, and
+    the share of the gap that is closed. A row with fewer seeds than the table says how many; a row
+    or a seed that is missing is named below.
     """
     rows = table['rows']
     missing: dict[str, list[int]] = {}
@@ -138,11 +181,14 @@ def format_table(table: dict) -> str:
         missing.setdefault(cell['row'], []).append(cell['seed'])
     frame_ap = CLASS_METRICS[0]
     classes = list(dict.fromkeys(name for row in rows.values() for name in row[frame_ap]))
-    columns = [*classes, 'frame-mAP', 'video-mAP', 'gain', 'gap closed']
+    shown = [
+        metric for metric in (FRAME, ANNOTATED, VIDEO) if any(row[metric] for row in rows.values())
+    ]
+    titles = {FRAME: 'frame-mAP', ANNOTATED: 'annotated', VIDEO: 'video-mAP'}
+    columns = [*classes, *(titles[metric] for metric in shown), 'gain', 'visible', 'gap closed']
     lines = [f'| | {" | ".join(columns)} |', f'| --- |{" ---: |" * len(columns)}']
-    names = [*LABELS, *sorted({*rows, *missing} - set(LABELS))]
-    for name in (name for name in names if name in rows or name in missing):
-        label = LABELS.get(name) or OTHER_LABELS.get(name, f'`{name}`')
+    for name in sorted({*rows, *missing}, key=row_order):
+        label = label_of(name)
         if name not in rows:
             lines.append(f'| {label} (missing) |{" - |" * len(columns)}')
             continue
@@ -151,8 +197,9 @@ def format_table(table: dict) -> str:
             label += f' (n={row["n"]})'
         gain, gap = row['gain'][FRAME], row['gap_closed']
         cells = [format_cell(row[frame_ap].get(c), row['n']) for c in classes]
-        cells += [format_cell(row[metric], row['n']) for metric in SHOWN]
-        cells.append(format_cell(gain, gain['n'] if gain else 0, signed=True))
+        cells += [format_cell(row[metric], row['n']) for metric in shown]
+        cells.append(format_gain(gain))
+        cells.append('-' if gain is None or gain['visible'] is None else f'{gain["visible"]:.1f}')
         cells.append('-' if gap is None else f'{gap:.0f}%')
         lines.append(f'| {label} | {" | ".join(cells)} |')
     return '\n'.join([*lines, '', *_notes(table, missing)]) + '\n'
@@ -162,13 +209,16 @@ def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
     """What has to be known to read the table."""
     seeds = ', '.join(map(str, table['seeds']))
     frames = 'all frames' if table['background_frames'] else 'annotated frames only'
+    bounds = ' or '.join(sorted({row['upper_bound'] for row in table['rows'].values()}))
     notes = [
         f'Percent at IoU 0.5 on {table["dataset"]}, split {table["split"]}; protocol '
         f'`{table["protocol"]}`, {frames}; the last checkpoint of '
         f'{" or ".join(map(str, table["iterations"])) or "the"} iterations; mean ± sample standard '
         f'deviation (n - 1) over the seeds {seeds}. Class columns: frame-AP. Gain: frame-mAP minus '
-        "source-only's, seed by seed, in points. Gap closed: (row - source-only) / (oracle - "
-        'source-only) of the mean frame-mAPs.'
+        "source-only's of the same seed and block, in points, with the 95% interval of the mean "
+        '(paired t); in parentheses where the interval holds 0. Visible: the true gain that this '
+        'many seeds would find in four of five tables. Gap closed: (row - source-only) / (upper '
+        f'bound - source-only) of the mean frame-mAPs; the upper bound is {bounds}.'
     ]
     if not table['rows']:
         notes = ['No run is finished yet.']

@@ -88,6 +88,9 @@ def test_scores_data_samples_in_any_order_of_batches(tmp_path, background_frames
     assert [found[key] for key in RESULTS] == flat(expected)
     assert found['video_mAP@0.5:0.95'] == expected['video_mAP@0.5:0.95']
     assert found['frame_AP@0.5/class 1'] == expected['frame_AP@0.5'][1]
+    annotated = expected_result(gt, dets, False)
+    for key in ('frame_mAP@0.5', 'video_mAP@0.5'):
+        assert found.get(f'annotated_{key}') == (annotated[key] if background_frames else None)
     assert 'frame_AP@0.5/class 2' not in found  # no ground truth
     for key in ('n_frames', 'n_videos', 'n_tubes'):
         assert found[key] == expected[key]
