@@ -9,6 +9,7 @@ import mmstal_da.datasets
 import mmstal_da.engine
 import mmstal_da.evaluation.metrics
 import mmstal_da.models
+import mmstal_da.pretrained.packaged
 import mmstal_da.pretrained.strict  # noqa: F401
 from mmstal_da import registry  # noqa: F401  (first: repairs what importing mmaction needs)
 

@@ -1,4 +1,4 @@
-# What the narrow networks start from: seven actions that no benchmark has, in many looks, with labels.
+# What the narrow networks start from: seven actions that no benchmark has, in many looks, labelled.
 # python tools/data/make_synthetic.py --preset broad --out data/synthetic_pretrain
 _base_ = [
     '../_base_/datasets/synthetic.py',

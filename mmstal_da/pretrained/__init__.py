@@ -6,6 +6,7 @@
 ``i3d_from_flax``        converts names and axes to those of this project
 ``resnet50_from_keras``  the same
 ``checkpoint``           writes the checkpoint that configs load
+``packaged``             small weights in the package, ``mmstal_da://<name>``
 ``strict``               ``StrictPretrained``, which loads all weights or none
 =======================  ====================================================
 """
