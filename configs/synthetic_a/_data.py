@@ -13,5 +13,5 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/synthetic_a/target.json', classes=classes)
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_iters=800, val_interval=800)
-param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=750, end=800)]
+train_cfg = dict(max_iters=1200, val_interval=1200)
+param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=1150, end=1200)]

@@ -15,5 +15,5 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_iters=700, val_interval=700)
-param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=650, end=700)]
+train_cfg = dict(max_iters=1200, val_interval=1200)
+param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=1150, end=1200)]

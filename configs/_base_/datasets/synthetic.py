@@ -5,6 +5,11 @@ _base_ = './pair_256px.py'
 clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)
 train_pipeline = [clip, _base_.decode, _base_.flip, _base_.pack]
 test_pipeline = [clip, _base_.decode, _base_.pack]
+# for rows *_aug: `train_dataloader = _base_.strong`
+strong_pipeline = [clip, _base_.decode, _base_.flip, dict(type='AugmentClip'), _base_.pack]
+strong = dict(
+    dataset=dict(source=dict(pipeline=strong_pipeline), target=dict(pipeline=strong_pipeline))
+)
 train_dataloader = dict(
     batch_size=4,  # clips per domain
     num_workers=2,

@@ -1,0 +1,2 @@
+_base_ = './oracle.py'
+train_dataloader = _base_.strong

@@ -1,0 +1,2 @@
+_base_ = './oracle_st.py'
+train_dataloader = _base_.strong

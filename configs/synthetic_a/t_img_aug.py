@@ -1,0 +1,2 @@
+_base_ = './t_img.py'
+train_dataloader = _base_.strong

@@ -1,0 +1,2 @@
+_base_ = './full.py'
+train_dataloader = _base_.strong
