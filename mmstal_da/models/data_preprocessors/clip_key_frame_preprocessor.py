@@ -33,6 +33,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         pad_size_divisor: Height and width are padded at the bottom and right, with the mean, to
             a multiple of this.
         non_blocking: Copy to the device asynchronously.
+        clip_bgr: Whether the clip's backbone reads BGR; its mean and std are then in that order.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         key_bgr: bool = False,
         pad_size_divisor: int = 16,
         non_blocking: bool = False,
+        clip_bgr: bool = False,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         for name, values in dict(
@@ -54,6 +56,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             shape = (-1, 1, 1, 1) if name.startswith('clip') else (-1, 1, 1)
             buffer = torch.tensor(values, dtype=torch.float32).view(shape)
             self.register_buffer(name, buffer, persistent=False)
+        self.clip_bgr = clip_bgr
         self.key_bgr = key_bgr
         self.pad_size_divisor = pad_size_divisor
 
@@ -114,7 +117,8 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             key = clip[:, sample.metainfo['key_index']]
             key = key.flip(0) if self.key_bgr else key
             # directly into the batch, without a float copy of the clip
-            torch.sub(clip, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
+            frames = clip.flip(0) if self.clip_bgr else clip
+            torch.sub(frames, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
             torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
             batch_clip[i, :, :, :h, :w] /= self.clip_std
             batch_key[i, :, :h, :w] /= self.key_std

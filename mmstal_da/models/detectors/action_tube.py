@@ -2,10 +2,14 @@
 
 import torch
 from mmdet.models.detectors import TwoStageDetector
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmstal_da.compat import load_pretrained
 from mmstal_da.domains import SOURCE
+from mmstal_da.errors import ConfigError
 from mmstal_da.registry import MODELS
+
+from .clip_map import clip_map
 
 
 @MODELS.register_module()
@@ -13,14 +17,20 @@ class ActionTubeDetector(TwoStageDetector):
     """Spatio-temporal action detector on two backbones.
 
     A 2D network SF sees the key frame K, and a region proposal network finds actors on its map.
-    A 3D network TF1 sees the clip V. Its features are averaged over time, pooled under the
-    proposals, passed through TF2 and classified. Target samples of a batch are left out.
+    A network TF1 sees the clip V. Its features are averaged over time, brought to the grid of SF's
+    map, pooled under the proposals, passed through TF2 and classified. Target samples of a batch
+    are left out.
+
+    Three keys of the config name the widths of the parts: ``rpn_head.in_channels`` (SF),
+    ``roi_head.bbox_roi_extractor.out_channels`` (TF1) and ``roi_head.bbox_head.in_channels`` (TF2).
+    A part that gives another width is an error that names the key.
 
     Args:
-        backbone: SF, a 2D network with one output map of stride s.
-        clip_backbone: TF1, a 3D network with an output of the same stride s.
+        backbone: SF, a 2D network with one output map, of the stride of the RPN's anchors.
+        clip_backbone: TF1, any clip backbone of MMAction2 that returns maps, or
+            :class:`InceptionI3D`. See :func:`~.clip_map.clip_map`.
         rpn_head: mmdet's region proposal network on SF(K).
-        roi_head: :class:`ActionRoIHead`.
+        roi_head: :class:`ActionRoIHead`, whose ``shared_head`` is TF2.
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
         test_cfg: mmdet's ``rpn`` and ``rcnn``.
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
@@ -48,6 +58,46 @@ class ActionTubeDetector(TwoStageDetector):
             init_cfg=init_cfg,
         )
         self.clip_backbone = MODELS.build(clip_backbone)
+        self._check_parts()
+
+    def init_weights(self) -> None:
+        """As MMEngine's, and pretrained weights also for backbones that ignore ``init_cfg``."""
+        super().init_weights()
+        if not self.init_cfg:
+            load_pretrained(self.clip_backbone)
+
+    def _check_parts(self) -> None:
+        """See that strides and widths agree where the parts name them.
+
+        Raises:
+            ConfigError: Names the key to correct.
+        """
+        extractor = self.roi_head.bbox_roi_extractor
+        strides = [tuple(stride) for stride in self.rpn_head.prior_generator.strides]
+        if len(strides) != 1 or strides != [(side, side) for side in extractor.featmap_strides]:
+            raise ConfigError(
+                'SF has one map, on whose grid TF1 is pooled: model.rpn_head.anchor_generator'
+                f' has the strides {strides}, model.roi_head.bbox_roi_extractor.featmap_strides'
+                f' {extractor.featmap_strides}; give both one stride'
+            )
+        width = getattr(self.clip_backbone, 'out_channels', None)
+        if isinstance(width, int):
+            self._check_width('clip_backbone', self.clip_backbone, width)
+
+    def _check_width(self, key: str, part: nn.Module, width: int) -> None:
+        """See that SF or TF1 has as many channels as the next part reads."""
+        reader, wanted = {
+            'backbone': ('rpn_head.in_channels', self.rpn_head.in_channels),
+            'clip_backbone': (
+                'roi_head.bbox_roi_extractor.out_channels',
+                self.roi_head.bbox_roi_extractor.out_channels,
+            ),
+        }[key]
+        if width != wanted:
+            raise ConfigError(
+                f'model.{key}: {type(part).__name__} gives {width} channels, but model.{reader} is'
+                f' {wanted}; set it to {width}'
+            )
 
     def extract_feat(self, batch_inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """SF of the key frames and TF1 of the clips.
@@ -58,16 +108,54 @@ class ActionTubeDetector(TwoStageDetector):
         Returns:
             SF(K) ``(N, 1024, h, w)`` and TF1(V), averaged over time, ``(N, 832, h, w)``.
         """
-        key_frame = batch_inputs['key_frame'].contiguous(memory_format=torch.channels_last)
-        (spatial,) = self.backbone(key_frame)
-        temporal = self.clip_backbone(batch_inputs['clip']).mean(2)
-        if spatial.shape[2:] != temporal.shape[2:]:
+        spatial = self.spatial_features(batch_inputs['key_frame'])
+        return spatial, self.temporal_features(batch_inputs['clip'], spatial)
+
+    def spatial_features(self, key_frame: Tensor) -> Tensor:
+        """SF(K): ``(N, 3, H, W)`` key frames to ``(N, 1024, h, w)``.
+
+        Raises:
+            RuntimeError: SF gives several maps, or one of another stride than the RPN's anchors.
+            ConfigError: SF has another width than ``rpn_head.in_channels``.
+        """
+        maps = self.backbone(key_frame.contiguous(memory_format=torch.channels_last))
+        if len(maps) != 1:
             raise RuntimeError(
-                f'the two backbones must have one stride: SF(K) is {tuple(spatial.shape)}, '
-                f'TF1(V) is {tuple(temporal.shape)} for a clip of '
-                f'{tuple(batch_inputs["clip"].shape)}'
+                f'model.backbone: {type(self.backbone).__name__} gives {len(maps)} maps; choose one'
+                ' with out_indices'
             )
-        return spatial, temporal
+        (spatial,) = maps
+        self._check_width('backbone', self.backbone, spatial.shape[1])
+        (stride,) = self.roi_head.bbox_roi_extractor.featmap_strides
+        grid = [-(-side // stride) for side in key_frame.shape[2:]]
+        if list(spatial.shape[2:]) != grid:
+            raise RuntimeError(
+                f'model.backbone: SF(K) is {tuple(spatial.shape)} for key frames of '
+                f'{tuple(key_frame.shape)}; with the stride {stride} of'
+                f' model.rpn_head.anchor_generator it is {grid[0]} x {grid[1]}. Change its strides'
+                ' or num_stages, or the stride of the anchors and of bbox_roi_extractor'
+            )
+        return spatial
+
+    def temporal_features(self, clip: Tensor, spatial: Tensor) -> Tensor:
+        """TF1(V) on the grid of SF(K).
+
+        Args:
+            clip: ``(N, 3, T, H, W)``.
+            spatial: SF(K), ``(N, 1024, h, w)``.
+
+        Returns:
+            ``(N, 832, h, w)``.
+
+        Raises:
+            RuntimeError: See :func:`~.clip_map.clip_map`.
+            ConfigError: TF1 has another width than ``roi_head.bbox_roi_extractor.out_channels``.
+        """
+        network = type(self.clip_backbone).__name__
+        height, width = spatial.shape[2:]
+        temporal = clip_map(self.clip_backbone(clip), (height, width), network)
+        self._check_width('clip_backbone', self.clip_backbone, temporal.shape[1])
+        return temporal
 
     def loss(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> dict:
         """L_act on the source.

@@ -3,7 +3,8 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
@@ -54,14 +55,19 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         self.domain_norm = None
         if domain_norm is not None:
             self.domain_norm = DomainNorm(domain_norm)
-            for part in (self.backbone, self.clip_backbone, self.roi_head.shared_head):
+            for part in (self.backbone, self.clip_backbone, self._roi_stage):
                 convert_batch_norm(part, self.domain_norm)
+
+    @property
+    def _roi_stage(self) -> nn.Module:
+        """TF2; without one an empty module."""
+        return self.roi_head.shared_head if self.roi_head.with_shared_head else nn.Sequential()
 
     def _adaptation_config(self, adaptation: dict) -> dict:
         """The adaptation's config with every discriminator's ``in_channels`` filled in."""
         channels = (
             self.rpn_head.in_channels,
-            self.clip_backbone.out_channels,
+            self.roi_head.bbox_roi_extractor.out_channels,
             self.roi_head.bbox_head.in_channels,
         )
         config = dict(type='DomainAdaptation', **adaptation)
@@ -143,8 +149,11 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         """Pass the best proposals through TF2's batch norm, to update the target's statistics."""
         best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
         n_source = count_source(samples)
+        layers = [layer for layer in self._roi_stage.modules() if isinstance(layer, _BatchNorm)]
+        if not layers:
+            return
         # if not frozen, the source's statistics already come from its training RoIs
-        first = 0 if self.roi_head.shared_head.norm_eval else n_source
+        first = n_source if layers[0].training else 0
         with self._joint(sum(map(len, best[first:n_source]))):
             self.roi_head.instance_features((temporal[first:],), best[first:])
 
