@@ -1,2 +1,2 @@
-_base_ = ['../jhmdb_to_ucf101/full.py', '../_base_/models/clip_backbones.py']
+_base_ = './_one_size.py'
 model = _base_.slowfast

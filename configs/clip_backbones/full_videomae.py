@@ -1,4 +1,4 @@
-_base_ = ['../jhmdb_to_ucf101/full.py', '../_base_/models/clip_backbones.py']
+_base_ = './_one_size.py'
 model = _base_.videomae
 frames = dict(type='SampleKeyFrameClip', clip_len=16, frame_interval=4)  # as it was pretrained
 train = dict(pipeline=[frames, *_base_.train_pipeline[1:]])

@@ -15,7 +15,15 @@ from mmstal_da.models.detectors.clip_map import clip_map
 from mmstal_da.pretrained.strict import StrictPretrained, compare_state
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
+from tests.model_builders import (
+    build_detector,
+    collate,
+    dual_batch,
+    losses_of,
+    module_configs,
+    packed,
+    plain_batch,
+)
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/clip_backbones'
 NAMES = ('slowonly', 'slowfast', 'mvit', 'videomae')
@@ -223,14 +231,15 @@ def test_what_is_no_map_is_an_error(output, message):
         (
             'slowonly_narrow',
             {'backbone.strides': (1, 2, 1)},
-            r'SF\(K\) is .*10, 14.*with the stride 16 .* it is 5 x 7',
+            r'SF\(K\) is .*12, 16.*with the stride 16 .* it is 6 x 8',
         ),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_names_the_key(name, changes, message):
     detector = build(name, **changes)
+    size = (80, 112) if 'data_preprocessor.pad_size_divisor' in changes else (96, 128)
     with pytest.raises((ConfigError, RuntimeError), match=message):
-        losses_of(detector, dual_batch(n=1, size=(80, 112)))
+        losses_of(detector, dual_batch(n=1, size=size))
 
 
 @pytest.mark.parametrize(
@@ -325,6 +334,46 @@ def test_a_checkpoint_that_does_not_fit_is_an_error_also_for_backbones_that_igno
     changes['roi_head.bbox_roi_extractor.out_channels'] = 128
     with pytest.raises(RuntimeError, match='does not fit ResNet3dSlowOnly'):
         build('slowonly_narrow', **changes)
+
+
+def mixed_batch(*sizes: tuple[int, int]) -> dict:
+    """A source clip of the first size, target clips of the others."""
+    items = [packed(np.random.default_rng(size), size=size) for size in sizes]
+    return dict(source=collate(items[:1]), target=collate(items[1:]))
+
+
+def test_maps_of_a_larger_stride_do_not_depend_on_padding():
+    """SlowOnly to its last stage, stride 32, interpolated to 16: an image alone and beside."""
+    changes = dict(num_stages=4, out_indices=(3,), spatial_strides=(1, 2, 2, 2))
+    changes |= dict(temporal_strides=(1,) * 4, dilations=(1,) * 4, inflate=(0, 0, 1, 1))
+    detector = build(
+        'slowonly_narrow',
+        **{
+            **{f'clip_backbone.{key}': value for key, value in changes.items()},
+            'roi_head.bbox_roi_extractor.out_channels': 512,
+            'data_preprocessor.pad_size_divisor': 32,
+        },
+    ).eval()
+    found = []
+    for sizes in ([(90, 120)], [(90, 120), (160, 96)]):
+        data = detector.data_preprocessor(mixed_batch(*sizes), True)
+        with torch.no_grad(), detector.layout.images(data['data_samples']):
+            found.append(detector.extract_feat(data['inputs'])[1])
+    assert found[1].shape[2:] == (10, 8)
+    torch.testing.assert_close(found[1][:1, :, :6], found[0], rtol=1e-4, atol=1e-4)
+    assert not found[1][0, :, 6:].any()
+
+
+@pytest.mark.parametrize('name', ['slowfast', 'mvit', 'videomae'])
+def test_networks_that_see_padding_say_so_and_their_rows_have_none(name):
+    with pytest.raises(RuntimeError, match=r'clip_backbone, .* sees padding .* of one size'):
+        losses_of(build(f'{name}_narrow'), mixed_batch((96, 128), (96, 96)))
+    cfg = _read(name)
+    for part in ('source', 'target'):
+        resize = cfg.train_dataloader.dataset[part].pipeline[2]
+        assert not resize.keep_ratio
+        divisor = cfg.model.data_preprocessor.pad_size_divisor
+        assert all(side % divisor == 0 for side in resize.scale)
 
 
 def test_layer4_of_mmdetection_is_a_roi_stage():

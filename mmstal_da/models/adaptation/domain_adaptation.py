@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmstal_da.models.layers.batch_layout import Extents, valid_mask
 from mmstal_da.registry import MODELS
 
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
@@ -96,7 +97,8 @@ class DomainAdaptation(BaseModule):
         domains: Tensor,
         instances: Tensor | None = None,
         image_index: Tensor | None = None,
-        valid: Tensor | None = None,
+        spatial_extents: Extents | None = None,
+        temporal_extents: Extents | None = None,
     ) -> dict[str, Tensor]:
         """The adversarial losses of a joint batch, in float32.
 
@@ -106,7 +108,9 @@ class DomainAdaptation(BaseModule):
             domains: ``(N,)``, 0 source, 1 target.
             instances: TF2 vectors of the proposals, ``(R, 1024)``; with ``needs_instances``.
             image_index: ``(R,)``, the image of each proposal.
-            valid: ``(N, 1, h, w)``, False where the map is padding; those cells do not count.
+            spatial_extents: (rows, columns) that each image covers of its map in ``spatial``; the
+                rest is padding, of which neither losses nor accuracies depend. None: all of it.
+            temporal_extents: The same of ``temporal``.
 
         Returns:
             ``loss_da_spatial``, ``loss_da_timg``, ``loss_da_tinst`` of the modules that are on;
@@ -118,20 +122,30 @@ class DomainAdaptation(BaseModule):
         scale, coeff = (self.weight, 1.0) if as_loss else (1.0, self.weight)
         out: dict[str, Tensor] = {}
 
-        def add(name: str, logits: Tensor, loss: Tensor, index: Tensor | None = None) -> None:
+        def add(
+            name: str,
+            logits: Tensor,
+            loss: Tensor,
+            index: Tensor | None = None,
+            mask: Tensor | None = None,
+        ) -> None:
             out[f'loss_da_{name}'] = scale * loss
-            for domain, accuracy in domain_accuracy(logits, domains, index).items():
+            for domain, accuracy in domain_accuracy(logits, domains, index, mask).items():
                 out[f'acc_da_{name}_{domain}'] = accuracy
 
         if self.spatial is not None:
-            logits = self.spatial(grad_reverse(spatial, coeff))
+            features = grad_reverse(spatial, coeff)
+            # a discriminator of one's own need not know of padding while there is none
+            padding = () if spatial_extents is None else (spatial_extents,)
+            logits = self.spatial(features, *padding)
             add('spatial', logits, self.spatial_loss(logits, domains))
         if self.temporal_image is not None:
             logits = self.temporal_image(grad_reverse(temporal, coeff))
+            mask = None if temporal_extents is None else valid_mask(temporal_extents, logits)
             loss = self.temporal_image_loss(
-                logits, domains, map_reduction=self.map_reduction, mask=valid
+                logits, domains, map_reduction=self.map_reduction, mask=mask
             )
-            add('timg', logits, loss)
+            add('timg', logits, loss, mask=mask)
         if self.temporal_instance is not None:
             if instances is None:
                 raise ValueError('`temporal_instance` is on and needs the vectors `instances`')

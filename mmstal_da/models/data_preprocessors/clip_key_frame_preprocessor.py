@@ -22,7 +22,9 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
     where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the index
     of the key frame in the clip. A dual-domain batch becomes **one** joint batch: source first,
     then ``labelled_target`` if there is one (an upper bound, which counts as source), then target.
-    Every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
+    Every sample's metainfo gets ``domain`` (0 source, 1 target), ``batch_input_shape`` (height,
+    width) and ``pad_shape``, the size of the clip itself: what is beyond it is padding, of which
+    the model sees nothing (:mod:`mmstal_da.models.layers.batch_layout`).
 
     Args:
         clip_mean: Subtracted from the clip, per RGB channel.
@@ -113,7 +115,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         ).zero_()
         batch_key = self.key_mean.new_zeros((n, 3, height, width))
         for i, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
-            h, w = clip.shape[2:]
+            h, w = map(int, clip.shape[2:])
             key = clip[:, sample.metainfo['key_index']]
             key = key.flip(0) if self.key_bgr else key
             # directly into the batch, without a float copy of the clip
@@ -122,5 +124,5 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
             batch_clip[i, :, :, :h, :w] /= self.clip_std
             batch_key[i, :, :h, :w] /= self.key_std
-            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
+            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(h, w)))
         return dict(clip=batch_clip, key_frame=batch_key)

@@ -1,5 +1,7 @@
 """The detector of the paper, without adaptation: key-frame proposals, clip features."""
 
+from functools import partial
+
 import torch
 from mmdet.models.detectors import TwoStageDetector
 from torch import Tensor, nn
@@ -7,6 +9,12 @@ from torch import Tensor, nn
 from mmstal_da.compat import load_pretrained
 from mmstal_da.domains import SOURCE
 from mmstal_da.errors import ConfigError
+from mmstal_da.models.layers.batch_layout import (
+    BatchLayout,
+    extend_edges,
+    map_extents,
+    sees_padding,
+)
 from mmstal_da.registry import MODELS
 
 from .clip_map import clip_map
@@ -24,6 +32,9 @@ class ActionTubeDetector(TwoStageDetector):
     Three keys of the config name the widths of the parts: ``rpn_head.in_channels`` (SF),
     ``roi_head.bbox_roi_extractor.out_channels`` (TF1) and ``roi_head.bbox_head.in_channels`` (TF2).
     A part that gives another width is an error that names the key.
+
+    Images of different sizes in one batch are padded. What is found in an image does not depend on
+    its padding, see :mod:`mmstal_da.models.layers.batch_layout`.
 
     Args:
         backbone: SF, a 2D network with one output map, of the stride of the RPN's anchors.
@@ -58,6 +69,7 @@ class ActionTubeDetector(TwoStageDetector):
             init_cfg=init_cfg,
         )
         self.clip_backbone = MODELS.build(clip_backbone)
+        self.layout = BatchLayout()
         self._check_parts()
 
     def init_weights(self) -> None:
@@ -106,8 +118,10 @@ class ActionTubeDetector(TwoStageDetector):
             batch_inputs: ``clip`` ``(N, 3, T, H, W)`` and ``key_frame`` ``(N, 3, H, W)``.
 
         Returns:
-            SF(K) ``(N, 1024, h, w)`` and TF1(V), averaged over time, ``(N, 832, h, w)``.
+            SF(K) ``(N, 1024, h, w)`` and TF1(V), averaged over time, ``(N, 832, h, w)``; zeros in
+            padding, if this is called inside of ``layout.images(samples)``.
         """
+        self._leave_padding_out()
         spatial = self.spatial_features(batch_inputs['key_frame'])
         return spatial, self.temporal_features(batch_inputs['clip'], spatial)
 
@@ -153,9 +167,33 @@ class ActionTubeDetector(TwoStageDetector):
         """
         network = type(self.clip_backbone).__name__
         height, width = spatial.shape[2:]
-        temporal = clip_map(self.clip_backbone(clip), (height, width), network)
+        extents = self.layout.now.extents
+        temporal = clip_map(self.clip_backbone(clip), (height, width), network, extents)
         self._check_width('clip_backbone', self.clip_backbone, temporal.shape[1])
         return temporal
+
+    def _leave_padding_out(self) -> None:
+        """Have both networks leave the padding of this batch out, if there is any.
+
+        Raises:
+            RuntimeError: A network cannot, and its features are compared between domains.
+        """
+        if self.layout.now.sizes is None:
+            return
+        for key in ('backbone', 'clip_backbone'):
+            network = getattr(self, key)
+            reason = sees_padding(network)
+            if reason is None:
+                self.layout.cover(network)
+            elif self.layout.num_source is not None:
+                raise RuntimeError(
+                    f'model.{key}, a {type(network).__name__}, sees padding ({reason}), and images'
+                    f' of {sorted(set(self.layout.now.sizes))} (height, width) in one batch are'
+                    f' padded to {self.layout.now.full}: a domain could be told by its padding.'
+                    ' Have the train_pipeline make clips of one size for both domains, e.g. with'
+                    " dict(type='mmaction.Resize', scale=(WIDTH, HEIGHT), keep_ratio=False), both"
+                    ' multiples of pad_size_divisor'
+                )
 
     def loss(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> dict:
         """L_act on the source.
@@ -173,11 +211,13 @@ class ActionTubeDetector(TwoStageDetector):
         """
         n_source = count_source(batch_data_samples)
         samples = batch_data_samples[:n_source]
-        spatial, temporal = self.extract_feat(
-            {key: value[:n_source] for key, value in batch_inputs.items()}
-        )
+        with self.layout.images(samples):
+            spatial, temporal = self.extract_feat(
+                {key: value[:n_source] for key, value in batch_inputs.items()}
+            )
         losses, proposals = self._rpn_loss(spatial, samples, n_source)
-        losses.update(self.roi_head.loss((temporal,), proposals, samples))
+        maps = (extend_edges(temporal, map_extents(samples, temporal)),)
+        losses.update(self.roi_head.loss(maps, proposals, samples))
         return losses
 
     def _propose(self, spatial: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -201,11 +241,46 @@ class ActionTubeDetector(TwoStageDetector):
                 actors,
                 metas[:n_source],
             )
-            cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
-            proposals = self.rpn_head.predict_by_feat(
-                scores, deltas, batch_img_metas=metas, cfg=cfg
-            )
-        return losses, proposals
+        cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
+        return losses, self._proposals(scores, deltas, samples, cfg)
+
+    def _proposals(
+        self, scores: list[Tensor], deltas: list[Tensor], samples: list, cfg=None, **kwargs
+    ) -> list:
+        """Proposals of every image, from the part of the maps that the image covers."""
+        metas = [sample.metainfo for sample in samples]
+        extents = [map_extents(samples, level) for level in scores]
+        predict = partial(self.rpn_head.predict_by_feat, cfg=cfg, **kwargs)
+        with torch.autocast(scores[0].device.type, enabled=False):
+            if not any(extents):
+                return predict(scores, deltas, batch_img_metas=metas)
+            found = []
+            for i, meta in enumerate(metas):
+                parts: list[list[Tensor]] = [[], []]
+                for level_extents, *maps in zip(extents, scores, deltas, strict=True):
+                    rows, columns = level_extents[i] if level_extents else maps[0].shape[-2:]
+                    for part, whole in zip(parts, maps, strict=True):
+                        part.append(whole[i : i + 1, :, :rows, :columns])
+                found += predict(*parts, batch_img_metas=[meta])
+            return found
+
+    @torch.no_grad()
+    def propose(self, key_frames: Tensor, samples: list, cfg=None, rescale: bool = False) -> list:
+        """The RPN's proposals of key frames; neither TF1 nor TF2 runs.
+
+        Args:
+            key_frames: ``(N, 3, H, W)`` of the preprocessor.
+            samples: Of the N key frames.
+            cfg: mmdet's ``test_cfg.rpn``; None takes the model's.
+            rescale: Return boxes in pixels of the original video instead of the input.
+
+        Returns:
+            N ``InstanceData`` with ``bboxes`` ``(n, 4)`` x1 y1 x2 y2 and ``scores`` ``(n,)``.
+        """
+        with self.layout.images(samples):
+            self._leave_padding_out()
+            spatial = self.spatial_features(key_frames)
+        return self._proposals(*self._propose(spatial), samples, cfg, rescale=rescale)
 
     def predict(
         self, batch_inputs: dict[str, Tensor], batch_data_samples: list, rescale: bool = True
@@ -221,21 +296,22 @@ class ActionTubeDetector(TwoStageDetector):
             The samples with ``pred_instances``: ``bboxes`` ``(n, 4)`` x1 y1 x2 y2, ``scores``
             ``(n,)``, ``labels`` ``(n,)``.
         """
-        spatial, temporal = self.extract_feat(batch_inputs)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        scores, deltas = self._propose(spatial)
-        with torch.autocast(spatial.device.type, enabled=False):
-            proposals = self.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
-        results = self.roi_head.predict((temporal,), proposals, batch_data_samples, rescale=rescale)
+        with self.layout.images(batch_data_samples):
+            spatial, temporal = self.extract_feat(batch_inputs)
+        proposals = self._proposals(*self._propose(spatial), batch_data_samples)
+        maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
+        results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
         return batch_data_samples
 
     def _forward(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> tuple:
         """Class scores ``(R, C+1)`` and box deltas ``(R, 4)`` of all proposals, raw."""
-        spatial, temporal = self.extract_feat(batch_inputs)
-        proposals = self.rpn_head.predict((spatial,), batch_data_samples, rescale=False)
-        return self.roi_head.forward((temporal,), proposals, batch_data_samples)
+        with self.layout.images(batch_data_samples):
+            spatial, temporal = self.extract_feat(batch_inputs)
+        proposals = self._proposals(*self._propose(spatial), batch_data_samples)
+        maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
+        return self.roi_head.forward(maps, proposals, batch_data_samples)
 
 
 def count_source(samples: list) -> int:

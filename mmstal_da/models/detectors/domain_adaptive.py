@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
+from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
 
@@ -54,7 +55,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
         self.domain_norm = None
         if domain_norm is not None:
-            self.domain_norm = DomainNorm(domain_norm)
+            self.domain_norm = self.layout = DomainNorm(domain_norm)
             for part in (self.backbone, self.clip_backbone, self._roi_stage):
                 convert_batch_norm(part, self.domain_norm)
 
@@ -116,29 +117,30 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 'adaptation is on but the batch has no target samples; train on a '
                 'DualDomainDataset, or set model.adaptation=None and model.domain_norm=None'
             )
-        with self._joint(n_source):
+        self.layout.begin_step()
+        with self.layout.joint(n_source), self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
         losses, proposals = self._rpn_loss(spatial, batch_data_samples, n_source)
         boxes = [result.bboxes for result in proposals]  # before the RoI head renames them
+        maps = extend_edges(temporal, map_extents(batch_data_samples, temporal))
         with self._source_only():
             losses.update(
                 self.roi_head.loss(
-                    (temporal[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
+                    (maps[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
                 )
             )
         if self.adaptation is not None:
+            instances = self._instances(self.adaptation, maps, batch_data_samples, boxes)
             losses.update(
-                self._adaptation_loss(self.adaptation, spatial, temporal, batch_data_samples, boxes)
+                self._adaptation_loss(
+                    self.adaptation, spatial, temporal, instances, batch_data_samples
+                )
             )
         if self.domain_norm is not None and (
             self.adaptation is None or not self.adaptation.needs_instances
         ):
-            self._norm_instances(temporal, samples=batch_data_samples, boxes=boxes)
+            self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
         return losses
-
-    def _joint(self, num_source: int) -> AbstractContextManager:
-        """Inside this context, batch norm takes the first rows of a batch as the source's."""
-        return nullcontext() if self.domain_norm is None else self.domain_norm.joint(num_source)
 
     def _source_only(self) -> AbstractContextManager:
         """Inside this context, batch norm takes every row as the source's."""
@@ -154,51 +156,39 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             return
         # if not frozen, the source's statistics already come from its training RoIs
         first = n_source if layers[0].training else 0
-        with self._joint(sum(map(len, best[first:n_source]))):
+        with self.layout.joint(sum(map(len, best[first:n_source]))):
             self.roi_head.instance_features((temporal[first:],), best[first:])
+
+    def _instances(
+        self, adaptation: DomainAdaptation, maps: Tensor, samples: list, boxes: list[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The vectors of the best proposals for D_Tinst, and their images."""
+        if not adaptation.needs_instances:
+            return None, None
+        # the RPN returns its proposals by descending objectness
+        best = [proposals[: adaptation.num_proposals] for proposals in boxes]
+        with self.layout.joint(sum(map(len, best[: count_source(samples)]))):
+            return self.roi_head.instance_features((maps,), best)
 
     def _adaptation_loss(
         self,
         adaptation: DomainAdaptation,
         spatial: Tensor,
         temporal: Tensor,
+        instances: tuple[Tensor | None, Tensor | None],
         samples: list,
-        boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """Lambda L_adv on the joint batch."""
-        instances = image_index = None
-        if adaptation.needs_instances:
-            # the RPN returns its proposals by descending objectness
-            best = [proposals[: adaptation.num_proposals] for proposals in boxes]
-            with self._joint(sum(map(len, best[: count_source(samples)]))):
-                instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
         if 'spatial' in self.taps:
             spatial = self.taps['spatial'].take()
         if 'temporal_image' in self.taps:
             temporal = self.taps['temporal_image'].take()
-        valid = valid_cells(samples, temporal)
-        return adaptation(spatial, temporal, domains, instances, image_index, valid)
-
-
-def valid_cells(samples: list, feature_map: Tensor) -> Tensor:
-    """Which cells of a feature map are on their image, not on padding.
-
-    Args:
-        samples: N samples with ``img_shape`` and ``batch_input_shape`` (h, w) in input pixels.
-        feature_map: ``(N, C, h, w)``.
-
-    Returns:
-        ``(N, 1, h, w)`` of bool: True where the cell's centre is inside the image.
-    """
-    n, _, h, w = feature_map.shape
-    valid = torch.zeros((n, 1, h, w), dtype=torch.bool, device=feature_map.device)
-    for mask, sample in zip(valid, samples, strict=True):
-        (height, width), (full_h, full_w) = (
-            sample.metainfo['img_shape'][:2],
-            sample.metainfo['batch_input_shape'],
+        return adaptation(
+            spatial,
+            temporal,
+            domains,
+            *instances,
+            map_extents(samples, spatial),
+            map_extents(samples, temporal),
         )
-        rows = sum((row + 0.5) * full_h / h < height for row in range(h))
-        columns = sum((column + 0.5) * full_w / w < width for column in range(w))
-        mask[:, :rows, :columns] = True
-    return valid
