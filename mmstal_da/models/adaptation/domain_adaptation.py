@@ -1,11 +1,13 @@
 """The three adaptation modules together: L_adv of Eq. 6 and its weight lambda of Eq. 7."""
 
 import math
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmstal_da.errors import ConfigError
 from mmstal_da.models.layers.batch_layout import Extents, valid_mask
 from mmstal_da.registry import MODELS
 
@@ -14,9 +16,32 @@ from .functional import REDUCTIONS, domain_accuracy, grad_reverse
 LAMBDA_MODES = ('loss_weight', 'grl_coefficient')
 
 
+def build_part(cfg: dict, key: str) -> Any:
+    """A module from its config.
+
+    Args:
+        cfg: With ``type``, a name of ``mmstal_da.registry.MODELS`` or an import path.
+        key: The place in ``model``, for the message.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    kind = cfg.get('type')
+    if isinstance(kind, str) and MODELS.get(kind) is None:
+        raise ConfigError(
+            f'model.{key}.type: there is no class {kind!r}; register it with'
+            ' @mmstal_da.registry.MODELS.register_module() (or in mmaction.registry.MODELS), and'
+            ' name its module in the custom_imports of the config'
+        )
+    return MODELS.build(cfg)
+
+
 @MODELS.register_module()
 class DomainAdaptation(BaseModule):
     """Discriminators behind gradient-reversal layers; each is off by default.
+
+    A subclass may add losses in :meth:`forward`, multiplied by :attr:`scale`, with gradients
+    reversed by :attr:`coefficient`; ``model.adaptation.type`` names it.
 
     Args:
         spatial: D_S on SF(K). A discriminator's config with a key ``loss``.
@@ -51,7 +76,9 @@ class DomainAdaptation(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if spatial is None and temporal_image is None and temporal_instance is None:
+        modules = (spatial, temporal_image, temporal_instance)
+        # a subclass may have modules of its own
+        if type(self) is DomainAdaptation and modules == (None, None, None):
             raise ValueError(
                 'DomainAdaptation: no module is on; give spatial, temporal_image or '
                 'temporal_instance, or set adaptation=None for the plain detector'
@@ -82,8 +109,18 @@ class DomainAdaptation(BaseModule):
         cfg = dict(cfg)
         if 'loss' not in cfg:
             raise ValueError(f"adaptation.{name} lacks the key 'loss', e.g. DomainBCELoss")
-        loss = MODELS.build(cfg.pop('loss'))
-        return MODELS.build(cfg), loss
+        loss = build_part(cfg.pop('loss'), f'adaptation.{name}.loss')
+        return build_part(cfg, f'adaptation.{name}'), loss
+
+    @property
+    def scale(self) -> float:
+        """Factor of the adversarial losses."""
+        return self.weight if self.lambda_mode == 'loss_weight' else 1.0
+
+    @property
+    def coefficient(self) -> float:
+        """Factor of the reversed gradients."""
+        return 1.0 if self.lambda_mode == 'loss_weight' else self.weight
 
     @property
     def needs_instances(self) -> bool:
@@ -118,8 +155,7 @@ class DomainAdaptation(BaseModule):
         """
         if not math.isfinite(self.weight) or self.weight < 0:
             raise ValueError(f'the adaptation weight must be finite and >= 0, got {self.weight}')
-        as_loss = self.lambda_mode == 'loss_weight'
-        scale, coeff = (self.weight, 1.0) if as_loss else (1.0, self.weight)
+        scale, coeff = self.scale, self.coefficient
         out: dict[str, Tensor] = {}
 
         def add(

@@ -18,6 +18,7 @@ from mmstal_da.models.layers.batch_layout import (
 from mmstal_da.registry import MODELS
 
 from .clip_map import clip_map
+from .step import Step
 
 
 @MODELS.register_module()
@@ -32,6 +33,9 @@ class ActionTubeDetector(TwoStageDetector):
     Three keys of the config name the widths of the parts: ``rpn_head.in_channels`` (SF),
     ``roi_head.bbox_roi_extractor.out_channels`` (TF1) and ``roi_head.bbox_head.in_channels`` (TF2).
     A part that gives another width is an error that names the key.
+
+    A detector of one's own overrides :meth:`spatial_features` (SF), :meth:`temporal_features` (TF1)
+    or :meth:`further_losses`.
 
     Images of different sizes in one batch are padded. What is found in an image does not depend on
     its padding, see :mod:`mmstal_da.models.layers.batch_layout`.
@@ -211,14 +215,31 @@ class ActionTubeDetector(TwoStageDetector):
         """
         n_source = count_source(batch_data_samples)
         samples = batch_data_samples[:n_source]
+        inputs = {key: value[:n_source] for key, value in batch_inputs.items()}
         with self.layout.images(samples):
-            spatial, temporal = self.extract_feat(
-                {key: value[:n_source] for key, value in batch_inputs.items()}
-            )
+            spatial, temporal = self.extract_feat(inputs)
         losses, proposals = self._rpn_loss(spatial, samples, n_source)
+        boxes = [result.bboxes for result in proposals]  # before the RoI head renames them
         maps = (extend_edges(temporal, map_extents(samples, temporal)),)
         losses.update(self.roi_head.loss(maps, proposals, samples))
-        return losses
+        step = Step(inputs, samples, n_source, spatial, temporal, boxes, losses)
+        return self._with_further_losses(step)
+
+    def further_losses(self, step: Step) -> dict[str, Tensor]:
+        """Losses of one's own, for a subclass to override; here none.
+
+        Args:
+            step: Features, proposals and losses of this batch.
+
+        Returns:
+            Name -> scalar. A name with ``loss`` in it adds to the total that is minimised, any
+            other is only logged. The name of a loss in ``step.losses`` replaces it.
+        """
+        return {}
+
+    def _with_further_losses(self, step: Step) -> dict:
+        """The step's losses and :meth:`further_losses`."""
+        return {**step.losses, **self.further_losses(step)}
 
     def _propose(self, spatial: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The RPN's scores and deltas per level, always in float32, also under autocast."""

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
+from mmstal_da.errors import ConfigError
+from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation, build_part
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
 
 from .action_tube import ActionTubeDetector, count_source
+from .step import Step
 
 ADAPTATION_MODULES = ('spatial', 'temporal_image', 'temporal_instance')
 
@@ -27,8 +29,9 @@ class DomainAdaptiveDetector(ActionTubeDetector):
 
     Args:
         *args: Arguments of :class:`ActionTubeDetector`.
-        adaptation: :class:`DomainAdaptation`'s config; a discriminator without ``in_channels``
-            gets them from the model. ``None``, or no module on, adapts nothing.
+        adaptation: :class:`DomainAdaptation`'s config, or with a key ``type`` that of a class of
+            one's own, which is always on. A discriminator without ``in_channels`` gets them from
+            the model. ``None``, or no module on and no ``type``, adapts nothing.
             To align an earlier layer, ``spatial`` and ``temporal_image`` may have a key ``tap``:
             the name of a layer of SF or TF1. The discriminator then sees this layer's output (of a
             clip: averaged over time) and needs ``in_channels``, e.g.
@@ -51,8 +54,9 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         self.adaptation: DomainAdaptation | None = None
         self.taps: dict[str, FeatureTap] = {}
         adaptation = adaptation or {}
-        if any(adaptation.get(name) is not None for name in ADAPTATION_MODULES):
-            self.adaptation = MODELS.build(self._adaptation_config(adaptation))
+        modules = any(adaptation.get(name) is not None for name in ADAPTATION_MODULES)
+        if modules or 'type' in adaptation:
+            self.adaptation = self._build_adaptation(adaptation)
         self.domain_norm = None
         if domain_norm is not None:
             self.domain_norm = self.layout = DomainNorm(domain_norm)
@@ -64,18 +68,31 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         """TF2; without one an empty module."""
         return self.roi_head.shared_head if self.roi_head.with_shared_head else nn.Sequential()
 
-    def _adaptation_config(self, adaptation: dict) -> dict:
-        """The adaptation's config with every discriminator's ``in_channels`` filled in."""
+    def _build_adaptation(self, adaptation: dict) -> DomainAdaptation:
+        """The adaptation, every discriminator's ``in_channels`` filled in.
+
+        Raises:
+            ConfigError: A class of one's own lacks what the detector and the hook use.
+        """
         channels = (
             self.rpn_head.in_channels,
             self.roi_head.bbox_roi_extractor.out_channels,
             self.roi_head.bbox_head.in_channels,
         )
-        config = dict(type='DomainAdaptation', **adaptation)
+        config = {'type': 'DomainAdaptation', **adaptation}
         for name, width in zip(ADAPTATION_MODULES, channels, strict=True):
             if config.get(name) is not None:
                 config[name] = {'in_channels': width, **self._tapped(name, config[name])}
-        return config
+        built = build_part(config, 'adaptation')
+        lacks = [
+            key for key in ('needs_instances', 'num_proposals', 'weight') if not hasattr(built, key)
+        ]
+        if lacks:
+            raise ConfigError(
+                f'adaptation.type: {type(built).__name__} lacks the attributes {lacks}; derive it'
+                ' from mmstal_da.models.adaptation.DomainAdaptation'
+            )
+        return built
 
     def _tapped(self, name: str, config: dict) -> dict:
         """Apply the key ``tap`` of a discriminator's config; returns the config without it."""
@@ -140,7 +157,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation is None or not self.adaptation.needs_instances
         ):
             self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
-        return losses
+        step = Step(batch_inputs, batch_data_samples, n_source, spatial, temporal, boxes, losses)
+        return self._with_further_losses(step)
 
     def _source_only(self) -> AbstractContextManager:
         """Inside this context, batch norm takes every row as the source's."""
