@@ -21,6 +21,7 @@ from typing import SupportsInt
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModule, initialize
 
 from mmstal_da.ops import provide_ops
 
@@ -223,6 +224,25 @@ def _with_float_maps(forward: Callable) -> Callable:
         return forward(self, maps, rois.float())
 
     return wrapper
+
+
+def load_pretrained(module: torch.nn.Module) -> None:
+    """Load the pretrained weights that a module's ``init_cfg`` names, if its class ignores them.
+
+    MMAction2's 3D ResNets, SlowFast, X3D and others override ``init_weights`` without reading
+    ``init_cfg`` (seen in MMAction2 1.2.0, no upstream issue known). So a config's weights would
+    not be loaded, without a word. To be called after ``init_weights``.
+
+    Can go when: ``mmaction.models.backbones.ResNet3d.init_weights`` calls that of ``BaseModule``.
+    """
+    if not isinstance(module, BaseModule) or not module.init_cfg:
+        return
+    if type(module).init_weights is BaseModule.init_weights:
+        return
+    configs = module.init_cfg if isinstance(module.init_cfg, list) else [module.init_cfg]
+    for config in configs:
+        if str(config['type']).rpartition('.')[2] in ('Pretrained', 'StrictPretrained'):
+            initialize(module, dict(config))
 
 
 # names that NumPy removed -> what they meant; 2.0: NAN, Inf; 2.4: trapz, in1d

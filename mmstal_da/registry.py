@@ -8,6 +8,7 @@ from mmstal_da import compat  # noqa: F401  (first: repairs what importing mmact
 import mmengine.registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -16,12 +17,34 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-import mmaction.registry  # noqa: F401  (makes the prefix `mmaction.` known)
+import mmaction.registry  # (makes the prefix `mmaction.` known)
 import mmdet.registry  # (makes the prefix `mmdet.` known)
 
+
+class ModelRegistry(Registry):
+    """A registry that also finds what a user registered in MMAction2's or MMDetection's.
+
+    A bare name that this registry and MMEngine's lack means the class of that name in
+    ``mmaction.registry.MODELS`` or ``mmdet.registry.MODELS``, if only one of them has it.
+    """
+
+    def get(self, key: str) -> type | None:
+        """The class of a name; None if there is none, or several."""
+        found = super().get(key)
+        if found is None and '.' not in key:
+            siblings = (mmaction.registry.MODELS, mmdet.registry.MODELS)
+            classes = [node.module_dict[key] for node in siblings if key in node.module_dict]
+            found = classes[0] if len(classes) == 1 else None
+        return found
+
+
 # detectors, backbones, RoI heads, adaptation modules, data preprocessors
-MODELS = Registry(
+MODELS = ModelRegistry(
     'model', parent=MMENGINE_MODELS, scope='mmstal_da', locations=['mmstal_da.models']
+)
+# schedules of lambda
+FUNCTIONS = Registry(
+    'function', parent=MMENGINE_FUNCTIONS, scope='mmstal_da', locations=['mmstal_da.models']
 )
 # tube datasets and the dual-domain wrapper
 DATASETS = Registry(

@@ -56,7 +56,7 @@ def without_weights(cfg: dict) -> None:
     for value in list(cfg.values()):
         if isinstance(value, dict):
             if (value.get('init_cfg') or {}).get('type') == 'StrictPretrained':
-                value['init_cfg'] = None
+                del value['init_cfg']  # MViT's must not be None
             without_weights(value)
 
 

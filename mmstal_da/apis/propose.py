@@ -83,12 +83,9 @@ def propose(
     proposals = {}
     for batch in batches:
         data = detector.data_preprocessor(batch)
-        metas = [sample.metainfo for sample in data['data_samples']]
-        maps = detector.backbone(data['inputs']['key_frame'])
-        results = detector.rpn_head.predict_by_feat(
-            *detector.rpn_head(maps), batch_img_metas=metas, cfg=settings, rescale=True
-        )
-        for meta, result in zip(metas, results, strict=True):
+        samples = data['data_samples']
+        results = detector.propose(data['inputs']['key_frame'], samples, settings, rescale=True)
+        for meta, result in zip((s.metainfo for s in samples), results, strict=True):
             proposals[meta['video_name'], int(meta['key_frame'])] = (
                 result.bboxes.cpu().numpy(),
                 result.scores.cpu().numpy(),

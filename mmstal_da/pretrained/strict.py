@@ -70,6 +70,10 @@ class StrictPretrained:
                 + '\n  '.join(problems)
             )
         module.load_state_dict(state, strict=False)
+        # MMEngine initialises children after their parent, with this exception: mmcv's ConvModule
+        # would otherwise replace the loaded weights by random ones
+        for child in module.children():
+            child.is_init = True  # type: ignore[assignment]
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'StrictPretrained: load from {self.checkpoint}')
         print_log(

@@ -3,7 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mmstal_da.models.adaptation.schedules import SCHEDULES, adaptation_weight
+from mmstal_da.models.adaptation.schedules import Schedule, build_schedule, weight_at
 from mmstal_da.registry import HOOKS
 
 
@@ -16,9 +16,9 @@ class AdaptationWeightHook(Hook):
     ``adaptation.lambda_mode``. On a model whose adaptation is off the hook does nothing.
 
     Args:
-        schedule: ``'constant'``, ``'dann'``, ``'linear'`` or ``'cosine'``; see
-            :func:`mmstal_da.models.adaptation.schedules.adaptation_weight`.
-        max_weight: Lambda's largest value.
+        schedule: ``'constant'``, ``'dann'``, ``'linear'``, ``'cosine'``, or a function or class of
+            one's own; see :func:`mmstal_da.models.adaptation.schedules.build_schedule`.
+        max_weight: Lambda where the schedule is 1.
         gamma: Steepness of ``'dann'``.
         begin: First iteration of the ramp; lambda is 0 before it.
         end: Iteration at which the ramp ends; ``None`` is the end of training.
@@ -28,19 +28,16 @@ class AdaptationWeightHook(Hook):
 
     def __init__(
         self,
-        schedule: str = 'dann',
+        schedule: str | dict | Schedule = 'dann',
         max_weight: float = 0.1,
         gamma: float = 10.0,
         begin: int = 0,
         end: int | None = None,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}, not {schedule!r}')
         if begin < 0 or (end is not None and end <= begin):
             raise ValueError(f'the ramp needs 0 <= begin < end, got {begin} and {end}')
-        self.schedule = schedule
+        self.schedule = build_schedule(schedule, gamma)
         self.max_weight = max_weight
-        self.gamma = gamma
         self.begin = begin
         self.end = end
 
@@ -49,9 +46,7 @@ class AdaptationWeightHook(Hook):
         if iteration < self.begin:
             return 0.0
         end = max_iters if self.end is None else self.end
-        return adaptation_weight(
-            self.schedule, iteration - self.begin, end - self.begin, self.max_weight, self.gamma
-        )
+        return weight_at(self.schedule, iteration - self.begin, end - self.begin, self.max_weight)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Set lambda for this iteration."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmstal_da.models.layers.batch_layout import Extents, without_padding, zero_padding
 from mmstal_da.registry import MODELS
 
 
@@ -46,9 +47,27 @@ class SpatialDiscriminator(BaseModule):
         self.convs = nn.Sequential(*layers)
         self.fc = nn.Linear(in_channels, 1)
 
-    def forward(self, feat: Tensor) -> Tensor:
-        """``(N, 1024, h, w)`` to logits ``(N, 1)``."""
-        return self.fc(self.convs(feat).mean((2, 3)))
+    def forward(self, feat: Tensor, extents: Extents | None = None) -> Tensor:
+        """``(N, 1024, h, w)`` to logits ``(N, 1)``.
+
+        Args:
+            feat: The maps.
+            extents: (rows, columns) that each image covers of its map; the rest is padding, of
+                which the logits do not depend. None: every image covers all of it.
+        """
+        if extents is None:
+            return self.fc(self.convs(feat).mean((2, 3)))
+        x = zero_padding(feat, extents)
+        for layer in self.convs:
+            if isinstance(layer, nn.BatchNorm2d):
+                cells, restore = without_padding(x, extents)
+                x = restore(layer(cells))
+            else:
+                x = layer(x)
+            if isinstance(layer, nn.Conv2d):  # of stride 2
+                extents = tuple((-(-rows // 2), -(-columns // 2)) for rows, columns in extents)
+        count = x.new_tensor([rows * columns for rows, columns in extents])
+        return self.fc(x.sum((2, 3)) / count[:, None])
 
 
 @MODELS.register_module()

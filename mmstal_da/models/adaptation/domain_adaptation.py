@@ -1,11 +1,14 @@
 """The three adaptation modules together: L_adv of Eq. 6 and its weight lambda of Eq. 7."""
 
 import math
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmstal_da.errors import ConfigError
+from mmstal_da.models.layers.batch_layout import Extents, valid_mask
 from mmstal_da.registry import MODELS
 
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
@@ -13,9 +16,32 @@ from .functional import REDUCTIONS, domain_accuracy, grad_reverse
 LAMBDA_MODES = ('loss_weight', 'grl_coefficient')
 
 
+def build_part(cfg: dict, key: str) -> Any:
+    """A module from its config.
+
+    Args:
+        cfg: With ``type``, a name of ``mmstal_da.registry.MODELS`` or an import path.
+        key: The place in ``model``, for the message.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    kind = cfg.get('type')
+    if isinstance(kind, str) and MODELS.get(kind) is None:
+        raise ConfigError(
+            f'model.{key}.type: there is no class {kind!r}; register it with'
+            ' @mmstal_da.registry.MODELS.register_module() (or in mmaction.registry.MODELS), and'
+            ' name its module in the custom_imports of the config'
+        )
+    return MODELS.build(cfg)
+
+
 @MODELS.register_module()
 class DomainAdaptation(BaseModule):
     """Discriminators behind gradient-reversal layers; each is off by default.
+
+    A subclass may add losses in :meth:`forward`, multiplied by :attr:`scale`, with gradients
+    reversed by :attr:`coefficient`; ``model.adaptation.type`` names it.
 
     Args:
         spatial: D_S on SF(K). A discriminator's config with a key ``loss``.
@@ -50,7 +76,9 @@ class DomainAdaptation(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if spatial is None and temporal_image is None and temporal_instance is None:
+        modules = (spatial, temporal_image, temporal_instance)
+        # a subclass may have modules of its own
+        if type(self) is DomainAdaptation and modules == (None, None, None):
             raise ValueError(
                 'DomainAdaptation: no module is on; give spatial, temporal_image or '
                 'temporal_instance, or set adaptation=None for the plain detector'
@@ -81,8 +109,18 @@ class DomainAdaptation(BaseModule):
         cfg = dict(cfg)
         if 'loss' not in cfg:
             raise ValueError(f"adaptation.{name} lacks the key 'loss', e.g. DomainBCELoss")
-        loss = MODELS.build(cfg.pop('loss'))
-        return MODELS.build(cfg), loss
+        loss = build_part(cfg.pop('loss'), f'adaptation.{name}.loss')
+        return build_part(cfg, f'adaptation.{name}'), loss
+
+    @property
+    def scale(self) -> float:
+        """Factor of the adversarial losses."""
+        return self.weight if self.lambda_mode == 'loss_weight' else 1.0
+
+    @property
+    def coefficient(self) -> float:
+        """Factor of the reversed gradients."""
+        return 1.0 if self.lambda_mode == 'loss_weight' else self.weight
 
     @property
     def needs_instances(self) -> bool:
@@ -96,7 +134,8 @@ class DomainAdaptation(BaseModule):
         domains: Tensor,
         instances: Tensor | None = None,
         image_index: Tensor | None = None,
-        valid: Tensor | None = None,
+        spatial_extents: Extents | None = None,
+        temporal_extents: Extents | None = None,
     ) -> dict[str, Tensor]:
         """The adversarial losses of a joint batch, in float32.
 
@@ -106,7 +145,9 @@ class DomainAdaptation(BaseModule):
             domains: ``(N,)``, 0 source, 1 target.
             instances: TF2 vectors of the proposals, ``(R, 1024)``; with ``needs_instances``.
             image_index: ``(R,)``, the image of each proposal.
-            valid: ``(N, 1, h, w)``, False where the map is padding; those cells do not count.
+            spatial_extents: (rows, columns) that each image covers of its map in ``spatial``; the
+                rest is padding, of which neither losses nor accuracies depend. None: all of it.
+            temporal_extents: The same of ``temporal``.
 
         Returns:
             ``loss_da_spatial``, ``loss_da_timg``, ``loss_da_tinst`` of the modules that are on;
@@ -114,24 +155,33 @@ class DomainAdaptation(BaseModule):
         """
         if not math.isfinite(self.weight) or self.weight < 0:
             raise ValueError(f'the adaptation weight must be finite and >= 0, got {self.weight}')
-        as_loss = self.lambda_mode == 'loss_weight'
-        scale, coeff = (self.weight, 1.0) if as_loss else (1.0, self.weight)
+        scale, coeff = self.scale, self.coefficient
         out: dict[str, Tensor] = {}
 
-        def add(name: str, logits: Tensor, loss: Tensor, index: Tensor | None = None) -> None:
+        def add(
+            name: str,
+            logits: Tensor,
+            loss: Tensor,
+            index: Tensor | None = None,
+            mask: Tensor | None = None,
+        ) -> None:
             out[f'loss_da_{name}'] = scale * loss
-            for domain, accuracy in domain_accuracy(logits, domains, index).items():
+            for domain, accuracy in domain_accuracy(logits, domains, index, mask).items():
                 out[f'acc_da_{name}_{domain}'] = accuracy
 
         if self.spatial is not None:
-            logits = self.spatial(grad_reverse(spatial, coeff))
+            features = grad_reverse(spatial, coeff)
+            # a discriminator of one's own need not know of padding while there is none
+            padding = () if spatial_extents is None else (spatial_extents,)
+            logits = self.spatial(features, *padding)
             add('spatial', logits, self.spatial_loss(logits, domains))
         if self.temporal_image is not None:
             logits = self.temporal_image(grad_reverse(temporal, coeff))
+            mask = None if temporal_extents is None else valid_mask(temporal_extents, logits)
             loss = self.temporal_image_loss(
-                logits, domains, map_reduction=self.map_reduction, mask=valid
+                logits, domains, map_reduction=self.map_reduction, mask=mask
             )
-            add('timg', logits, loss)
+            add('timg', logits, loss, mask=mask)
         if self.temporal_instance is not None:
             if instances is None:
                 raise ValueError('`temporal_instance` is on and needs the vectors `instances`')

@@ -1,5 +1,7 @@
 """Features from inside a network, for discriminators that align an earlier layer."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class FeatureTap:
             )
         self.layer = layer
         self.key = key
-        self._caught: Tensor | None = None
+        self._caught: Any = None
         layers[layer].register_forward_hook(self._catch)
 
     def _catch(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -37,9 +39,16 @@ class FeatureTap:
         """The layer's last output, for a clip averaged over time: ``(N, C, h, w)``.
 
         Raises:
-            RuntimeError: No gradient flows into the layer, so there is nothing to adapt.
+            RuntimeError: The layer gives no map, or no gradient flows into it, so that there is
+                nothing to adapt.
         """
         caught, self._caught = self._caught, None
+        if caught is not None and (not isinstance(caught, Tensor) or caught.dim() not in (4, 5)):
+            shape = tuple(caught.shape) if isinstance(caught, Tensor) else type(caught).__name__
+            raise RuntimeError(
+                f'{self.key}: {self.layer!r} gives {shape}, no map (N, C, h, w) or (N, C, T, h, w);'
+                ' tap another layer, such as a stage of a convolutional network'
+            )
         if caught is None or not caught.requires_grad:
             raise RuntimeError(
                 f'{self.key}: no gradient reaches {self.layer!r}, or what is before it is frozen, '

@@ -107,7 +107,10 @@ def domain_focal(
 
 
 def domain_accuracy(
-    logits: Tensor, domains: Tensor, image_index: Tensor | None = None
+    logits: Tensor,
+    domains: Tensor,
+    image_index: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Share of logits with the correct sign, per domain.
 
@@ -115,17 +118,21 @@ def domain_accuracy(
         logits: As :func:`domain_bce`.
         domains: ``(N,)``, 0 source, 1 target.
         image_index: As :func:`domain_bce`.
+        mask: As :func:`domain_bce`.
 
     Returns:
         ``{'source': scalar, 'target': scalar}``, without a domain that has no logits.
     """
     with torch.no_grad():
-        d = _rowwise(logits, domains, image_index)
+        d = _rowwise(logits, domains, image_index).expand_as(logits)
         right = (logits > 0) == (d > 0.5)
+        if mask is not None:
+            counts = mask.expand_as(logits)
+            right, d = right[counts], d[counts]
         return {
-            name: right[d.expand_as(right) == domain].float().mean()
+            name: right[d == domain].float().mean()
             for domain, name in ((0, 'source'), (1, 'target'))
-            if bool((d.expand_as(right) == domain).any())
+            if bool((d == domain).any())
         }
 
 

@@ -104,6 +104,8 @@ class MaxPool3dSame(nn.Module):
         stride: Stride over (t, h, w).
     """
 
+    keeps_zeros = True  # see models/layers/batch_layout.py
+
     def __init__(self, kernel_size: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
         super().__init__()
         self.kernel_size = kernel_size

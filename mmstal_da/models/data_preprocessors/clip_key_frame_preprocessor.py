@@ -22,7 +22,9 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
     where a clip is ``(3, T, H, W)`` uint8 RGB and a sample's metainfo has ``key_index``, the index
     of the key frame in the clip. A dual-domain batch becomes **one** joint batch: source first,
     then ``labelled_target`` if there is one (an upper bound, which counts as source), then target.
-    Every sample's metainfo gets ``domain`` (0 source, 1 target) and ``batch_input_shape``.
+    Every sample's metainfo gets ``domain`` (0 source, 1 target), ``batch_input_shape`` (height,
+    width) and ``pad_shape``, the size of the clip itself: what is beyond it is padding, of which
+    the model sees nothing (:mod:`mmstal_da.models.layers.batch_layout`).
 
     Args:
         clip_mean: Subtracted from the clip, per RGB channel.
@@ -33,6 +35,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         pad_size_divisor: Height and width are padded at the bottom and right, with the mean, to
             a multiple of this.
         non_blocking: Copy to the device asynchronously.
+        clip_bgr: Whether the clip's backbone reads BGR; its mean and std are then in that order.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         key_bgr: bool = False,
         pad_size_divisor: int = 16,
         non_blocking: bool = False,
+        clip_bgr: bool = False,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         for name, values in dict(
@@ -54,6 +58,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             shape = (-1, 1, 1, 1) if name.startswith('clip') else (-1, 1, 1)
             buffer = torch.tensor(values, dtype=torch.float32).view(shape)
             self.register_buffer(name, buffer, persistent=False)
+        self.clip_bgr = clip_bgr
         self.key_bgr = key_bgr
         self.pad_size_divisor = pad_size_divisor
 
@@ -110,13 +115,14 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         ).zero_()
         batch_key = self.key_mean.new_zeros((n, 3, height, width))
         for i, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
-            h, w = clip.shape[2:]
+            h, w = map(int, clip.shape[2:])
             key = clip[:, sample.metainfo['key_index']]
             key = key.flip(0) if self.key_bgr else key
             # directly into the batch, without a float copy of the clip
-            torch.sub(clip, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
+            frames = clip.flip(0) if self.clip_bgr else clip
+            torch.sub(frames, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
             torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
             batch_clip[i, :, :, :h, :w] /= self.clip_std
             batch_key[i, :, :h, :w] /= self.key_std
-            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(height, width)))
+            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(h, w)))
         return dict(clip=batch_clip, key_frame=batch_key)

@@ -3,14 +3,18 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
+from mmstal_da.errors import ConfigError
+from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation, build_part
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
+from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
 
 from .action_tube import ActionTubeDetector, count_source
+from .step import Step
 
 ADAPTATION_MODULES = ('spatial', 'temporal_image', 'temporal_instance')
 
@@ -25,8 +29,9 @@ class DomainAdaptiveDetector(ActionTubeDetector):
 
     Args:
         *args: Arguments of :class:`ActionTubeDetector`.
-        adaptation: :class:`DomainAdaptation`'s config; a discriminator without ``in_channels``
-            gets them from the model. ``None``, or no module on, adapts nothing.
+        adaptation: :class:`DomainAdaptation`'s config, or with a key ``type`` that of a class of
+            one's own, which is always on. A discriminator without ``in_channels`` gets them from
+            the model. ``None``, or no module on and no ``type``, adapts nothing.
             To align an earlier layer, ``spatial`` and ``temporal_image`` may have a key ``tap``:
             the name of a layer of SF or TF1. The discriminator then sees this layer's output (of a
             clip: averaged over time) and needs ``in_channels``, e.g.
@@ -49,26 +54,45 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         self.adaptation: DomainAdaptation | None = None
         self.taps: dict[str, FeatureTap] = {}
         adaptation = adaptation or {}
-        if any(adaptation.get(name) is not None for name in ADAPTATION_MODULES):
-            self.adaptation = MODELS.build(self._adaptation_config(adaptation))
+        modules = any(adaptation.get(name) is not None for name in ADAPTATION_MODULES)
+        if modules or 'type' in adaptation:
+            self.adaptation = self._build_adaptation(adaptation)
         self.domain_norm = None
         if domain_norm is not None:
-            self.domain_norm = DomainNorm(domain_norm)
-            for part in (self.backbone, self.clip_backbone, self.roi_head.shared_head):
+            self.domain_norm = self.layout = DomainNorm(domain_norm)
+            for part in (self.backbone, self.clip_backbone, self._roi_stage):
                 convert_batch_norm(part, self.domain_norm)
 
-    def _adaptation_config(self, adaptation: dict) -> dict:
-        """The adaptation's config with every discriminator's ``in_channels`` filled in."""
+    @property
+    def _roi_stage(self) -> nn.Module:
+        """TF2; without one an empty module."""
+        return self.roi_head.shared_head if self.roi_head.with_shared_head else nn.Sequential()
+
+    def _build_adaptation(self, adaptation: dict) -> DomainAdaptation:
+        """The adaptation, every discriminator's ``in_channels`` filled in.
+
+        Raises:
+            ConfigError: A class of one's own lacks what the detector and the hook use.
+        """
         channels = (
             self.rpn_head.in_channels,
-            self.clip_backbone.out_channels,
+            self.roi_head.bbox_roi_extractor.out_channels,
             self.roi_head.bbox_head.in_channels,
         )
-        config = dict(type='DomainAdaptation', **adaptation)
+        config = {'type': 'DomainAdaptation', **adaptation}
         for name, width in zip(ADAPTATION_MODULES, channels, strict=True):
             if config.get(name) is not None:
                 config[name] = {'in_channels': width, **self._tapped(name, config[name])}
-        return config
+        built = build_part(config, 'adaptation')
+        lacks = [
+            key for key in ('needs_instances', 'num_proposals', 'weight') if not hasattr(built, key)
+        ]
+        if lacks:
+            raise ConfigError(
+                f'adaptation.type: {type(built).__name__} lacks the attributes {lacks}; derive it'
+                ' from mmstal_da.models.adaptation.DomainAdaptation'
+            )
+        return built
 
     def _tapped(self, name: str, config: dict) -> dict:
         """Apply the key ``tap`` of a discriminator's config; returns the config without it."""
@@ -110,29 +134,31 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 'adaptation is on but the batch has no target samples; train on a '
                 'DualDomainDataset, or set model.adaptation=None and model.domain_norm=None'
             )
-        with self._joint(n_source):
+        self.layout.begin_step()
+        with self.layout.joint(n_source), self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
         losses, proposals = self._rpn_loss(spatial, batch_data_samples, n_source)
         boxes = [result.bboxes for result in proposals]  # before the RoI head renames them
+        maps = extend_edges(temporal, map_extents(batch_data_samples, temporal))
         with self._source_only():
             losses.update(
                 self.roi_head.loss(
-                    (temporal[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
+                    (maps[:n_source],), proposals[:n_source], batch_data_samples[:n_source]
                 )
             )
         if self.adaptation is not None:
+            instances = self._instances(self.adaptation, maps, batch_data_samples, boxes)
             losses.update(
-                self._adaptation_loss(self.adaptation, spatial, temporal, batch_data_samples, boxes)
+                self._adaptation_loss(
+                    self.adaptation, spatial, temporal, instances, batch_data_samples
+                )
             )
         if self.domain_norm is not None and (
             self.adaptation is None or not self.adaptation.needs_instances
         ):
-            self._norm_instances(temporal, samples=batch_data_samples, boxes=boxes)
-        return losses
-
-    def _joint(self, num_source: int) -> AbstractContextManager:
-        """Inside this context, batch norm takes the first rows of a batch as the source's."""
-        return nullcontext() if self.domain_norm is None else self.domain_norm.joint(num_source)
+            self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
+        step = Step(batch_inputs, batch_data_samples, n_source, spatial, temporal, boxes, losses)
+        return self._with_further_losses(step)
 
     def _source_only(self) -> AbstractContextManager:
         """Inside this context, batch norm takes every row as the source's."""
@@ -143,53 +169,44 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         """Pass the best proposals through TF2's batch norm, to update the target's statistics."""
         best = [proposals[: self.train_cfg.rcnn.sampler.num] for proposals in boxes]
         n_source = count_source(samples)
+        layers = [layer for layer in self._roi_stage.modules() if isinstance(layer, _BatchNorm)]
+        if not layers:
+            return
         # if not frozen, the source's statistics already come from its training RoIs
-        first = 0 if self.roi_head.shared_head.norm_eval else n_source
-        with self._joint(sum(map(len, best[first:n_source]))):
+        first = n_source if layers[0].training else 0
+        with self.layout.joint(sum(map(len, best[first:n_source]))):
             self.roi_head.instance_features((temporal[first:],), best[first:])
+
+    def _instances(
+        self, adaptation: DomainAdaptation, maps: Tensor, samples: list, boxes: list[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The vectors of the best proposals for D_Tinst, and their images."""
+        if not adaptation.needs_instances:
+            return None, None
+        # the RPN returns its proposals by descending objectness
+        best = [proposals[: adaptation.num_proposals] for proposals in boxes]
+        with self.layout.joint(sum(map(len, best[: count_source(samples)]))):
+            return self.roi_head.instance_features((maps,), best)
 
     def _adaptation_loss(
         self,
         adaptation: DomainAdaptation,
         spatial: Tensor,
         temporal: Tensor,
+        instances: tuple[Tensor | None, Tensor | None],
         samples: list,
-        boxes: list[Tensor],
     ) -> dict[str, Tensor]:
         """Lambda L_adv on the joint batch."""
-        instances = image_index = None
-        if adaptation.needs_instances:
-            # the RPN returns its proposals by descending objectness
-            best = [proposals[: adaptation.num_proposals] for proposals in boxes]
-            with self._joint(sum(map(len, best[: count_source(samples)]))):
-                instances, image_index = self.roi_head.instance_features((temporal,), best)
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
         if 'spatial' in self.taps:
             spatial = self.taps['spatial'].take()
         if 'temporal_image' in self.taps:
             temporal = self.taps['temporal_image'].take()
-        valid = valid_cells(samples, temporal)
-        return adaptation(spatial, temporal, domains, instances, image_index, valid)
-
-
-def valid_cells(samples: list, feature_map: Tensor) -> Tensor:
-    """Which cells of a feature map are on their image, not on padding.
-
-    Args:
-        samples: N samples with ``img_shape`` and ``batch_input_shape`` (h, w) in input pixels.
-        feature_map: ``(N, C, h, w)``.
-
-    Returns:
-        ``(N, 1, h, w)`` of bool: True where the cell's centre is inside the image.
-    """
-    n, _, h, w = feature_map.shape
-    valid = torch.zeros((n, 1, h, w), dtype=torch.bool, device=feature_map.device)
-    for mask, sample in zip(valid, samples, strict=True):
-        (height, width), (full_h, full_w) = (
-            sample.metainfo['img_shape'][:2],
-            sample.metainfo['batch_input_shape'],
+        return adaptation(
+            spatial,
+            temporal,
+            domains,
+            *instances,
+            map_extents(samples, spatial),
+            map_extents(samples, temporal),
         )
-        rows = sum((row + 0.5) * full_h / h < height for row in range(h))
-        columns = sum((column + 0.5) * full_w / w < width for column in range(w))
-        mask[:, :rows, :columns] = True
-    return valid

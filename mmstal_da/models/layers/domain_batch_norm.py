@@ -6,12 +6,21 @@ norm, Chang et al., CVPR 2019).
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from .batch_layout import (
+    BatchLayout,
+    Extents,
+    Layout,
+    image_cells,
+    is_recomputed,
+    without_padding,
+    zero_padding,
+)
 
 DOMAINS = ('source', 'target')
 # for frozen layers: one clip says little about its domain, some 50 batches say enough
@@ -27,7 +36,7 @@ def source_buffer(name: str) -> str:
     return f'running_{name.rsplit("_", 1)[1]}'
 
 
-class DomainNorm:
+class DomainNorm(BatchLayout):
     """What the layers of one model share: which rows of a batch are the target's.
 
     Args:
@@ -35,33 +44,31 @@ class DomainNorm:
     """
 
     def __init__(self, test_domain: str = 'target') -> None:
+        super().__init__()
         if test_domain not in DOMAINS:
             raise ValueError(f'domain_norm is one of {DOMAINS}, not {test_domain!r}')
         self.test_domain = test_domain
-        self.num_source: int | None = None
 
     def source_only(self) -> AbstractContextManager[None]:
         """Inside this context, all rows of a batch are source."""
         return self.joint(sys.maxsize)
 
-    @contextmanager
-    def joint(self, num_source: int) -> Iterator[None]:
-        """Inside this context, the first ``num_source`` rows are source, any others target."""
-        before, self.num_source = self.num_source, num_source
-        try:
-            yield
-        finally:
-            self.num_source = before
-
-    def rows(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """The rows of each domain that has rows."""
-        if self.num_source is None:
-            return [(self.test_domain, x)]
-        parts = (('source', x[: self.num_source]), ('target', x[self.num_source :]))
-        return [(domain, part) for domain, part in parts if part.shape[0]]
+    def rows(self, x: Tensor, layout: Layout) -> list[tuple[str, Tensor, Extents | None]]:
+        """The rows of each domain that has rows, and what their images cover of the map."""
+        extents = layout.extents(*x.shape[-2:])
+        if layout.num_source is None:
+            return [(self.test_domain, x, extents)]
+        parts = []
+        for domain, rows in (
+            ('source', slice(layout.num_source)),
+            ('target', slice(layout.num_source, None)),
+        ):
+            if x[rows].shape[0]:
+                parts.append((domain, x[rows], None if extents is None else extents[rows]))
+        return parts
 
 
-def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(x: Tensor, extents: Extents | None = None) -> tuple[Tensor, Tensor]:
     """Mean and variance of every channel, ``(C,)`` in float32.
 
     It computes ``E[x^2] - E[x]^2`` over rows of channels. On a channels-last map this is about ten
@@ -69,8 +76,9 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x: ``(N, C, …)``; N must not be 0.
+        extents: What the images cover of the map; the rest does not count.
     """
-    rows = x.movedim(1, -1).reshape(-1, x.shape[1]).float()
+    rows = image_cells(x, extents).float()
     mean = rows.mean(0)
     return mean, ((rows * rows).mean(0) - mean * mean).clamp_(min=0)
 
@@ -98,6 +106,7 @@ class _DomainBatchNorm(_BatchNorm):
     domains start from the running statistics.
     """
 
+    leaves_padding_out = True
     norm: DomainNorm
     running_mean: Tensor
     running_var: Tensor
@@ -121,31 +130,40 @@ class _DomainBatchNorm(_BatchNorm):
         return self.target_running_mean, self.target_running_var
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(N, C, …)``, each row by its domain's statistics."""
-        rows = self.norm.rows(x)
+        """Normalise ``(N, C, …)``, each row by its domain's statistics; padding becomes zero."""
+        rows = self.norm.rows(x, self.norm.of(self))
         if not rows:
             return x
-        if not self.training and len(rows) == 2:
-            self._follow(*(part for _, part in rows))
-        parts = [self._normalise(part, domain) for domain, part in rows]
+        if not self.training and len(rows) == 2 and not is_recomputed():
+            self._follow(*(part[1:] for part in rows))
+        parts = [self._normalise(*part) for part in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _normalise(self, x: Tensor, domain: str) -> Tensor:
+    def _normalise(self, domain: str, x: Tensor, extents: Extents | None) -> Tensor:
         mean, var = self._statistics(domain)
         if not self.training:  # the next batch may change them before backward reads them
             mean, var = mean.clone(), var.clone()
+            return zero_padding(self._batch_norm(x, mean, var), extents)
+        if extents is None:
+            return self._batch_norm(x, mean, var)
+        cells, restore = without_padding(x, extents)
+        return restore(self._batch_norm(cells, mean, var))
+
+    def _batch_norm(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         return nn.functional.batch_norm(
             x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
     @torch.no_grad()
-    def _follow(self, source: Tensor, target: Tensor) -> None:
+    def _follow(
+        self, source: tuple[Tensor, Extents | None], target: tuple[Tensor, Extents | None]
+    ) -> None:
         """Update a frozen layer's statistics of the target with a batch of both domains."""
-        for x, seen_mean, seen_var in (
+        for (x, extents), seen_mean, seen_var in (
             (source, self.source_seen_mean, self.source_seen_var),
             (target, self.target_seen_mean, self.target_seen_var),
         ):
-            mean, var = channel_statistics(x)
+            mean, var = channel_statistics(x, extents)
             seen_mean.lerp_(mean, FROZEN_MOMENTUM)
             seen_var.lerp_(var, FROZEN_MOMENTUM)
         ratio = (self.target_seen_var + self.eps) / (self.source_seen_var + self.eps)

@@ -5,6 +5,7 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from mmstal_da.errors import ConfigError
 from mmstal_da.registry import MODELS
 
 
@@ -14,7 +15,30 @@ class ActionRoIHead(StandardRoIHead):
 
     It adds two things to mmdet's head: the vectors of arbitrary proposals, for D_Tinst, and mixed
     precision that keeps RoIAlign, classifier and losses in float32. TF2 follows autocast.
+
+    TF2, the key ``shared_head``, is any module that takes ``(R, C, r, r)`` and returns such maps:
+    :class:`InceptionRoIStage`, :class:`ResNet3dRoIStage`, :class:`ConvRoIStage`, mmdet's
+    ``ResLayer``. Without it the classifier gets the pooled features themselves. The box head
+    averages over the map, so that D_Tinst sees what the classifier sees.
+
+    Args:
+        *args: Arguments of mmdet's ``StandardRoIHead``.
+        **kwargs: Likewise.
+
+    Raises:
+        ConfigError: The box head has layers of its own, or does not average.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        head = self.bbox_head
+        if not getattr(head, 'with_avg_pool', False) or hasattr(head, 'shared_fcs'):
+            raise ConfigError(
+                f'model.roi_head.bbox_head: {type(head).__name__} must average over the RoI map and'
+                ' have no layers before its classifier, because D_Tinst sees the vectors that the'
+                ' classifier sees: set with_avg_pool=True, and put layers into roi_head.shared_head'
+                ' (ConvRoIStage)'
+            )
 
     def roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """TF2 of the pooled RoIs.
@@ -29,7 +53,27 @@ class ActionRoIHead(StandardRoIHead):
         with torch.autocast(x[0].device.type, enabled=False):
             maps = tuple(level.float() for level in x[: self.bbox_roi_extractor.num_inputs])
             feats = self.bbox_roi_extractor(maps, rois.float())
-        return self.shared_head(feats).float() if self.with_shared_head else feats
+        if self.with_shared_head:
+            feats = self.shared_head(feats).float()
+        self._check_fit(feats)
+        return feats
+
+    def _check_fit(self, feats: Tensor) -> None:
+        """See that the box head takes what TF2 gives.
+
+        Raises:
+            ConfigError: Names the key to correct.
+        """
+        head = self.bbox_head
+        wanted = (head.in_channels, *head.roi_feat_size)
+        if feats.dim() == 4 and tuple(feats.shape[1:]) == wanted:
+            return
+        stage = type(self.shared_head).__name__ if self.with_shared_head else 'RoIAlign'
+        side = feats.shape[-1]
+        raise ConfigError(
+            f'model.roi_head: {stage} gives RoI features {tuple(feats.shape[1:])}, bbox_head takes'
+            f' {wanted}; set bbox_head.in_channels={feats.shape[1]} and roi_feat_size={side}'
+        )
 
     def instance_features(self, x: tuple[Tensor], proposals: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The vector of every proposal, as the classifier gets it.

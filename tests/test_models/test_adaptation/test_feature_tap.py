@@ -54,11 +54,12 @@ def test_the_clip_layer_is_averaged_over_time_and_its_padding_left_out():
     detector.adaptation.register_forward_pre_hook(lambda _, args: seen.append(args))
     caught = []
     detector.clip_backbone.Mixed_3c.register_forward_hook(lambda m, i, out: caught.append(out))
-    losses_of(detector, dual_batch())
-    (_, temporal, _, _, _, valid), (layer,) = seen[0], caught
+    losses_of(detector, dual_batch(size=(39, 64)))
+    (_, temporal, *_, extents), (layer,) = seen[0], caught
     assert layer.dim() == 5
     assert torch.equal(temporal, layer.mean(2))
-    assert valid.shape[2:] == temporal.shape[2:] == (6, 8)  # stride 8 of 48 x 64 pixels
+    assert temporal.shape[2:] == (6, 8)  # stride 8 of 48 x 64 pixels
+    assert extents == ((5, 8),) * 4 and not layer[..., 5:, :].any()
 
 
 def test_nothing_is_kept_of_a_prediction_or_after_a_step():

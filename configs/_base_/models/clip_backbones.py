@@ -1,0 +1,115 @@
+# MMAction2's clip backbones in place of I3D, from its weights of Kinetics-400, which MMEngine
+# downloads. A row is `model = _base_.slowonly`, inherited together with a row of a pair.
+zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition/'
+of_slowonly = zoo + 'slowonly/slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_'
+of_slowonly += 'kinetics400-rgb/slowonly_imagenet-pretrained-r50_8xb16-4x16x1-steplr-150e_'
+of_slowonly += 'kinetics400-rgb_20220901-e7b65fad.pth'
+of_slowfast = zoo.replace('v1.0/', '') + 'slowfast/slowfast_r50_8x8x1_256e_kinetics400_rgb/'
+of_slowfast += 'slowfast_r50_8x8x1_256e_kinetics400_rgb_20200716-73547d2b.pth'
+of_mvit = zoo + 'mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb/'
+of_mvit += 'mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb_20230201-23284ff3.pth'
+of_videomae = zoo + 'videomae/'
+of_videomae += 'vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth'
+
+clip_colours = dict(clip_mean=[123.675, 116.28, 103.53], clip_std=[58.395, 57.12, 57.375])
+# TF2 of networks that are used up to their last layer [derived]
+conv_stage = dict(_delete_=True, type='ConvRoIStage', channels=(512, 1024))
+
+slowonly = dict(
+    data_preprocessor=clip_colours,
+    # up to stage 3 of 4: (N, 1024, T/4, H/16, W/16)
+    clip_backbone=dict(
+        _delete_=True,
+        type='mmaction.ResNet3dSlowOnly',
+        depth=50,
+        pretrained=None,
+        lateral=False,
+        num_stages=3,
+        out_indices=(2,),
+        spatial_strides=(1, 2, 2),
+        temporal_strides=(1, 1, 1),
+        dilations=(1, 1, 1),
+        conv1_kernel=(1, 7, 7),
+        conv1_stride_t=4,  # every fourth frame of the clip
+        inflate=(0, 0, 1),
+        norm_eval=True,
+        init_cfg=dict(
+            type='StrictPretrained', checkpoint=of_slowonly, prefix='backbone.', unused=('layer4.',)
+        ),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=1024),
+        shared_head=dict(  # stage 4
+            _delete_=True,
+            type='ResNet3dRoIStage',
+            depth=50,
+            norm_eval=True,
+            init_cfg=dict(
+                type='StrictPretrained',
+                checkpoint=of_slowonly,
+                prefix='backbone.',
+                unused=('conv1.', 'layer1.', 'layer2.', 'layer3.'),
+            ),
+        ),
+        bbox_head=dict(in_channels=2048),
+    ),
+)
+
+pathway = dict(type='resnet3d', depth=50, pretrained=None, norm_eval=True)
+pathway.update(conv1_stride_t=1, pool1_stride_t=1, spatial_strides=(1, 2, 2, 1))
+slow = dict(pathway, lateral=True, fusion_kernel=7, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
+slow.update(dilations=(1, 1, 1, 1))
+fast = dict(pathway, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7))
+slowfast = dict(
+    data_preprocessor=clip_colours,
+    # slow (N, 2048, T/4, H/16, W/16) and fast (N, 256, T, H/16, W/16), each averaged over time
+    clip_backbone=dict(
+        _delete_=True,
+        type='mmaction.ResNet3dSlowFast',
+        pretrained=None,
+        resample_rate=4,
+        speed_ratio=4,
+        channel_ratio=8,
+        slow_pathway=slow,
+        fast_pathway=fast,
+        init_cfg=dict(type='StrictPretrained', checkpoint=of_slowfast, prefix='backbone.'),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=2304),
+        shared_head=dict(conv_stage, in_channels=2304),
+    ),
+)
+
+mvit = dict(
+    # (N, 768, T/2, H/32, W/32), interpolated to the key frame's stride of 16
+    data_preprocessor=dict(pad_size_divisor=32, **clip_colours),
+    clip_backbone=dict(
+        _delete_=True,
+        type='mmaction.MViT',
+        arch='small',
+        drop_path_rate=0.2,
+        output_cls_token=False,
+        init_cfg=dict(type='StrictPretrained', checkpoint=of_mvit, prefix='backbone.'),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)
+    ),
+)
+
+videomae = dict(
+    data_preprocessor=clip_colours,
+    # (N, 768, T/2, H/16, W/16)
+    clip_backbone=dict(
+        _delete_=True,
+        type='mmaction.VisionTransformer',
+        num_frames=16,  # of the clip, for the position embedding
+        drop_path_rate=0.2,
+        use_mean_pooling=False,
+        return_feat_map=True,
+        # not strict: the file has a norm after pooling, in place of the last norm here
+        init_cfg=dict(type='Pretrained', checkpoint=of_videomae, prefix='backbone.'),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)
+    ),
+)

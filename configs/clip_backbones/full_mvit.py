@@ -1,0 +1,2 @@
+_base_ = './_one_size.py'
+model = _base_.mvit

@@ -1,0 +1,2 @@
+_base_ = ['../jhmdb_to_ucf101/full.py', '../_base_/models/clip_backbones.py']
+model = _base_.slowonly

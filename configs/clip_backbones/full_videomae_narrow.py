@@ -1,0 +1,2 @@
+_base_ = ['../synthetic_a/full.py', '../_base_/models/clip_backbones_narrow.py']
+model = _base_.videomae_narrow
