@@ -1,11 +1,12 @@
 """Checks that the videos of a prepared dataset agree with its annotation.
 
 Every video and every image of a folder is decoded once, because a header does not show whether
-its file is damaged. (A GIF has no checksum: a few wrong bytes in it are not found as long as all
-its frames are present.) A damaged clip gets one complaint, about the first thing that is wrong
-with it, because the rest follows from that.
+its file is damaged. (Few formats have checksums: some wrong bytes only change pixels, and nothing
+finds them; see ``mmstal_da/utils/README.md``.) A damaged clip gets one complaint, about the first
+thing that is wrong with it, because the rest follows from that.
 """
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from mmstal_da.errors import VideoError
-from mmstal_da.video.reader import _decode, _open
+from mmstal_da.video.decoding import FrameSizeError, decode_video, open_video, refuse_cut_off
+from mmstal_da.video.images import count_images, refuse_image
 
 from .annotation import Annotation, Tube, Video
 
@@ -206,16 +208,13 @@ def _read(path: str, video: Video) -> _Pixels:
         raise _DamagedError('unreadable', 'the file is empty', again, path)
     count, size = 0, (0, 0)
     try:
-        with _open(path) as container:
-            for frame in _decode(container, path):
+        with open_video(path) as container:
+            for frame in decode_video(container, path):
                 count += 1
-                if frame.is_corrupt:  # decoders fill in what they cannot decode
-                    problem = 'the data of this frame are damaged'
-                    raise _DamagedError('unreadable', problem, again, path, count)
-                if count > 1 and (frame.width, frame.height) != size:
-                    problem = f'{frame.width}x{frame.height} pixels after {size[0]}x{size[1]}'
-                    raise _DamagedError('size', problem, again, path, count)
                 size = (frame.width, frame.height)
+        refuse_cut_off(path)
+    except FrameSizeError as error:
+        raise _DamagedError('size', error.problem, again, path, error.frame) from error
     except VideoError as error:
         # the reader's message begins with the path, which the complaint names already
         problem = str(error).removeprefix(path).lstrip(': ').removeprefix('is ').split(';')[0]
@@ -241,20 +240,29 @@ def _read_images(folder: str, filename_tmpl: str, num_frames: int) -> _Pixels:
             problem = f'no such image; the annotation counts {num_frames} frames'
             raise _DamagedError('frames', problem, again, file, number)
         try:
-            with Image.open(file) as image:
+            with open(file, 'rb') as opened:
+                data = opened.read()
+            refuse_image(data, file)
+            with Image.open(io.BytesIO(data)) as image:
                 image.load()
                 found = image.size
+        except VideoError as error:
+            problem = str(error).removeprefix(file).strip().split(':')[0]
+            raise _DamagedError('unreadable', problem, again, file, number) from error
         # what Pillow raises on damaged data depends on the format
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             problem = f'the image cannot be decoded ({error})'
             raise _DamagedError('unreadable', problem, again, file, number) from error
         if number > 1 and found != size:
             problem = f'{found[0]}x{found[1]} pixels after {size[0]}x{size[1]}'
             raise _DamagedError('size', problem, again, file, number)
         size = found
-    beyond = os.path.join(folder, filename_tmpl.format(num_frames + 1))
-    more = int(os.path.isfile(beyond))
-    return _Pixels(num_frames + more, size)
+    try:
+        count = count_images(folder, filename_tmpl)
+    except VideoError as error:  # images follow after a gap
+        problem = str(error).partition(': ')[2]
+        raise _DamagedError('frames', problem, again, folder, num_frames + 1) from error
+    return _Pixels(count, size)
 
 
 def _off_frame(

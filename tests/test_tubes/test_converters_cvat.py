@@ -354,7 +354,7 @@ def test_cut_off_or_something_else(tmp_path):
     with pytest.raises(AnnotationError, match='holds no .xml'):
         read(tmp_path / 'empty')
     (tmp_path / 'x.zip').write_bytes(b'PK')
-    with pytest.raises(AnnotationError, match='x.zip is damaged'):
+    with pytest.raises(AnnotationError, match='x.zip is not a readable zip'):
         read(tmp_path / 'x.zip')
 
 

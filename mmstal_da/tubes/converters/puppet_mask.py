@@ -14,6 +14,7 @@ import scipy.io
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .jhmdb import FPS
 from .problems import Problem, note
 
@@ -36,7 +37,7 @@ def from_puppet_masks(
     Raises:
         AnnotationError: No such files, or one without ``part_mask``.
     """
-    paths = sorted(Path(folder).rglob('*.mat'))
+    paths = files_below(folder, ('.mat',))
     if not paths:
         raise AnnotationError(f'{folder} holds no puppet masks (<class>/<video>/{FILE})')
     annotation = Annotation('jhmdb', [])

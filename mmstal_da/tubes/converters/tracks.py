@@ -24,6 +24,7 @@ from mmstal_da.errors import AnnotationError
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .problems import Problem, note
 
 Placed = tuple[int, tuple[float, ...]]  # 1-based frame, box x1 y1 x2 y2
@@ -109,7 +110,7 @@ def json_files(path: str | os.PathLike[str]) -> list[Path]:
         AnnotationError: A folder without any.
     """
     path = Path(path)
-    files = sorted(path.rglob('*.json')) if path.is_dir() else [path]
+    files = files_below(path, ('.json',)) if path.is_dir() else [path]
     if not files:
         raise AnnotationError(f'{path} holds no .json files')
     return files

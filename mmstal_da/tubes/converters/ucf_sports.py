@@ -16,7 +16,6 @@ Four boxes have no width or no height; they are left out and noted.
 
 import os
 import re
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ import numpy as np
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
+from .archives import tar_members
 from .problems import Problem, large_enough, note
 
 TEMPLATE = '{:06d}.jpg'  # ACT's frames
@@ -61,7 +62,7 @@ def from_gt_tree(
     for name, text in _files(path):
         parts = name.replace(os.sep, '/').split('/')
         match = _BOX_FILE.fullmatch(parts[-1])
-        if len(parts) < 4 or not re.fullmatch(r'gt\d*', parts[-2]) or not match:
+        if len(parts) < 4 or not re.fullmatch(r'gt\d*', parts[-2], re.IGNORECASE) or not match:
             continue
         boxes = rows.setdefault('/'.join(parts[-4:-2]), {}).setdefault(parts[-2], {})
         if match['stem'] in boxes:
@@ -149,25 +150,12 @@ def _tube(
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every text file of a folder or archive."""
-    if path.is_dir():
-        for root, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                if name.endswith('.txt') and not name.startswith('.'):
-                    box_file = Path(root, name)
-                    with open(box_file, 'rb') as opened:
-                        yield str(box_file), opened.read(_LIMIT)
+    if not path.is_dir():
+        yield from tar_members(path, '.txt', _LIMIT)
         return
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.rpartition('/')[2]
-                wanted = member.isfile() and name.endswith('.txt') and not name.startswith('.')
-                file = archive.extractfile(member) if wanted else None
-                if file is not None:
-                    yield member.name, file.read(_LIMIT)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise AnnotationError(f'{path} is not a readable tar archive ({error})') from error
+    for box_file in files_below(path, ('.txt',)):
+        with open(box_file, 'rb') as opened:
+            yield str(box_file), opened.read(_LIMIT)
 
 
 def _parse(text: bytes, where: str) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ import numpy as np
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .problems import Conversion, Problem, large_enough, note
 from .ucf101_24 import HEIGHT, WIDTH
 
@@ -50,7 +51,7 @@ def from_xgtf(
         AnnotationError: There are no such files, or a file's folder is not its video's class.
     """
     folder = Path(folder)
-    paths = sorted(folder.rglob('*.xgtf'))
+    paths = files_below(folder, ('.xgtf',))
     if not paths:
         raise AnnotationError(f'{folder} holds no .xgtf files')
     annotation, counted = Annotation('ucf101_24', []), set()
