@@ -8,6 +8,7 @@ thing that is wrong with it, because the rest follows from that.
 
 import io
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,8 @@ from mmstal_da.video.decoding import FrameSizeError, decode_video, open_video, r
 from mmstal_da.video.images import count_images, refuse_image
 
 from .annotation import Annotation, Tube, Video
+from .duplicates import find_duplicates
+from .plausible import look_like_fractions
 
 # an encoder rounds sizes: 320x240 may become 340x256
 ASPECT_TOLERANCE = 0.02
@@ -34,7 +37,8 @@ class Complaint:
     """One thing that is wrong with a dataset.
 
     Attributes:
-        kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box`` or ``class``.
+        kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box``, ``class``, ``twice`` or
+            ``unit``.
         problem: What is wrong.
         remedy: What to do.
         video: Name of the video, if the complaint concerns one.
@@ -159,13 +163,36 @@ def check_video(
     return None
 
 
+def check_tubes(annotation: Annotation) -> list[Complaint]:
+    """Complain about tubes that mark the same action twice, and boxes in another unit."""
+    complaints = []
+    for name, tubes in annotation.tubes.items():
+        for first, second in find_duplicates(tubes):
+            common = np.intersect1d(tubes[first].frames, tubes[second].frames)
+            problem = f'tubes {first} and {second} of {tubes[first].label!r} mark the same boxes'
+            remedy = 'Delete one, or prepare the dataset with --merge-duplicates'
+            complaints.append(Complaint('twice', problem, remedy, name, frame=int(common[0])))
+    boxes = [tube.boxes for tubes in annotation.tubes.values() for tube in tubes]
+    if boxes and all(look_like_fractions(items) for items in boxes):
+        problem = 'all boxes lie between 0 and 1: they seem to be fractions of the frame'
+        complaints.append(Complaint('unit', problem, 'Multiply them by width and height'))
+    return complaints
+
+
 def check_classes(annotation: Annotation) -> list[Complaint]:
-    """Complain about splits without videos, and classes without a tube.
+    """Complain about splits without videos, classes without a tube, and names that look alike.
 
     A class that no split has a tube of is one complaint. A dataset without any tube is
     unlabelled: nothing is said about its classes.
     """
-    complaints = []
+    complaints = [
+        Complaint(
+            'class',
+            f'classes {first!r} and {second!r} differ only in case, blanks or signs',
+            'Give one action one name, or leave one out with --classes',
+        )
+        for first, second in similar_names(annotation.classes)
+    ]
     present: dict[str, set[str]] = {}
     for split, names in annotation.splits.items():
         if names:
@@ -188,6 +215,18 @@ def check_classes(annotation: Annotation) -> list[Complaint]:
             for place in where
         ]
     return complaints
+
+
+def similar_names(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are equal but for case, blanks, signs and forms of Unicode."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name in names:
+        plain = unicodedata.normalize('NFKC', name).casefold()
+        plain = ''.join(letter for letter in plain if letter.isalnum()) or name
+        if first.setdefault(plain, name) != name:
+            pairs.append((first[plain], name))
+    return pairs
 
 
 def _read(path: str, video: Video) -> _Pixels:

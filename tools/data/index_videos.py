@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from mmstal_da.tubes.annotation import save_annotation
-from mmstal_da.tubes.converters.splits import add_split
+from mmstal_da.tubes.converters.splits import add_split, split_of_file
 from mmstal_da.tubes.index import index_videos
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         for split in args.splits:
             name, _, path = split.rpartition('=')
-            add_split(annotation, name or Path(path).stem.split('_')[-1], path, every=True)
+            add_split(annotation, name or split_of_file(path), path, every=True)
         save_annotation(annotation, args.out)
     except (ValueError, OSError) as error:
         print(f'index_videos.py: {error}', file=sys.stderr)

@@ -158,12 +158,18 @@ def named_images(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise AnnotationError(f'no folder {str(folder)!r}')
     _, images = _survey(folder)
-    return {
-        f'{path.parent.name}/{path.name}': [folder / path / name for name in names]
-        for paths in images.values()
-        for path, names in paths.items()
-        if path.parent.name
-    }
+    found: dict[str, list[Path]] = {}
+    for path, names in (item for paths in images.values() for item in paths.items()):
+        video = f'{path.parent.name}/{path.name}'
+        if not path.parent.name:
+            continue
+        if video in found:
+            raise AnnotationError(
+                f'{folder}: {found[video][0].parent} and {folder / path} both hold images of video'
+                f' {video!r}; give the folder of one copy'
+            )
+        found[video] = [folder / path / name for name in names]
+    return found
 
 
 def link_numbered(
