@@ -6,8 +6,9 @@ without the extension. Every video is decoded once: containers often claim a wro
 
 import os
 import re
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 
 from rich.progress import track
@@ -166,8 +167,14 @@ def index_videos(
     tasks = [(folder, path, pattern) for path, pattern in found.values()]
     shown = partial(track, total=len(tasks), description='decoding', transient=True)
     if workers > 1:
-        with Pool(workers) as pool:
-            videos = list(shown(pool.imap(read_video, tasks, chunksize=4)))
+        try:
+            with ProcessPoolExecutor(workers) as pool:
+                videos = list(shown(pool.map(read_video, tasks, chunksize=4)))
+        except BrokenProcessPool as error:
+            raise AnnotationError(
+                f'{folder}: a process that decoded was killed (is memory short?); try fewer'
+                ' --workers'
+            ) from error
     else:
         videos = list(shown(map(read_video, tasks)))
     errors = [video for video in videos if isinstance(video, str)]

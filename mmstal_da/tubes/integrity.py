@@ -11,6 +11,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmstal_da.errors import VideoError
+from mmstal_da.errors import AnnotationError, VideoError
 from mmstal_da.video.decoding import FrameSizeError, decode_video, open_video, refuse_cut_off
 from mmstal_da.video.images import count_images, refuse_image
 
@@ -103,8 +104,13 @@ def check_videos(
     if workers == 1:
         yield from zip(names, map(check, *arguments), strict=True)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+    try:
+        with ProcessPoolExecutor(workers) as pool:
+            yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+    except BrokenProcessPool as error:
+        raise AnnotationError(
+            f'{folder}: a process that decoded was killed (is memory short?); try fewer --workers'
+        ) from error
 
 
 def check_video(

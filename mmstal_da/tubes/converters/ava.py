@@ -305,9 +305,7 @@ class _Foreign:
             annotation.splits[split] = names
         return annotation
 
-    def _add(
-        self, annotation: Annotation, name: str, key: str, boxes: _Boxes, table: Path
-    ) -> None:
+    def _add(self, annotation: Annotation, name: str, key: str, boxes: _Boxes, table: Path) -> None:
         size = self.hints.sizes.get(name)
         if size is None:
             raise AnnotationError(
