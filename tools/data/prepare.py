@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmstal_da.errors import AnnotationError
-from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
+from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation, validate
 from mmstal_da.tubes.converters import ava, label_studio, via
 from mmstal_da.tubes.converters.act import save_act
 from mmstal_da.tubes.converters.coco_video import save_coco_video
@@ -240,6 +240,7 @@ def hints_of(args: argparse.Namespace, sizes: dict[str, tuple[int, int]]) -> Hin
 def examine(conversion: Conversion, args: argparse.Namespace) -> None:
     """Note what is odd about the result: duplicates, boxes off the frame, names that look alike."""
     annotation, problems = conversion.annotation, conversion.problems
+    validate(annotation, str(args.annotations))
     if args.command == 'ava' and args.start is None and conversion.kind.endswith('from 900'):
         ava.refuse_whole_films(annotation, str(args.annotations))
     if args.merge_duplicates:

@@ -11,6 +11,7 @@ Split 1 is called ``train`` and ``test``, split k > 1 ``train<k>`` and ``test<k>
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def read_splits(
             else:
                 add_split(annotation, name or split_of_file(file), file, problems)
     for name in sorted(official):
-        _add(annotation, name, official[name])
+        _add(annotation, name, official[name], ', '.join(map(str, sources)))
 
 
 def add_split(
@@ -122,7 +123,7 @@ def add_split(
     if others and problems is not None:
         text = f'{Path(path).name} lists {len(others)} videos of classes that the annotation lacks'
         problems.append(Problem(others[0], text, 'left out of the split'))
-    _add(annotation, name, known)
+    _add(annotation, name, known, os.fspath(path))
 
 
 def _read_official(
@@ -158,11 +159,15 @@ def _not_annotated(video: str, path: str | os.PathLike[str]) -> Problem:
     )
 
 
-def _add(annotation: Annotation, name: str, videos: list[str]) -> None:
+def _add(annotation: Annotation, name: str, videos: list[str], where: str) -> None:
     if name in annotation.splits:
         raise AnnotationError(
-            f'there is a split {name!r} already; name them: --splits train1=PATH train2=PATH'
+            f'{where}: there is a split {name!r} already; name them: --splits train1=PATH'
+            ' train2=PATH'
         )
+    twice = [video for video, number in Counter(videos).items() if number > 1]
+    if twice:
+        raise AnnotationError(f'{where}: split {name!r} names videos twice: {twice[:5]}')
     annotation.splits[name] = videos
 
 
