@@ -1,6 +1,7 @@
 """Detections and ground truth on disk."""
 
 import json
+import lzma
 import os
 import zipfile
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
 
+from .compact import GEOMETRY, SCORES, unpack
 from .functional import Detections
 
 
@@ -64,8 +66,9 @@ def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
     """Read detections of any detector.
 
     Args:
-        path: ``.npz`` with ``dets`` (M, 8) and optionally ``videos``, ``labels`` and ``meta``, or
-            a pickle of the array or of a dict with these keys.
+        path: ``.npz`` with ``dets`` (M, 8) and optionally ``videos``, ``labels`` and ``meta``; one
+            of :func:`~.compact.encode_compact`; or a pickle of the array or of a dict with these
+            keys.
 
     Raises:
         FileNotFoundError: No such file.
@@ -76,12 +79,17 @@ def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 content = {key: archive[key] for key in archive.files}
-        except (ValueError, zipfile.BadZipFile) as error:
+        except (
+            *(ValueError, EOFError, NotImplementedError),  # of a damaged part or list of parts
+            *(zipfile.BadZipFile, lzma.LZMAError),
+        ) as error:
             raise ValueError(f'{path}: not a readable .npz file ({error})') from error
     else:
         content = load_pickle(path)
     if not isinstance(content, dict):
         content = {'dets': content}
+    if GEOMETRY in content and SCORES in content:
+        content['dets'] = unpack(content)
     if 'dets' not in content:
         raise ValueError(f"{path}: no 'dets' in it, only {sorted(map(str, content))}")
     meta = content.get('meta', {})

@@ -41,6 +41,29 @@ def format_results(result: dict[str, Any]) -> str:
     return f'{classes.table}\n{means.table}\n{counts}'
 
 
+def format_published(result: dict[str, Any]) -> str:
+    """Numbers of a published run beside those that its rounded detections give, as a table.
+
+    Args:
+        result: Of :func:`~.functional.evaluate_detections`, and ``published`` {metric: percent}.
+    """
+    rows = [['', 'published', 'this file', 'difference']]
+    for key, value in result['published'].items():
+        found = result.get(key)
+        both = value is not None and found is not None
+        rows.append(
+            [
+                key.replace('_', '-'),
+                _cell(value),
+                _cell(found),
+                f'{found - value:+.2f}' if both else '-',
+            ]
+        )
+    table = AsciiTable(rows, title='as published')
+    table.justify_columns = {1: 'right', 2: 'right', 3: 'right'}
+    return table.table
+
+
 def format_errors(errors: ErrorShares) -> str:
     """The shares of :func:`~.functional.analyse_errors` as a table."""
     keys = list(errors['mean'])

@@ -11,24 +11,18 @@ same frames once per run.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from mmstal_da.evaluation.files import load_detections
-from mmstal_da.evaluation.functional import (
-    Detections,
-    GroundTruth,
-    evaluate_detections,
-    get_protocol,
-    parse_detections,
-    parse_ground_truth,
-)
+from mmstal_da.evaluation.functional import get_protocol
 from mmstal_da.evaluation.functional.bootstrap import paired_bootstrap
+from mmstal_da.evaluation.published import publish_detections
+from mmstal_da.evaluation.runs import ScoredRun, score_file
 from mmstal_da.tubes.annotation import load_annotation
-from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.visualization import read_detections, write_png
 from mmstal_da.visualization.comparison_figure import comparison_figure
@@ -45,6 +39,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='NAME=DETS', help='name and .npz file of a run')
     parser.add_argument('--protocol', default='act', help='act or voc')
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
+    parser.add_argument(
+        '--keep-detections', action='store_true',
+        help='also write the rounded detections of each run beside --out, to be published with it',
+    )  # fmt: skip
     parser.add_argument('--per-class', action='store_true', help='also AP by class')
     parser.add_argument(
         '--bootstrap', type=int, default=0, metavar='N',
@@ -57,36 +55,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.bootstrap < 0 or args.clips < 1:
         parser.error('--bootstrap is at least 0, --clips at least 1')
+    if args.keep_detections and not args.out:
+        parser.error('--keep-detections goes with --out')
     for run in args.runs:
         if not all(run.partition('=')):
             parser.error(f'a run is NAME=DETS, not {run!r}')
     return args
-
-
-@dataclass
-class Run:
-    """One file of predictions, scored on the split and classes recorded in it."""
-
-    dets: Detections
-    truth: GroundTruth
-    background: bool
-    result: dict
-
-
-def score(path: str, ann_file: str, protocol: str) -> Run:
-    """Read and score a file of predictions."""
-    found = load_detections(path)
-    if not {'split', 'background_frames'} <= found.meta.keys() or found.labels is None:
-        raise ValueError(
-            f'{path} does not record its split and frames; write it with TubeMetric(dump=...)'
-        )
-    choice = {key: found.meta.get(key) for key in ('class_map', 'videos')}
-    truth = load_ground_truth(ann_file, found.meta['split'], found.labels, **choice)
-    truth = parse_ground_truth(truth)
-    dets = parse_detections(found.dets, truth, found.videos, found.labels)
-    background = found.meta['background_frames']
-    result = evaluate_detections(dets, truth, get_protocol(protocol), background)
-    return Run(dets, truth, background, dict(result, split=found.meta['split']))
 
 
 def class_table(results: dict[str, dict], key: str) -> Table:
@@ -109,14 +83,14 @@ def class_table(results: dict[str, dict], key: str) -> Table:
     return table
 
 
-def bootstrap_table(runs: dict[str, Run], protocol: str, rounds: int) -> tuple[Table, list]:
+def bootstrap_table(runs: dict[str, ScoredRun], protocol: str, rounds: int) -> tuple[Table, list]:
     """Differences to the first run with their intervals over test videos."""
     names, first = list(runs), next(iter(runs.values()))
     found = paired_bootstrap(
         [run.dets for run in runs.values()],
         first.truth,
         get_protocol(protocol),
-        first.background,
+        first.background_frames,
         rounds,
     )
     table = Table(
@@ -136,6 +110,26 @@ def bootstrap_table(runs: dict[str, Run], protocol: str, rounds: int) -> tuple[T
             ),
         )
     return table, found
+
+
+def keep_detections(args: argparse.Namespace, runs: dict[str, ScoredRun]) -> dict[str, dict]:
+    """Write the rounded detections of each run beside ``--out``; name -> what they give."""
+    facts = {}
+    for run in args.runs:
+        name, _, path = run.partition('=')
+        if '/' in name:
+            raise ValueError(
+                f'--keep-detections writes a file of the name of each run, not {name!r}'
+            )
+        file = load_detections(path)
+        found = publish_detections(file, runs[name], args.ann_file, args.protocol)
+        out = Path(args.out)
+        place = out.with_name(f'{out.stem}_{name}.npz')
+        with atomic_write(place, 'wb') as npz:
+            npz.write(found.content)
+        print(place)
+        facts[name] = {'file': place.name, **found.facts}
+    return facts
 
 
 def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
@@ -158,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for run in args.runs:
             name, _, path = run.partition('=')
-            runs[name] = score(path, args.ann_file, args.protocol)
+            runs[name] = score_file(path, args.ann_file, get_protocol(args.protocol))
     except (ValueError, OSError) as error:
         print(f'compare_runs: {error}', file=sys.stderr)
         return 2
@@ -189,6 +183,14 @@ def main(argv: list[str] | None = None) -> int:
         for name, found in zip(list(results)[1:], differences, strict=True):
             results[name] = dict(results[name], bootstrap=found)
     if args.out:
+        if args.keep_detections:
+            try:
+                kept = keep_detections(args, runs)
+            except (ValueError, OSError) as error:
+                print(f'compare_runs: {error}', file=sys.stderr)
+                return 2
+            for name, facts in kept.items():
+                results[name] = dict(results[name], detections=facts)
         with atomic_write(args.out) as file:
             json.dump(results, file, indent=1)
         print(args.out)

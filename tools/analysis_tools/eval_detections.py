@@ -11,16 +11,25 @@ GT is a pickle in ACT's format (``labels``, ``gttubes``, ``nframes`` and ``test_
 (M, 8) = video index, frame, label, score, x1, y1, x2, y2, or a pickle of the same. The video index
 refers to the file's own ``videos`` if it has them, else to GT's ``videos``, else to the split.
 Files of ``TubeMetric(dump=...)`` also record their split, classes and frames; flags override these.
+
+Published detections also record their protocol, and the numbers of the run they are of. These are
+printed beside those that the file gives::
+
+    python tools/analysis_tools/eval_detections.py data/PAIR/target.json \
+        configs/PAIR/results/full_seed0.npz
 """
 
 import argparse
 import ast
+import hashlib
 import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from mmstal_da.evaluation.files import DetectionFile, load_detections
 from mmstal_da.evaluation.functional import (
@@ -34,7 +43,8 @@ from mmstal_da.evaluation.functional import (
     parse_ground_truth,
 )
 from mmstal_da.evaluation.functional.ground_truth import indexed_videos
-from mmstal_da.evaluation.report import format_errors, format_results
+from mmstal_da.evaluation.report import format_errors, format_published, format_results
+from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
 
@@ -46,7 +56,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('gt', help='ground truth: ACT pickle, or annotation file (.json)')
     parser.add_argument('dets', help='detections: .npz or pickle')
-    parser.add_argument('--protocol', choices=sorted(PROTOCOLS), default='act')
+    parser.add_argument(
+        '--protocol', choices=sorted(PROTOCOLS), help="default: the detections' own, or act"
+    )
     parser.add_argument(
         '--set', nargs='+', default=[], metavar='KEY=VALUE', help='constants of the protocol'
     )
@@ -62,6 +74,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--background-frames',
         action=argparse.BooleanOptionalAction,
         help='evaluate every frame (default), or only frames with ground truth',
+    )
+    parser.add_argument(
+        '--score-thr', type=float, default=0.0, metavar='S', help='leave out scores of S and less'
     )
     parser.add_argument('--errors', action='store_true', help='analyse the errors')
     parser.add_argument('--plot', metavar='PNG', help='write the error analysis as a picture')
@@ -119,9 +134,6 @@ def read_act(args: argparse.Namespace) -> Truth:
 
 def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
     """Ground truth from an annotation file; ``meta`` gives what the flags do not."""
-    # the package of the datasets loads torch, which takes longer than scoring
-    from mmstal_da.tubes.evaluated import load_ground_truth
-
     renamed = args.class_map and parse_assignments(args.class_map, '--class-map')
     split = args.split or meta.get('split')
     if split is None:
@@ -158,7 +170,9 @@ def score(dets: Detections, truth: GroundTruth, args: argparse.Namespace, meta: 
     background = args.background_frames
     if background is None:
         background = meta.get('background_frames', True)
-    protocol = get_protocol(args.protocol, **parse_constants(args.set))
+    constants = {} if args.protocol else meta.get('constants', {})
+    name = args.protocol or meta.get('protocol', 'act')
+    protocol = get_protocol(name, **{**constants, **parse_constants(args.set)})
     result = evaluate_detections(dets, truth, protocol, background)
     if args.errors or args.plot:
         result['errors'] = analyse_errors(dets, truth, protocol, background)
@@ -174,7 +188,18 @@ def run(args: argparse.Namespace) -> dict:
     loaded = time.perf_counter()
     dets = parse_detections(file.dets, gt.truth, file.videos or gt.videos, file.labels or gt.labels)
     checked = time.perf_counter()
+    if args.score_thr > 0:
+        dets = dets.take(np.flatnonzero(dets.score > args.score_thr))
     result = {**gt.origin, **score(dets, gt.truth, args, file.meta)}
+    if 'published' in file.meta:
+        result['published'] = file.meta['published']
+        recorded = file.meta['annotation']
+        if hashlib.sha256(Path(args.gt).read_bytes()).hexdigest() != recorded['sha256']:
+            print(
+                f'eval_detections: {args.gt} is another version of {recorded["file"]} than the one'
+                ' that the detections were published with',
+                file=sys.stderr,
+            )
     evaluation = result['seconds']['total']
     result['seconds'] = {
         'read': loaded - start,
@@ -194,6 +219,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'eval_detections: {error}', file=sys.stderr)
         return 2
     print(format_results(result))
+    if 'published' in result:
+        print(format_published(result))
     if 'errors' in result:
         print(format_errors(result['errors']))
     print(f'{result["seconds"]["total"]:.2f} s from arrays to numbers')
