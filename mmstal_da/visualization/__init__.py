@@ -12,6 +12,8 @@
 ``curves``             training curves of one or several runs
 ``writing``            MP4, GIF and PNG
 ``error_plot``         the errors that cost the detector frame-AP
+``confusion_plot``     which class the detector sees where
+``recall_plot``        precision-recall curves
 =====================  ======================================================
 """
 
