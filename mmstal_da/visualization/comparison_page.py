@@ -115,7 +115,7 @@ def comparison_page(
         states = [
             frame_states(found, truth, num_frames, shown.background_frames) for found in predictions
         ]
-        window = differing_window(*states, shown.max_frames)
+        window = differing_window(states[0], states[1], shown.max_frames)
         entries.append(_entry(shown, number, name, item, truth, predictions, states, window))
         rows.append(_row(number, name, item, truth, states))
     first, second = map(escape, shown.runs)
