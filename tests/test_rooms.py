@@ -17,9 +17,12 @@ FILES = {
 TORCH_FREE = (
     'mmstal_da.domains',
     'mmstal_da.errors',
+    'mmstal_da.evaluation.compact',
     'mmstal_da.evaluation.files',
     'mmstal_da.evaluation.functional',
+    'mmstal_da.evaluation.published',
     'mmstal_da.evaluation.report',
+    'mmstal_da.evaluation.runs',
     'mmstal_da.synthetic',
     'mmstal_da.tubes',
     'mmstal_da.utils.io',

@@ -115,7 +115,12 @@ def collect(args: argparse.Namespace) -> int:
         dirty = sum(bool(result['dirty']) for result in records)
         if dirty:
             warn(f'{dirty} results are of a checkout with changes')
-        files += publishing.publish(args.pair.resolve(), table, records)
+        detections = {
+            (result['row'], result['seed']): path.with_name('detections.npz')
+            for path, result in results.items()
+        }
+        pair = args.pair.resolve()
+        files += publishing.publish(pair, table, records, detections, warn)
     print((args.out / 'table.md').read_text(), *files, sep='\n')
     return 0
 

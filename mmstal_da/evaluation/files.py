@@ -13,6 +13,7 @@ from mmstal_da.utils.arrays import load_npz
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
 
+from .compact import GEOMETRY, SCORES, unpack
 from .functional import Detections
 
 
@@ -66,8 +67,9 @@ def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
     """Read detections of any detector.
 
     Args:
-        path: ``.npz`` with ``dets`` (M, 8) and optionally ``videos``, ``labels`` and ``meta``, or
-            a pickle of the array or of a dict with these keys.
+        path: ``.npz`` with ``dets`` (M, 8) and optionally ``videos``, ``labels`` and ``meta``; one
+            of :func:`~.compact.encode_compact`; or a pickle of the array or of a dict with these
+            keys.
 
     Raises:
         FileNotFoundError: No such file.
@@ -82,6 +84,8 @@ def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
     content = load_npz(path) if zipped or path.endswith('.npz') else load_pickle(path)
     if not isinstance(content, dict):
         content = {'dets': content}
+    if GEOMETRY in content and SCORES in content:
+        content['dets'] = unpack(content)
     if 'dets' not in content:
         keys = [key for key in content if isinstance(key, str)]
         raise ValueError(f"{path}: no 'dets' in it, only {sorted(keys)[:10]}")

@@ -1,10 +1,14 @@
-"""Results as tables for the terminal."""
+"""Results as tables: for the terminal, and as CSV and JSON."""
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from terminaltables import AsciiTable
 
+from .functional.curves import Curve
 from .functional.error_analysis import ErrorShares
 
 
@@ -69,6 +73,29 @@ def _any(result: dict[str, Any]) -> bool:
     return any(ap for ap in result[f'frame_AP@{result["constants"]["frame_iou"]:g}'] if ap)
 
 
+def format_published(result: dict[str, Any]) -> str:
+    """Numbers of a published run beside those that its rounded detections give, as a table.
+
+    Args:
+        result: Of :func:`~.functional.evaluate_detections`, and ``published`` {metric: percent}.
+    """
+    rows = [['', 'published', 'this file', 'difference']]
+    for key, value in result['published'].items():
+        found = result.get(key)
+        both = value is not None and found is not None
+        rows.append(
+            [
+                key.replace('_', '-'),
+                _cell(value),
+                _cell(found),
+                f'{found - value:+.2f}' if both else '-',
+            ]
+        )
+    table = AsciiTable(rows, title='as published')
+    table.justify_columns = {1: 'right', 2: 'right', 3: 'right'}
+    return table.table
+
+
 def format_errors(errors: ErrorShares) -> str:
     """The shares of :func:`~.functional.analyse_errors` as a table."""
     keys = list(errors['mean'])
@@ -79,3 +106,50 @@ def format_errors(errors: ErrorShares) -> str:
     table.inner_footing_row_border = True
     table.justify_columns = {column: 'right' for column in range(1, len(keys) + 1)}
     return table.table
+
+
+def confusion_csv(matrix: np.ndarray, labels: Sequence[str]) -> str:
+    """A confusion matrix as CSV: a row per class of the ground truth, and one of background."""
+    rows = [['ground truth', *labels, 'missed']]
+    names = [*labels, 'background']
+    rows += [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
+    return _csv(rows)
+
+
+def curves_csv(curves: Mapping[str, Sequence[Curve | None]], labels: Sequence[str]) -> str:
+    """Precision-recall curves as CSV, a row per point; the first point of a curve has no score."""
+    rows: list[list[Any]] = [['level', 'class', 'score', 'recall', 'precision']]
+    for level, of_level in curves.items():
+        for name, curve in zip(labels, of_level, strict=True):
+            for score, recall, precision in _points(curve):
+                rows.append([level, name, '' if score is None else score, recall, precision])
+    return _csv(rows)
+
+
+def curves_json(
+    curves: Mapping[str, Sequence[Curve | None]], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Level -> class -> ``ap`` in percent, and the points ``score``, ``recall``, ``precision``."""
+    result: dict[str, Any] = {}
+    for level, of_level in curves.items():
+        result[level] = {}
+        for name, curve in zip(labels, of_level, strict=True):
+            if curve is not None:
+                columns = zip(*_points(curve), strict=True)
+                points = dict(zip(('score', 'recall', 'precision'), columns, strict=True))
+                result[level][name] = {'ap': 100 * curve.ap, **points}
+    return result
+
+
+def _points(curve: Curve | None) -> list[tuple[float | None, float, float]]:
+    """Score (None at the first point), recall and precision of every point."""
+    if curve is None:
+        return []
+    scores = [score if np.isfinite(score) else None for score in curve.score.tolist()]
+    return list(zip(scores, curve.recall.tolist(), curve.precision.tolist(), strict=True))
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()

@@ -5,18 +5,21 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from mmstal_da.domains import trained_parts
 from mmstal_da.errors import UsageError
-from mmstal_da.utils.io import atomic_write, write_json
+from mmstal_da.evaluation.published import Published
+from mmstal_da.utils.io import atomic_write, read_json, write_json
 from mmstal_da.visualization.bar_plot import plot_bars
 from mmstal_da.visualization.curves import save_figure
 
 from .cells import find_changed
+from .detections import published_detections
 from .record import device_name, read_result
 from .rows import find_rows, read_config, row_order
 from .table import FRAME, SHOWN, VIDEO, collect, format_table, make_table
@@ -46,36 +49,75 @@ def write_tables(folder: Path, table: dict, records: Sequence[dict]) -> list[Pat
     return files
 
 
-def publish(pair: Path, table: dict, records: Sequence[dict]) -> list[Path]:
+def publish(
+    pair: Path,
+    table: dict,
+    records: Sequence[dict],
+    detections: Mapping[tuple[str, int], Path],
+    note: Callable[[str], object] = print,
+) -> list[Path]:
     """Put a table and its results into the folder of the configs.
 
-    Writes ``results/<row>_seed<k>.json``, ``results/table.*``, the table between its marks in
-    ``README.md``, ``metafile.yml``, and ``model-index.yml`` in the folder above.
+    Writes ``results/<row>_seed<k>.json`` and its detections, ``results/<row>_seed<k>.npz``,
+    ``results/table.*``, the table between its marks in ``README.md``, ``metafile.yml``, and
+    ``model-index.yml`` in the folder above.
 
     Args:
         pair: Folder of the pair's configs.
         table: Of :func:`~.table.make_table`.
         records: The results it was made of.
+        detections: Row and seed -> file of the run's detections.
+        note: Is told what a reader should know, a line at a time.
 
     Returns:
         The files that were written.
 
     Raises:
-        UsageError: There are no results, or the README lacks the marks.
+        UsageError: There are no results, the README lacks the marks, or detections are missing or
+            do not give the result (:func:`~.detections.published_detections`).
     """
     if not records:
         raise UsageError('--publish: no run is finished')
     readme = pair / 'README.md'
     text = insert_table(readme, format_table(table))  # refuses before anything is written
-    clean = [without_machine(record) for record in records]
-    files = []
+    clean, files = [], []
+    contents: dict[Path, bytes] = {}
+    for record in records:
+        result = without_machine(record)
+        path = _published_file(pair, record)
+        found = _detections_of(record, result, pair, detections, note)
+        if found is not None:
+            result['detections'] = without_machine(found.facts)
+            contents[path.with_suffix('.npz')] = found.content
+        clean.append(result)
+    for path, content in contents.items():
+        with atomic_write(path, 'wb') as file:
+            file.write(content)
     for record in clean:
         files.append(_published_file(pair, record))
         write_json(files[-1], record)
-    files += write_tables(pair / 'results', without_machine(table), clean)
+    files += [*contents, *write_tables(pair / 'results', without_machine(table), clean)]
     with atomic_write(readme) as file:
         file.write(text)
     return [*files, readme, *write_metafiles(clean, pair)]
+
+
+def _detections_of(
+    record: dict,
+    result: dict,
+    pair: Path,
+    detections: Mapping[tuple[str, int], Path],
+    note: Callable[[str], object],
+) -> Published | None:
+    """What to publish beside a result; None beside one that was published without detections."""
+    published = _published_file(pair, record)
+    source = detections[record['row'], record['seed']]
+    if 'detections' not in record and not source.is_file() and published.is_file():
+        if read_json(published) == result:
+            note(f'{published.name} was published without detections, and stays so')
+            return None
+    cfg = read_config(pair / f'{record["row"]}.py', record['cfg_options'])
+    return published_detections(result, source, cfg, note)
 
 
 def insert_table(readme: Path, table: str) -> str:
@@ -105,7 +147,7 @@ def restore(
     rows: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
 ) -> tuple[list[Path], list[Path]]:
-    """Put published results back into a folder of runs, so that a table goes on there.
+    """Put published results, with detections, back into a folder of runs; a table goes on there.
 
     Args:
         pair: Folder of the pair's configs.
@@ -116,6 +158,9 @@ def restore(
     Returns:
         The ``result.json`` files that were written, and the published files that were left out
         because their config or annotation files are others now.
+
+    Raises:
+        UsageError: A published file of detections is missing.
     """
     published = {
         _published_file(pair, record): record
@@ -128,7 +173,14 @@ def restore(
         folder = out / record['row'] / f'seed{record["seed"]}'
         if path in changed or folder.exists():
             continue
+        detections = path.with_suffix('.npz')
+        if 'detections' in record and not detections.is_file():
+            raise UsageError(
+                f'{detections} is missing, which {path.name} names: check it out again'
+            )
         folder.mkdir(parents=True)
+        if 'detections' in record:
+            shutil.copyfile(detections, folder / 'detections.npz')
         write_json(folder / 'result.json', record)
         written.append(folder / 'result.json')
     return written, changed

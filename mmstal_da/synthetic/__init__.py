@@ -17,7 +17,7 @@
 from .clip import ClipSettings, render_clip, sample_clip
 from .config import PRESETS, SyntheticConfig
 from .domains import Shift
-from .generate import OutputExistsError, generate
+from .generate import OutputExistsError, annotate, generate
 from .motions import ACTIONS, CONFUSABLE
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     'OutputExistsError',
     'Shift',
     'SyntheticConfig',
+    'annotate',
     'generate',
     'render_clip',
     'sample_clip',

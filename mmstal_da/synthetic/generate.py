@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from mmstal_da.tubes.annotation import Annotation, Tube, Video, save_annotation
 from mmstal_da.utils.io import atomic_write, lock, remove_leftovers
 from mmstal_da.video.writer import write_video
 
-from .clip import FPS, ClipSettings, render_clip, sample_clip
+from .clip import FPS, ClipSettings, render_clip, sample_clip, trace_clip
 from .config import DOMAINS, GENERATOR, SyntheticConfig
 from .domains import Shift
 
@@ -136,8 +136,54 @@ def make_clip(task: ClipTask, folder: str | os.PathLike[str]) -> tuple[Video, li
     clip = sample_clip(task.label, np.random.SeedSequence(task.seed), settings, task.shift)
     frames, tubes = render_clip(clip)
     write_video(Path(folder) / task.path, frames, FPS, task.crf)
-    video = Video(task.path, len(frames), settings.width, settings.height, fps=float(FPS))
+    return _describe(task, clip.num_frames, tubes)
+
+
+def annotate_clip(task: ClipTask) -> tuple[Video, list[Tube]]:
+    """What :func:`make_clip` returns, without rendering or writing."""
+    cv2.setNumThreads(1)
+    seed = np.random.SeedSequence(task.seed)
+    clip = sample_clip(task.label, seed, task.settings, task.shift)
+    return _describe(task, clip.num_frames, trace_clip(clip))
+
+
+def _describe(
+    task: ClipTask, num_frames: int, tubes: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[Video, list[Tube]]:
+    """The annotation of a clip."""
+    size = (task.settings.width, task.settings.height)
+    video = Video(task.path, num_frames, *size, fps=float(FPS))
     return video, [Tube(task.label, numbers, boxes) for numbers, boxes in tubes if len(numbers)]
+
+
+def annotate(
+    config: SyntheticConfig,
+    domains: Sequence[str] = DOMAINS,
+    splits: Sequence[str] = SPLITS,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Annotation]:
+    """The annotations of a pair without its videos: all that scoring detections needs.
+
+    Args:
+        config: As for :func:`generate`, which writes the same.
+        domains: Only these.
+        splits: Only these; the others are empty.
+        progress: Called with the number of finished clips and of all clips.
+
+    Returns:
+        Domain -> annotation.
+    """
+    tasks = [task for task in plan_clips(config) if task.domain in domains and task.split in splits]
+    made: dict[int, tuple[Video, list[Tube]]] = {}
+    threads = cv2.getNumThreads()
+    try:
+        for index, task in enumerate(tasks):
+            made[index] = annotate_clip(task)
+            if progress is not None:
+                progress(len(made), len(tasks))
+    finally:
+        cv2.setNumThreads(threads)
+    return {domain: _annotation(config, domain, tasks, made) for domain in domains}
 
 
 def _make(
@@ -153,16 +199,26 @@ def _make(
         made[index] = result
         progress(len(made), len(tasks))
     for domain in DOMAINS:
-        annotation = Annotation(
-            f'synthetic_{domain}', list(config.classes), splits={split: [] for split in SPLITS}
-        )
-        for index, task in enumerate(tasks):
-            if task.domain == domain:
-                annotation.videos[task.name], annotation.tubes[task.name] = made[index]
-                annotation.splits[task.split].append(task.name)
-        save_annotation(annotation, folder / f'{domain}.json')
+        save_annotation(_annotation(config, domain, tasks, made), folder / f'{domain}.json')
     with atomic_write(folder / MANIFEST) as file:
         file.write(json.dumps(config.to_dict(), indent=1) + '\n')
+
+
+def _annotation(
+    config: SyntheticConfig,
+    domain: str,
+    tasks: list[ClipTask],
+    made: dict[int, tuple[Video, list[Tube]]],
+) -> Annotation:
+    """The annotation of a domain from those of all clips, by the number of the task."""
+    annotation = Annotation(
+        f'synthetic_{domain}', list(config.classes), splits={split: [] for split in SPLITS}
+    )
+    for index, task in enumerate(tasks):
+        if task.domain == domain:
+            annotation.videos[task.name], annotation.tubes[task.name] = made[index]
+            annotation.splits[task.split].append(task.name)
+    return annotation
 
 
 def _run(

@@ -1,5 +1,6 @@
 """Reads NumPy archives (.npz) of users."""
 
+import lzma
 import os
 import struct
 import zipfile
@@ -12,7 +13,7 @@ import numpy as np
 _DAMAGED = (
     ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, RuntimeError,
     NotImplementedError, SyntaxError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error,
-    struct.error,
+    lzma.LZMAError, struct.error,
 )  # fmt: skip
 
 

@@ -8,10 +8,13 @@
 ``contact_sheet``      many small pictures on one page
 ``domain_figure``      source and target side by side
 ``comparison_figure``  the same frames once per run
+``comparison_page``    the videos where two runs differ most, as one HTML file
 ``scalars``            reads the scalars of a run
 ``curves``             training curves of one or several runs
 ``writing``            MP4, GIF and PNG
 ``error_plot``         the errors that cost the detector frame-AP
+``confusion_plot``     which class the detector sees where
+``recall_plot``        precision-recall curves
 =====================  ======================================================
 """
 

@@ -44,14 +44,23 @@ def write_gif(path: str | os.PathLike[str], frames: Sequence[np.ndarray], fps: f
         )
 
 
-def write_mp4(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:
-    """Write an H.264 video, frame by frame; an odd width or height loses its last column or row."""
+def write_mp4(
+    path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float, crf: int = 18
+) -> None:
+    """Write an H.264 video, frame by frame; an odd width or height loses its last column or row.
+
+    Args:
+        path: Destination.
+        frames: (H, W, 3) uint8 RGB each.
+        fps: Frames per second.
+        crf: x264's constant rate factor; less gives better quality.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     even = (frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         partial = Path(folder) / path.name
-        write_video(partial, even, fps, crf=18)
+        write_video(partial, even, fps, crf)
         os.replace(partial, path)
 
 

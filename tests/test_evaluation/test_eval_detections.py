@@ -122,6 +122,13 @@ def test_class_subset(case):
     assert tool_result(out)['labels'] == ['class 1']
 
 
+def test_a_threshold_of_the_score(case):
+    gt, dets, folder = case
+    flags = ['--score-thr', '0.4', '--out', str(folder / 'out.json')]
+    assert load_tool(TOOL).main([str(folder / 'gt.pkl'), str(folder / 'dets.npz'), *flags]) == 0
+    assert tool_result(folder / 'out.json') == evaluate(gt, dets[dets[:, 3] > 0.4])
+
+
 def test_annotation_file_with_renamed_classes(case):
     gt, dets, folder = case
     save_annotation(annotation_of(gt), folder / 'toy.json')

@@ -18,6 +18,8 @@ from mmstal_da.experiments.table import make_table
 
 from .fake_table import ROOT, files_of, make_pair, make_record, starts
 
+CELLS = [('source_only', 0), ('full', 0), ('full', 1)]
+
 
 def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -50,7 +52,10 @@ def test_publish(tmp_path):
         make_record('full', 0, 40.0, 21.0, cfg_options=['a=/abs/olute/b']),
         make_record('full', 1, 44.0, 25.0),
     ]
-    publish(pair, make_table(records), records)
+    notes = []
+    publish(pair, make_table(records), records, dict.fromkeys(CELLS, tmp_path / 'no'), notes.append)
+    # the configs of this pair have no annotation file
+    assert len(notes) == 3 and 'is no single TubeMetric' in notes[0]
     table = json.loads((pair / 'results/table.json').read_text())
     assert table['rows']['full']['frame_mAP@0.5'] == {
         'mean': 42.0,
@@ -97,7 +102,7 @@ def test_nothing_is_published_without_marks(tmp_path):
     records = [make_record('full', 0, 1.0, 1.0)]
     before = files_of(pair)
     with pytest.raises(UsageError, match='needs the lines'):
-        publish(pair, make_table(records), records)
+        publish(pair, make_table(records), records, {})
     assert files_of(pair) == before
 
 

@@ -15,12 +15,13 @@ from mmstal_da.synthetic import (
     OutputExistsError,
     Shift,
     SyntheticConfig,
+    annotate,
     generate,
     render_clip,
     sample_clip,
 )
 from mmstal_da.synthetic.generate import plan_clips
-from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.tubes.annotation import load_annotation, save_annotation
 from mmstal_da.video.writer import write_video
 from tests.load_tool import load_tool
 from tests.test_synthetic.cases import FULL_SHIFT, SMALL, seed
@@ -202,3 +203,24 @@ def test_each_clip_draws_its_share_of_the_shift():
     )
     assert 0 <= min(shares) < 0.1 < 0.9 < max(shares) <= 1
     assert abs(np.mean(shares) - 0.5) < 0.1
+
+
+def test_annotations_alone_are_those_of_the_pair(made, tmp_path, capsys):
+    """The same bytes as with videos, of an untrimmed target too."""
+    longer = replace(FEW, untrimmed=('source', 'target'))
+    assert generate(tmp_path / 'untrimmed', longer)
+    for config, folder in ((FEW, made), (longer, tmp_path / 'untrimmed')):
+        for domain, annotation in annotate(config).items():
+            save_annotation(annotation, tmp_path / 'alone.json')
+            assert (tmp_path / 'alone.json').read_bytes() == (
+                folder / f'{domain}.json'
+            ).read_bytes()
+    tool = load_tool('data/make_synthetic')
+    flags = ['--preset', 'tiny', '--annotations-only', '--out']
+    assert tool.main([*flags, str(tmp_path / 'new')]) == 0
+    assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == [
+        'source.json',
+        'target.json',
+    ]
+    assert tool.main([*flags, str(made)]) == 2
+    assert 'holds a pair with videos' in capsys.readouterr().err

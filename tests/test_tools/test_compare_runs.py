@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.metrics import TubeMetric
 from tests.clips import write_video
 
@@ -70,6 +71,19 @@ def test_numbers_are_the_metrics(folder, monkeypatch, capsys):
         assert results[name]['frame_mAP@0.5'] == pytest.approx(expected['frame_mAP@0.5'])
         assert results[name]['video_mAP@0.5'] == pytest.approx(expected['video_mAP@0.5'])
     assert '75.0' in capsys.readouterr().out
+
+
+def test_detections_are_kept_beside_the_result(folder, monkeypatch, capsys):
+    dump(folder, 'half.npz', 10)
+    flags = ('--out', folder / 'r.json', '--keep-detections')
+    assert run(monkeypatch, folder / 'ann.json', f'half={folder}/half.npz', *flags) == 0
+    result = json.loads((folder / 'r.json').read_text())['half']
+    kept = load_detections(folder / result['detections']['file'])
+    assert kept.meta['published']['frame_mAP@0.5'] == result['frame_mAP@0.5']
+    assert result['detections']['metrics']['frame_mAP@0.5'] == pytest.approx(75)
+    np.testing.assert_array_equal(kept.dets[:, 4:], [[10, 10, 30, 40]] * 30)
+    assert run(monkeypatch, folder / 'ann.json', f'a/b={folder}/half.npz', *flags) == 2
+    assert "'a/b'" in capsys.readouterr().err
 
 
 def test_the_figure_shows_the_same_frames_once_per_run(folder, monkeypatch):

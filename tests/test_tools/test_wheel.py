@@ -60,6 +60,11 @@ def test_what_mim_reads(site):
     assert configs == {path.relative_to(ROOT) for path in ROOT.glob('configs/**/*.py')}
 
 
+def test_the_page_of_a_comparison_comes_along_and_published_detections_do_not(site):
+    assert (site / 'mmstal_da/visualization/comparison_page.html').is_file()
+    assert not list(site.rglob('*.npz'))
+
+
 def test_training_from_the_installed_wheel(site, tmp_path):
     run_tool('data/make_synthetic', '--preset', 'tiny', '--out', tmp_path / 'tiny')
     mim = site / 'mmstal_da' / '.mim'

@@ -5,33 +5,34 @@ r"""Scores the predictions of several runs on one ground truth, in one table.
 
 The files are those of ``TubeMetric(dump=...)``. They record their split and classes, and whether
 background frames count. Runs that differ in these are not compared. ``--figure`` also draws the
-same frames once per run.
+same frames once per run. ``--html page.html`` writes the videos where two runs differ most into one
+file that any browser plays::
+
+    python tools/analysis_tools/compare_runs.py data/synthetic/target.json source-only=a.npz \
+        adapted=b.npz --data-prefix data/synthetic --html page.html
 """
 
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mmstal_da.errors import VideoError
 from mmstal_da.evaluation.files import load_detections
-from mmstal_da.evaluation.functional import (
-    Detections,
-    GroundTruth,
-    evaluate_detections,
-    get_protocol,
-    parse_detections,
-    parse_ground_truth,
-)
+from mmstal_da.evaluation.functional import get_protocol
 from mmstal_da.evaluation.functional.bootstrap import paired_bootstrap
+from mmstal_da.evaluation.functional.differences import video_differences
+from mmstal_da.evaluation.published import publish_detections
+from mmstal_da.evaluation.runs import ScoredRun, score_file
 from mmstal_da.tubes.annotation import load_annotation
-from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.visualization import read_detections, write_png
 from mmstal_da.visualization.comparison_figure import comparison_figure
+from mmstal_da.visualization.comparison_page import Shown, comparison_page
 
 COLUMNS = ('frame_mAP@0.5', 'video_mAP@0.2', 'video_mAP@0.5', 'video_mAP@0.5:0.95')
 
@@ -45,48 +46,47 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('runs', nargs='+', metavar='NAME=DETS', help='name and .npz file of a run')
     parser.add_argument('--protocol', default='act', help='act or voc')
     parser.add_argument('--out', metavar='JSON', help='also write all results to this file')
+    parser.add_argument(
+        '--keep-detections', action='store_true',
+        help='also write the rounded detections of each run beside --out, to be published with it',
+    )  # fmt: skip
     parser.add_argument('--per-class', action='store_true', help='also AP by class')
     parser.add_argument(
         '--bootstrap', type=int, default=0, metavar='N',
         help='also differences to the first run, with intervals of N draws of the test videos',
     )  # fmt: skip
     parser.add_argument('--figure', metavar='PNG', help='also draw a row of frames for every run')
+    parser.add_argument(
+        '--html', metavar='PAGE',
+        help='also write one HTML file that plays two runs side by side on the videos where their'
+        ' frame-AP differs most',
+    )  # fmt: skip
+    parser.add_argument(
+        '--html-videos', type=int, default=12, metavar='N', help='videos on the page (default 12)'
+    )
+    parser.add_argument(
+        '--html-frames', type=int, default=300, metavar='N',
+        help='of a longer video, show the N frames where they differ most (default 300)',
+    )  # fmt: skip
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
     parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score in the figure')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score in pictures')
     args = parser.parse_args(argv)
-    if args.bootstrap < 0 or args.clips < 1:
-        parser.error('--bootstrap is at least 0, --clips at least 1')
+    if args.bootstrap < 0 or min(args.clips, args.html_videos, args.html_frames) < 1:
+        parser.error(
+            '--bootstrap is at least 0, --clips, --html-videos and --html-frames at least 1'
+        )
+    names = [run.partition('=')[0] for run in args.runs]
+    if len(set(names)) < len(names):
+        parser.error(f'runs need names of their own, not {" ".join(names)}')
+    if args.html and len(names) != 2:
+        parser.error(f'--html shows two runs, not {len(names)}')
+    if args.keep_detections and not args.out:
+        parser.error('--keep-detections goes with --out')
     for run in args.runs:
         if not all(run.partition('=')):
             parser.error(f'a run is NAME=DETS, not {run!r}')
     return args
-
-
-@dataclass
-class Run:
-    """One file of predictions, scored on the split and classes recorded in it."""
-
-    dets: Detections
-    truth: GroundTruth
-    background: bool
-    result: dict
-
-
-def score(path: str, ann_file: str, protocol: str) -> Run:
-    """Read and score a file of predictions."""
-    found = load_detections(path)
-    if not {'split', 'background_frames'} <= found.meta.keys() or found.labels is None:
-        raise ValueError(
-            f'{path} does not record its split and frames; write it with TubeMetric(dump=...)'
-        )
-    choice = {key: found.meta.get(key) for key in ('class_map', 'videos')}
-    truth = load_ground_truth(ann_file, found.meta['split'], found.labels, **choice)
-    truth = parse_ground_truth(truth)
-    dets = parse_detections(found.dets, truth, found.videos, found.labels)
-    background = found.meta['background_frames']
-    result = evaluate_detections(dets, truth, get_protocol(protocol), background)
-    return Run(dets, truth, background, dict(result, split=found.meta['split']))
 
 
 def class_table(results: dict[str, dict], key: str) -> Table:
@@ -109,14 +109,14 @@ def class_table(results: dict[str, dict], key: str) -> Table:
     return table
 
 
-def bootstrap_table(runs: dict[str, Run], protocol: str, rounds: int) -> tuple[Table, list]:
+def bootstrap_table(runs: dict[str, ScoredRun], protocol: str, rounds: int) -> tuple[Table, list]:
     """Differences to the first run with their intervals over test videos."""
     names, first = list(runs), next(iter(runs.values()))
     found = paired_bootstrap(
         [run.dets for run in runs.values()],
         first.truth,
         get_protocol(protocol),
-        first.background,
+        first.background_frames,
         rounds,
     )
     table = Table(
@@ -138,6 +138,26 @@ def bootstrap_table(runs: dict[str, Run], protocol: str, rounds: int) -> tuple[T
     return table, found
 
 
+def keep_detections(args: argparse.Namespace, runs: dict[str, ScoredRun]) -> dict[str, dict]:
+    """Write the rounded detections of each run beside ``--out``; name -> what they give."""
+    facts = {}
+    for run in args.runs:
+        name, _, path = run.partition('=')
+        if '/' in name:
+            raise ValueError(
+                f'--keep-detections writes a file of the name of each run, not {name!r}'
+            )
+        file = load_detections(path)
+        found = publish_detections(file, runs[name], args.ann_file, args.protocol)
+        out = Path(args.out)
+        place = out.with_name(f'{out.stem}_{name}.npz')
+        with atomic_write(place, 'wb') as npz:
+            npz.write(found.content)
+        print(place)
+        facts[name] = {'file': place.name, **found.facts}
+    return facts
+
+
 def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
     """The figure of all runs, with one row per run."""
     annotation = load_annotation(args.ann_file)
@@ -151,24 +171,60 @@ def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Score and print; returns the exit status."""
-    args = parse_args(argv)
+def write_page(args: argparse.Namespace, runs: dict[str, ScoredRun]) -> None:
+    """Write the page of the videos where two runs differ most."""
+    first, second = runs.values()
+    differences = video_differences(
+        first.dets, second.dets, first.truth, get_protocol(args.protocol), first.background_frames
+    )
+    annotation = load_annotation(args.ann_file)
+    videos = annotation.split(first.result['split'])
+    files = dict(run.partition('=')[::2] for run in args.runs)
+    class_map = load_detections(next(iter(files.values()))).meta.get('class_map')
+    shown = Shown(
+        annotation,
+        args.data_prefix,
+        {name: read_detections(path, videos, first.truth.labels) for name, path in files.items()},
+        class_map or {},
+        first.background_frames,
+        args.score_thr,
+        args.html_frames,
+    )
+    page = comparison_page(
+        shown,
+        [run.result for run in runs.values()],
+        differences[: args.html_videos],
+        first.truth.videos,
+        len(differences),
+    )
+    with atomic_write(args.html) as file:
+        file.write(page)
+
+
+def read_runs(args: argparse.Namespace) -> dict[str, ScoredRun]:
+    """Score the files of all runs.
+
+    Raises:
+        ValueError: One cannot be scored, or two are not of the same frames and classes.
+    """
     runs = {}
-    try:
-        for run in args.runs:
-            name, _, path = run.partition('=')
-            runs[name] = score(path, args.ann_file, args.protocol)
-    except (ValueError, OSError) as error:
-        print(f'compare_runs: {error}', file=sys.stderr)
-        return 2
+    for run in args.runs:
+        name, _, path = run.partition('=')
+        runs[name] = score_file(path, args.ann_file, get_protocol(args.protocol))
+    first = next(iter(runs.values())).result
+    for name, run in runs.items():
+        keys = ('split', 'labels', 'n_frames')
+        differing = [key for key in keys if run.result[key] != first[key]]
+        if differing:
+            raise ValueError(f'{name} has other {", ".join(differing)}')
+    return runs
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Score the runs, print their table, and write what is asked for."""
+    runs = read_runs(args)
     results = {name: run.result for name, run in runs.items()}
     first = next(iter(results.values()))
-    for name, result in results.items():
-        differing = [k for k in ('split', 'labels', 'n_frames') if result[k] != first[k]]
-        if differing:
-            print(f'compare_runs: {name} has other {", ".join(differing)}', file=sys.stderr)
-            return 2
     counts = f'{first["n_videos"]} videos, {first["n_frames"]} frames'
     title = f'{args.ann_file}, {first["split"]}: {counts}'
     table = Table(title=title, caption=f'percent; protocol {first["protocol"]}')
@@ -188,17 +244,29 @@ def main(argv: list[str] | None = None) -> int:
         console.print(table)
         for name, found in zip(list(results)[1:], differences, strict=True):
             results[name] = dict(results[name], bootstrap=found)
+    if args.keep_detections:
+        for name, facts in keep_detections(args, runs).items():
+            results[name] = dict(results[name], detections=facts)
     if args.out:
         with atomic_write(args.out) as file:
             json.dump(results, file, indent=1)
         print(args.out)
     if args.figure:
-        try:
-            write_png(args.figure, draw(args, first))
-        except (ValueError, OSError) as error:
-            print(f'compare_runs: {error}', file=sys.stderr)
-            return 2
+        write_png(args.figure, draw(args, first))
         print(args.figure)
+    if args.html:
+        write_page(args, runs)
+        print(args.html)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare; returns the exit status."""
+    args = parse_args(argv)
+    try:
+        compare(args)
+    except (ValueError, OSError, VideoError) as error:
+        print(f'compare_runs: {error}', file=sys.stderr)
+        return 2
     return 0
 
 

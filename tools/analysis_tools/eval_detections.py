@@ -5,16 +5,26 @@ Usage::
     python tools/analysis_tools/eval_detections.py GT.pkl dets.npz --protocol act --out result.json
     python tools/analysis_tools/eval_detections.py data/ucf101_24/ucf101_24.json dump.npz \
         --errors --plot errors.png
+    python tools/analysis_tools/eval_detections.py GT.pkl dets.npz --analysis folder
 
 GT is a pickle in ACT's format (``labels``, ``gttubes``, ``nframes`` and ``test_videos`` or
 ``videos``) or an annotation file of this project (``.json``). DETS is an ``.npz`` with ``dets``
 (M, 8) = video index, frame, label, score, x1, y1, x2, y2, or a pickle of the same. The video index
 refers to the file's own ``videos`` if it has them, else to GT's ``videos``, else to the split.
+``--analysis`` writes a confusion matrix of the frames' boxes and the precision-recall curves of
+frames and tubes: ``confusion.png``, ``curves.png``, both as ``.csv``, and ``analysis.json``.
 Files of ``TubeMetric(dump=...)`` also record their split, classes and frames; flags override these.
+
+Published detections also record their protocol, and the numbers of the run they are of. These are
+printed beside those that the file gives::
+
+    python tools/analysis_tools/eval_detections.py data/PAIR/target.json \
+        configs/PAIR/results/full_seed0.npz
 """
 
 import argparse
 import ast
+import hashlib
 import json
 import sys
 import time
@@ -30,15 +40,26 @@ from mmstal_da.evaluation.functional import (
     Detections,
     GroundTruth,
     analyse_errors,
+    confusion_matrix,
     evaluate_detections,
     get_protocol,
     parse_detections,
     parse_ground_truth,
+    precision_recall_curves,
 )
+from mmstal_da.evaluation.functional.confusion import SCORE_THR
 from mmstal_da.evaluation.functional.ground_truth import indexed_videos
 from mmstal_da.evaluation.functional.interpolation import interpolate_detections
-from mmstal_da.evaluation.report import format_errors, format_results
-from mmstal_da.utils.io import atomic_write
+from mmstal_da.evaluation.report import (
+    confusion_csv,
+    curves_csv,
+    curves_json,
+    format_errors,
+    format_published,
+    format_results,
+)
+from mmstal_da.tubes.evaluated import load_ground_truth
+from mmstal_da.utils.io import atomic_write, write_json
 from mmstal_da.utils.safe_pickle import load_pickle
 
 
@@ -49,7 +70,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('gt', help='ground truth: ACT pickle, or annotation file (.json)')
     parser.add_argument('dets', help='detections: .npz or pickle')
-    parser.add_argument('--protocol', choices=sorted(PROTOCOLS), default='act')
+    parser.add_argument(
+        '--protocol', choices=sorted(PROTOCOLS), help="default: the detections' own, or act"
+    )
     parser.add_argument(
         '--set', nargs='+', default=[], metavar='KEY=VALUE', help='constants of the protocol'
     )
@@ -71,10 +94,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='score only what was found on the frames 1, 1 + N, ..., and boxes interpolated between'
         " (default: the detections' own stride)",
     )  # fmt: skip
+    parser.add_argument(
+        '--score-thr', type=float, default=0.0, metavar='S', help='leave out scores of S and less'
+    )
     parser.add_argument('--errors', action='store_true', help='analyse the errors')
     parser.add_argument('--plot', metavar='PNG', help='write the error analysis as a picture')
+    parser.add_argument(
+        '--analysis', metavar='DIR', help='write confusion matrix and precision-recall curves'
+    )
+    parser.add_argument(
+        '--confusion-thr', type=float, default=SCORE_THR, metavar='S',
+        help=f'least score in the confusion matrix, after NMS (default {SCORE_THR:g})',
+    )  # fmt: skip
     parser.add_argument('--out', metavar='JSON', help='write the result to this file')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not 0 <= args.confusion_thr <= 1 or not 0 <= args.score_thr <= 1:
+        parser.error('--score-thr and --confusion-thr lie in [0, 1]')
+    return args
 
 
 def parse_assignments(items: Sequence[str], flag: str) -> dict[str, str]:
@@ -127,9 +163,6 @@ def read_act(args: argparse.Namespace) -> Truth:
 
 def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
     """Ground truth from an annotation file; ``meta`` gives what the flags do not."""
-    # the package of the datasets loads torch, which takes longer than scoring
-    from mmstal_da.tubes.evaluated import load_ground_truth
-
     renamed = args.class_map and parse_assignments(args.class_map, '--class-map')
     split = args.split or meta.get('split')
     if split is None:
@@ -179,11 +212,51 @@ def score(dets: Detections, truth: GroundTruth, args: argparse.Namespace, meta: 
     background = args.background_frames
     if background is None:
         background = meta.get('background_frames', True)
-    protocol = get_protocol(args.protocol, **parse_constants(args.set))
+    constants = {} if args.protocol else meta.get('constants', {})
+    name = args.protocol or meta.get('protocol', 'act')
+    protocol = get_protocol(name, **{**constants, **parse_constants(args.set)})
     result = evaluate_detections(dets, truth, protocol, background)
+    if args.analysis:
+        setting = (dets, truth, protocol, background)
+        write_analysis(args, setting)
     if args.errors or args.plot:
         result['errors'] = analyse_errors(dets, truth, protocol, background)
     return result
+
+
+def write_analysis(args: argparse.Namespace, setting: tuple) -> None:
+    """Write the files of ``--analysis``."""
+    from mmstal_da.visualization.confusion_plot import plot_confusion
+    from mmstal_da.visualization.curves import save_figure
+    from mmstal_da.visualization.recall_plot import plot_precision_recall
+
+    folder, (_, truth, protocol, _) = Path(args.analysis), setting
+    matrix = confusion_matrix(*setting, args.confusion_thr)
+    curves = precision_recall_curves(*setting)
+    labels, name = truth.labels, Path(args.dets).name
+    title = f'{name}, {protocol.name}: boxes of score {args.confusion_thr:g} or more'
+    save_figure(plot_confusion(matrix, labels, title), folder / 'confusion.png')
+    title = f'{name}, {protocol.name}: boxes at IoU {protocol.frame_iou:g}, tubes at 0.5'
+    save_figure(plot_precision_recall(curves, labels, title), folder / 'curves.png')
+    texts = {
+        'confusion.csv': confusion_csv(matrix, labels),
+        'curves.csv': curves_csv(curves, labels),
+    }
+    for file, text in texts.items():
+        with atomic_write(folder / file) as out:
+            out.write(text)
+    confusion = {
+        'rows': [*labels, 'background'],
+        'columns': [*labels, 'missed'],
+        'matrix': matrix.tolist(),
+        'iou': protocol.frame_iou,
+        'score_thr': args.confusion_thr,
+    }
+    content = {'detections': name, 'protocol': protocol.name, 'constants': protocol.as_dict()}
+    content |= {'confusion': confusion, 'curves': curves_json(curves, labels)}
+    write_json(folder / 'analysis.json', content)
+    for file in ('confusion.png', 'confusion.csv', 'curves.png', 'curves.csv', 'analysis.json'):
+        print(folder / file)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -196,7 +269,18 @@ def run(args: argparse.Namespace) -> dict:
     dets = parse_detections(file.dets, gt.truth, file.videos or gt.videos, file.labels or gt.labels)
     dets = between_key_frames(dets, args, file.meta)
     checked = time.perf_counter()
+    if args.score_thr > 0:
+        dets = dets.take(np.flatnonzero(dets.score > args.score_thr))
     result = {**gt.origin, **score(dets, gt.truth, args, file.meta)}
+    if 'published' in file.meta:
+        result['published'] = file.meta['published']
+        recorded = file.meta['annotation']
+        if hashlib.sha256(Path(args.gt).read_bytes()).hexdigest() != recorded['sha256']:
+            print(
+                f'eval_detections: {args.gt} is another version of {recorded["file"]} than the one'
+                ' that the detections were published with',
+                file=sys.stderr,
+            )
     evaluation = result['seconds']['total']
     result['seconds'] = {
         'read': loaded - start,
@@ -216,6 +300,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'eval_detections: {error}', file=sys.stderr)
         return 2
     print(format_results(result))
+    if 'published' in result:
+        print(format_published(result))
     if 'errors' in result:
         print(format_errors(result['errors']))
     print(f'{result["seconds"]["total"]:.2f} s from arrays to numbers')

@@ -3,7 +3,9 @@
     python tools/data/make_synthetic.py --out data/synthetic
 
 The same arguments give the same bytes with any number of workers. If the folder already holds the
-pair, it is not changed. What a killed run left is removed at the next start.
+pair, it is not changed. What a killed run left is removed at the next start. ``--annotations-only``
+writes source.json and target.json into a folder of their own: published detections can be scored
+without the videos.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 
@@ -23,9 +26,12 @@ from mmstal_da.synthetic import (
     OutputExistsError,
     Shift,
     SyntheticConfig,
+    annotate,
     generate,
 )
 from mmstal_da.synthetic.config import DOMAINS
+from mmstal_da.synthetic.generate import MANIFEST
+from mmstal_da.tubes.annotation import save_annotation
 
 COUNTS = ('source_train', 'source_test', 'target_train', 'target_test')
 CLIP_NUMBERS = {
@@ -70,6 +76,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help='every target clip draws its share of the shift',
     )
+    parser.add_argument(
+        '--annotations-only', action='store_true', help='write the annotation files alone'
+    )
     parser.add_argument('--workers', type=int, default=1, help='processes (default 1)')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace a pair made with other parameters'
@@ -110,12 +119,18 @@ def main(argv: list[str] | None = None) -> int:
             transient=True,
         ) as bar:
             task = bar.add_task('clips', total=None)
+
+            def progress(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            if args.annotations_only:
+                return write_annotations(args.out, config, progress)
             made = generate(
                 args.out,
                 config,
                 workers=args.workers,
                 overwrite=args.overwrite,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
     except (OutputExistsError, ValueError, OSError, BrokenProcessPool) as error:
         print(f'make_synthetic: {error}', file=sys.stderr)
@@ -131,6 +146,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     for domain in ('source', 'target'):
         print(f'  {os.path.join(args.out, domain)}.json')
+    return 0
+
+
+def write_annotations(
+    out: str, config: SyntheticConfig, progress: Callable[[int, int], None]
+) -> int:
+    """Write the annotation files of a pair without videos; returns the exit status.
+
+    Raises:
+        OutputExistsError: The folder holds a pair with videos.
+    """
+    if os.path.exists(os.path.join(out, MANIFEST)):
+        raise OutputExistsError(
+            f'{out} holds a pair with videos: give --annotations-only another --out'
+        )
+    for domain, annotation in annotate(config, progress=progress).items():
+        path = os.path.join(out, f'{domain}.json')
+        save_annotation(annotation, path)
+        print(path)
     return 0
 
 

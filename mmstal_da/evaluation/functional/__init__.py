@@ -1,6 +1,8 @@
 """The evaluator as functions on NumPy arrays; needs no runner and loads no torch."""
 
 from .ap import average_precision, mean_over_classes, precision_recall
+from .confusion import confusion_matrix
+from .curves import precision_recall_curves
 from .detections import Detections, parse_detections
 from .error_analysis import analyse_errors
 from .evaluate import evaluate_detections, tubes_of
@@ -23,6 +25,7 @@ __all__ = [
     'average_precision',
     'box_iou',
     'build_tubes',
+    'confusion_matrix',
     'evaluate_detections',
     'get_protocol',
     'greedy_match',
@@ -33,6 +36,7 @@ __all__ = [
     'parse_detections',
     'parse_ground_truth',
     'precision_recall',
+    'precision_recall_curves',
     'suppression_weights',
     'temporal_iou',
     'trim_tubes',

@@ -1,6 +1,22 @@
 """Precision, recall and average precision."""
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Ranking(NamedTuple):
+    """Detections (or tubes) of one class by descending score, matched to ground truth.
+
+    Attributes:
+        score: (N,) float32.
+        is_true: (N,) bool, whether it is a true positive.
+        num_gt: Number of ground-truth objects.
+    """
+
+    score: np.ndarray
+    is_true: np.ndarray
+    num_gt: int
 
 
 def precision_recall(is_true: np.ndarray, num_gt: int) -> tuple[np.ndarray, np.ndarray]:

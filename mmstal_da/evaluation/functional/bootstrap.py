@@ -31,6 +31,11 @@ def resample_videos(
     rows, new = _rows_of(dets.video, len(gt.videos), chosen)
     picked = dets.take(rows)
     picked.video = new.astype(dets.video.dtype)
+    return picked, resample_truth(gt, chosen)
+
+
+def resample_truth(gt: GroundTruth, chosen: np.ndarray) -> GroundTruth:
+    """The ground truth of :func:`resample_videos`."""
     index, video = _rows_of(gt.tubes.video, len(gt.videos), chosen)
     tubes = gt.tubes.take(index)
     length = tubes.end - tubes.begin + 1
@@ -47,7 +52,7 @@ def resample_videos(
         tubes.valid[boxes],
     )
     names = [f'{number}:{gt.videos[video]}' for number, video in enumerate(chosen)]
-    return picked, GroundTruth(gt.labels, names, gt.num_frames[chosen], tubes)
+    return GroundTruth(gt.labels, names, gt.num_frames[chosen], tubes)
 
 
 def _rows_of(video: np.ndarray, count: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,16 +21,15 @@ from .frame_ap import (
     FramePairs,
     evaluated_detections,
     frame_blocks,
+    pair_any_class,
     select_class,
     true_positives,
 )
 from .ground_truth import GroundTruth
-from .iou import paired_iou
 from .protocol import Protocol, get_protocol
-from .segments import chunks, expand_ranges, slices_by_value, stable_argsort
+from .segments import slices_by_value
 
 KINDS = ('localisation', 'classification', 'time', 'other')
-CHUNK = 1 << 17  # detection and ground-truth pairs compared together
 
 
 class ErrorShares(TypedDict):
@@ -49,7 +48,7 @@ def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.nda
         protocol: ``frame_iou`` and ``pixel`` are used.
     """
     num_labels = len(gt.labels)
-    video, label, frame, boxes = gt.rows()
+    video, label, frame, _ = gt.rows()
     in_video = np.zeros((len(gt.videos), num_labels), bool)
     in_video[gt.tubes.video, gt.tubes.label] = True
     annotated = gt.annotated_frames()
@@ -59,16 +58,7 @@ def error_kinds(dets: Detections, gt: GroundTruth, protocol: Protocol) -> np.nda
     late = in_video[dets.video, dets.label] & ~annotated[number]
     kind[late] = KINDS.index('time')
 
-    gt_number = gt.frame_number(video, frame)
-    order = stable_argsort(gt_number)
-    first = np.searchsorted(gt_number[order], np.arange(annotated.size + 1))
-    rows = np.flatnonzero(annotated[number])
-    count = np.diff(first)[number[rows]]
-    for part in chunks(count, CHUNK):
-        det = np.repeat(rows[part], count[part])
-        row = order[expand_ranges(first[number[rows[part]]], count[part])]
-        iou = paired_iou(dets.boxes.take(det, axis=0), boxes.take(row, axis=0), protocol.pixel)
-        kind[det[iou >= np.float32(protocol.frame_iou)]] = KINDS.index('classification')
+    kind[pair_any_class(dets, gt, protocol)[0]] = KINDS.index('classification')
     # a frame with ground truth of the class: other overlaps do not matter
     own = np.unique(gt.frame_number(video, frame, label))
     key = gt.frame_number(dets.video, dets.frame, dets.label)

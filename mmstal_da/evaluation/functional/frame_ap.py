@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ap import average_precision
+from .ap import Ranking, average_precision
 from .detections import Detections
 from .ground_truth import GroundTruth
 from .iou import paired_iou
@@ -16,6 +16,7 @@ from .ranking import descending
 from .segments import (
     chunks,
     expand_products,
+    expand_ranges,
     find_keys,
     group_starts,
     slices_by_value,
@@ -112,6 +113,37 @@ def pair_frames(
     return FramePairs(dets.label, dets.score, det, row, iou, number)
 
 
+def pair_any_class(
+    dets: Detections, gt: GroundTruth, protocol: Protocol
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detections and ground-truth boxes of a frame that overlap enough, whatever their classes.
+
+    Args:
+        dets: In any order.
+        gt: Ground truth.
+        protocol: ``frame_iou`` and ``pixel`` are used.
+
+    Returns:
+        (P,) detections, not decreasing, (P,) rows of :meth:`~.ground_truth.GroundTruth.rows`, and
+        (P,) float32 IoU, at least ``frame_iou``.
+    """
+    video, _, frame, boxes = gt.rows()
+    gt_number = gt.frame_number(video, frame)
+    order = stable_argsort(gt_number)
+    first = np.searchsorted(gt_number[order], np.arange(int(gt.num_frames.sum()) + 1))
+    number = gt.frame_number(dets.video, dets.frame)
+    count = np.diff(first)[number]
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    for part in chunks(count, CHUNK):
+        det = np.repeat(np.arange(part.start, part.stop), count[part])
+        row = order[expand_ranges(first[number[part]], count[part])]
+        iou = paired_iou(dets.boxes.take(det, axis=0), boxes.take(row, axis=0), protocol.pixel)
+        enough = iou >= np.float32(protocol.frame_iou)
+        found.append((det[enough], row[enough], iou[enough]))
+    det, row, iou = (np.concatenate(column) for column in zip(*found, strict=True))
+    return det, row, iou
+
+
 def video_blocks(dets: Detections, num_videos: int, limit: int) -> Iterator[Detections]:
     """Detections of consecutive videos, at most ``limit`` (or one video) at a time."""
     order = stable_argsort(dets.video)
@@ -184,6 +216,25 @@ def select_class(blocks: list[FramePairs], rows: list[slice]) -> tuple[np.ndarra
     return score, FramePairs(np.zeros(0, np.int32), score, *columns)
 
 
+def rank_frames(blocks: list[FramePairs], gt: GroundTruth, protocol: Protocol) -> list[Ranking]:
+    """Frame detections of every class by score, matched to ground truth.
+
+    Args:
+        blocks: From :func:`pair_frames`, together all videos, in their order.
+        gt: Ground truth.
+        protocol: ``ties`` is used.
+    """
+    num_labels = len(gt.labels)
+    num_gt = np.bincount(gt.rows()[1], minlength=num_labels)
+    rows = [slices_by_value(block.label, num_labels) for block in blocks]
+    result = []
+    for label in range(num_labels):
+        score, pairs = select_class(blocks, [part[label] for part in rows])
+        order, matched = true_positives(score, pairs, protocol.ties)
+        result.append(Ranking(score[order], matched, int(num_gt[label])))
+    return result
+
+
 def frame_average_precision(
     blocks: list[FramePairs], gt: GroundTruth, protocol: Protocol
 ) -> list[float]:
@@ -194,15 +245,7 @@ def frame_average_precision(
         gt: Ground truth.
         protocol: ``ap`` and ``ties`` are used.
     """
-    num_labels = len(gt.labels)
-    num_gt = np.bincount(gt.rows()[1], minlength=num_labels)
-    rows = [slices_by_value(block.label, num_labels) for block in blocks]
-    result = []
-    for label in range(num_labels):
-        if num_gt[label] == 0:
-            result.append(float('nan'))
-            continue
-        score, pairs = select_class(blocks, [part[label] for part in rows])
-        _, matched = true_positives(score, pairs, protocol.ties)
-        result.append(average_precision(matched, int(num_gt[label]), protocol.ap))
-    return result
+    return [
+        average_precision(ranking.is_true, ranking.num_gt, protocol.ap)
+        for ranking in rank_frames(blocks, gt, protocol)
+    ]

@@ -21,8 +21,16 @@ def greedy_match(
         (D,) int, ranks of the matched detections (true positives). Of equal overlaps the first
         pair is taken.
     """
-    matched = [np.zeros(0, np.int64)]
+    return rank[greedy_pairs(group, rank, gt, iou)]
+
+
+def greedy_pairs(
+    group: np.ndarray, rank: np.ndarray, gt: np.ndarray, iou: np.ndarray
+) -> np.ndarray:
+    """(D,) int, the pairs that :func:`greedy_match` chooses."""
+    chosen = [np.zeros(0, np.int64)]
     taken = np.zeros(gt.max() + 1 if gt.size else 0, bool)
+    number = np.arange(group.size)
     while group.size:
         # the best detection of every group is final: the others do not affect it
         starts = group_starts(group)
@@ -32,8 +40,8 @@ def greedy_match(
         top = overlap == np.repeat(np.maximum.reduceat(overlap, starts[:-1]), size)
         pairs = np.flatnonzero(top)
         pairs = pairs[group_starts(group[pairs])[:-1]]
-        matched.append(rank[pairs])
+        chosen.append(number[pairs])
         taken[gt[pairs]] = True
         left = ~(best | taken[gt])
-        group, rank, gt, iou = group[left], rank[left], gt[left], iou[left]
-    return np.concatenate(matched)
+        group, rank, gt, iou, number = (item[left] for item in (group, rank, gt, iou, number))
+    return np.concatenate(chosen)

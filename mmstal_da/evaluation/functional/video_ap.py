@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .ap import average_precision
+from .ap import Ranking, average_precision
 from .ground_truth import GroundTruth
 from .matching import greedy_match
 from .nms import suppress_pairs
@@ -84,16 +84,16 @@ def tube_pairs(
     return det[enough], row[enough], iou[enough]
 
 
-def video_average_precision(
+def match_tubes(
     tubes: TubeSet, gt: GroundTruth, thresholds: list[float], protocol: Protocol
-) -> dict[float, list[float]]:
-    """Video-AP per threshold and class in [0, 1], NaN for classes without ground truth.
+) -> dict[float, list[Ranking]]:
+    """Tubes of every class by score, matched to ground truth, for each threshold.
 
     Args:
         tubes: After :func:`suppress_tubes`.
         gt: Ground truth.
         thresholds: Tube IoU of a true positive.
-        protocol: ``pixel`` and ``ap`` are used.
+        protocol: ``pixel`` and ``ties`` are used.
     """
     num_labels = len(gt.labels)
     num_gt = np.bincount(gt.tubes.label, minlength=num_labels)
@@ -103,6 +103,7 @@ def video_average_precision(
     order = np.concatenate([s.start + descending(tubes.score[s], protocol.ties) for s in slices])
     rank = np.empty(len(tubes), np.int64)
     rank[order] = np.arange(len(tubes))
+    score = tubes.score[order]
     result = {}
     for threshold in thresholds:
         enough = iou >= np.float32(threshold)
@@ -110,7 +111,24 @@ def video_average_precision(
         found = greedy_match(group[enough], rank[det[enough]], row[enough], iou[enough])
         matched[found] = True
         result[threshold] = [
-            average_precision(matched[rows], int(num_gt[label]), protocol.ap)
+            Ranking(score[rows], matched[rows], int(num_gt[label]))
             for label, rows in enumerate(slices)
         ]
     return result
+
+
+def video_average_precision(
+    tubes: TubeSet, gt: GroundTruth, thresholds: list[float], protocol: Protocol
+) -> dict[float, list[float]]:
+    """Video-AP per threshold and class in [0, 1], NaN for classes without ground truth.
+
+    Args:
+        tubes: After :func:`suppress_tubes`.
+        gt: Ground truth.
+        thresholds: Tube IoU of a true positive.
+        protocol: ``pixel``, ``ties`` and ``ap`` are used.
+    """
+    return {
+        threshold: [average_precision(r.is_true, r.num_gt, protocol.ap) for r in rankings]
+        for threshold, rankings in match_tubes(tubes, gt, thresholds, protocol).items()
+    }
