@@ -15,7 +15,8 @@ Inputs, of a batch of any number of clips of any height and width:
 - score_thr (1,), float32: may be left out, the config's test_cfg.rcnn.score_thr takes its place.
 
 Outputs, for all detections, clip by clip, best first: boxes (D, 4) x1 y1 x2 y2 in pixels of the
-original video, scores (D,), labels (D,) from 0, image (D,): the clip's index in the batch.
+original video, scores (D,), labels (D,) from 0, clip_index (D,): the clip's place in the
+batch.
 """
 
 import argparse

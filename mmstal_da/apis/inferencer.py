@@ -63,11 +63,16 @@ class ActionTubeInferencer:
         """The clip's window, and the transforms of a frame alone and of a clip."""
         pipeline = pipeline_of(self.cfg)
         kinds = [stage['type'].rpartition('.')[2] for stage in pipeline]
-        clip = TRANSFORMS.build(pipeline[0])
+        try:
+            clip, _, *stages = (TRANSFORMS.build(stage) for stage in pipeline)
+        except KeyError as error:
+            raise UsageError(
+                f'{self.checkpoint}: {error}; give a config whose custom_imports name the module'
+                ' (--config)'
+            ) from error
         count = 2
         while count < len(kinds) and kinds[count] == 'Resize':  # of every frame alone
             count += 1
-        stages = [TRANSFORMS.build(stage) for stage in pipeline[2:]]
         return Window(clip.clip_len, clip.frame_interval), stages[: count - 2], stages[count - 2 :]
 
     def __call__(

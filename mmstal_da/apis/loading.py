@@ -15,7 +15,7 @@ from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 
 class Trained(NamedTuple):
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(
-    checkpoint: Path, config: Path | None = None, device: str | None = None
+    checkpoint: PathLike, config: PathLike | None = None, device: str | None = None
 ) -> Trained:
     """The detector of a checkpoint, ready to predict.
 
@@ -79,7 +79,7 @@ def pipeline_of(cfg: Config) -> list[dict]:
     return pipeline
 
 
-def _config(checkpoint: str, meta: dict, config: Path | None) -> Config:
+def _config(checkpoint: str, meta: dict, config: PathLike | None) -> Config:
     if config is not None:
         return load_config(os.fspath(config))
     if not meta.get('cfg'):

@@ -16,14 +16,14 @@ from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS, TRANSFORMS
 
-from .loading import Path, Trained, pipeline_of
+from .loading import PathLike, Trained, pipeline_of
 from .onnx_metadata import from_metadata
 
 INPUTS = ('clip', 'key_frame', 'img_shape', 'scale_factor', 'score_thr')  # the last has a default
-OUTPUTS = ('boxes', 'scores', 'labels', 'image')
+OUTPUTS = ('boxes', 'scores', 'labels', 'clip_index')
 
 
-def is_onnx(path: Path) -> bool:
+def is_onnx(path: PathLike) -> bool:
     """Whether a path names an ONNX file, by its ending."""
     return os.fspath(path).lower().endswith('.onnx')
 
@@ -68,9 +68,9 @@ class OnnxDetector:
             feeds[name] = np.array([sample.metainfo[name] for sample in samples], np.float32)
         if score_thr is not None:
             feeds['score_thr'] = np.array([score_thr], np.float32)
-        boxes, scores, labels, image = self.session.run(OUTPUTS, feeds)
+        boxes, scores, labels, clip = self.session.run(OUTPUTS, feeds)
         for index, sample in enumerate(samples):
-            rows = image == index
+            rows = clip == index
             sample.pred_instances = InstanceData(
                 bboxes=torch.from_numpy(boxes[rows]),
                 scores=torch.from_numpy(scores[rows]),
@@ -79,7 +79,7 @@ class OnnxDetector:
         return samples
 
 
-def load_onnx(path: Path, config: Path | None = None, device: str | None = None) -> Trained:
+def load_onnx(path: PathLike, config: PathLike | None = None, device: str | None = None) -> Trained:
     """The detector of a file of ``tools/export_onnx.py``.
 
     Args:
@@ -98,7 +98,13 @@ def load_onnx(path: Path, config: Path | None = None, device: str | None = None)
     cfg, classes = from_metadata(session.get_modelmeta().custom_metadata_map, path)
     if config is not None:
         cfg = load_config(os.fspath(config))
-    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor')
+    preprocessor = preprocessor and MODELS.build(preprocessor)
+    if not isinstance(preprocessor, ClipKeyFramePreprocessor):
+        raise UsageError(
+            f'{config} has no model.data_preprocessor of type ClipKeyFramePreprocessor; give the'
+            ' config of the checkpoint that was exported'
+        )
     length = TRANSFORMS.build(pipeline_of(cfg)[0]).clip_len
     exported = session.get_inputs()[0].shape[2]
     if length != exported:

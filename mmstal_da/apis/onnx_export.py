@@ -30,8 +30,9 @@ DYNAMIC_AXES = {
     'scale_factor': {0: 'batch'},
     **{name: {0: 'detections'} for name in OUTPUTS},
 }
-TOLERANCE = 1e-3  # of boxes, in pixels, and of scores
-AGREEMENT = 0.9  # least share of equal detections in noise
+# of a coordinate in pixels and of a score; untrained weights magnify the rounding
+TOLERANCE = (0.05, 1e-3)
+AGREEMENT = 0.5  # least share of equal detections in noise
 
 
 class Comparison(NamedTuple):
@@ -39,8 +40,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         detections: How many torch found.
-        close: How many of them ONNX Runtime found, no more than 0.001 pixels and score apart. In
-            noise, scores can be so nearly equal that rounding decides which box suppresses which.
+        close: How many of them ONNX Runtime found, no further apart than ``TOLERANCE``. In noise,
+            scores can be so nearly equal that rounding decides which box suppresses which.
         boxes: Largest difference of a coordinate of these, in pixels.
         scores: Largest difference of a score of these.
     """
@@ -149,7 +150,7 @@ def compare(detector: ActionTubeDetector, content: bytes, clip_len: int) -> Comp
     The threshold of scores is 0, because a trained detector finds nothing in noise.
 
     Raises:
-        UsageError: More than a tenth of the detections differ.
+        UsageError: Less than half of the detections are the same.
     """
     session, _ = open_session(content, 'cpu')
     exported = OnnxDetector(session, detector.data_preprocessor)
@@ -164,9 +165,10 @@ def compare(detector: ActionTubeDetector, content: bytes, clip_len: int) -> Comp
     pairs = [(a.pred_instances, b.pred_instances) for a, b in zip(expected, found, strict=True)]
     apart = torch.cat([differences(*pair) for pair in pairs])
     back = torch.cat([differences(*pair[::-1]) for pair in pairs])
-    close = (apart <= TOLERANCE).all(1)
+    tolerance = torch.tensor(TOLERANCE)
+    close = (apart <= tolerance).all(1)
     least = AGREEMENT * max(len(apart), len(back))
-    if close.sum() < least or (back <= TOLERANCE).all(1).sum() < least:
+    if close.sum() < least or (back <= tolerance).all(1).sum() < least:
         raise UsageError(
             f'on random clips, ONNX Runtime finds {int(close.sum())} of the {len(apart)} detections'
             f' of torch {torch.__version__}, and {len(back)} in all; nothing was written. Export'
@@ -177,19 +179,19 @@ def compare(detector: ActionTubeDetector, content: bytes, clip_len: int) -> Comp
 
 
 def differences(some: InstanceData, others: InstanceData) -> Tensor:
-    """Of every detection, how far the nearest other one of its class is.
+    """Of every detection, how far the nearest other one of its class is away.
 
     Args:
         some: n detections of a clip, with ``bboxes``, ``scores`` and ``labels``.
         others: Detections of the same clip.
 
     Returns:
-        (n, 2): largest difference of a coordinate, and of the score; infinite if there is none.
+        (n, 2): largest difference of a coordinate, and of the score; the first is infinite if
+        there is none.
     """
-    apart = torch.full((len(some), 2), torch.inf)
-    for row, box, score, label in zip(apart, some.bboxes, some.scores, some.labels, strict=True):
-        alike = others[others.labels == label]
-        if len(alike):
-            row[0], index = (alike.bboxes - box).abs().amax(1).min(0)
-            row[1] = (alike.scores[index] - score).abs()
-    return apart
+    if not len(others):
+        return torch.full((len(some), 2), torch.inf)
+    boxes = (some.bboxes[:, None] - others.bboxes).abs().amax(2)  # (n, m)
+    boxes[some.labels[:, None] != others.labels] = torch.inf
+    nearest, index = boxes.min(1)
+    return torch.stack([nearest, (some.scores - others.scores[index]).abs()], 1)

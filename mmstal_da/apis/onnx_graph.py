@@ -15,7 +15,7 @@ from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.models.roi_heads import ActionRoIHead
 
-NO_SCORE = -1.0  # of what cannot be chosen: below every threshold
+NO_SCORE = float('-inf')  # of what cannot be chosen: below every threshold
 NO_LIMIT = 2**31 - 1
 NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
 
@@ -41,7 +41,7 @@ class NonMaxSuppression(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g, boxes, scores, score_thr, iou_thr, limit):
-        """The operator, since opset 11."""
+        """The operator, since opset 11; for it, x and y are alike."""
         limit, iou_thr = (g.op('Constant', value_t=torch.tensor([v])) for v in (limit, iou_thr))
         return g.op('NonMaxSuppression', boxes, scores, limit, iou_thr, score_thr)
 
@@ -85,7 +85,7 @@ class FixedSizes(TorchFunctionMode):
         if func is torch.Tensor.contiguous:
             return args[0]
         result = func(*args, **(kwargs or {}))
-        if func == torch.Tensor.shape.__get__:
+        if func == torch.Tensor.shape.__get__:  # type: ignore[attr-defined]
             return torch.Size(int(size) for size in result)
         return result
 
@@ -126,8 +126,8 @@ class DetectorGraph(nn.Module):
 
         Returns:
             Of all D detections of the batch, image by image, best first: boxes (D, 4) x1 y1 x2 y2
-            in pixels of the original video, scores (D,), labels (D,) int64, and the index of the
-            image (D,) int64.
+            in pixels of the original video, scores (D,), labels (D,) int64, and the place of the
+            image in the batch (D,) int64.
         """
         inputs = dict(clip=self._pad(clip), key_frame=self._pad(key_frame))
         with FixedSizes():
