@@ -1,7 +1,6 @@
 """A trained detector on any video."""
 
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -9,22 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
-from mmstal_da.launch.config import check_checkpoint, load_config
-from mmstal_da.models.detectors import ActionTubeDetector
-from mmstal_da.register import register_all_modules
-from mmstal_da.registry import MODELS, TRANSFORMS
+from mmstal_da.registry import TRANSFORMS
 
 from .clips import Window, clips_of
 from .inputs import Clip, Input, find_clips
+from .loading import load_trained, pipeline_of
+from .onnx_detector import is_onnx, load_onnx
 from .result import VideoResult
 
 
@@ -39,8 +34,10 @@ class ActionTubeInferencer:
             print(result.name, len(result.shown_tubes()))
 
     Args:
-        checkpoint: A checkpoint of ``tools/train.py``, a file or a URL.
-        config: Config file in place of the one that the checkpoint carries.
+        checkpoint: A checkpoint of ``tools/train.py``, a file or a URL; or a file ``….onnx`` of
+            ``tools/export_onnx.py``, which ONNX Runtime runs in its place.
+        config: Config file in place of the one that the checkpoint carries. Of an ONNX file, only
+            the test pipeline and the data preprocessor are replaced.
         device: ``'cpu'``, ``'cuda'``, …; None takes what MMEngine finds.
         batch_size: Key frames at a time.
 
@@ -56,80 +53,27 @@ class ActionTubeInferencer:
         device: str | None = None,
         batch_size: int = 8,
     ) -> None:
-        register_all_modules()
-        self.checkpoint = check_checkpoint(os.fspath(checkpoint))
-        try:
-            loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise UsageError(f'{self.checkpoint} is not a readable checkpoint ({error})') from error
-        meta = loaded.get('meta') or {}
-        self.cfg = self._config(meta, config)
-        self.classes = self._class_names(meta)
-        self.device = device or get_device()
+        self.checkpoint = os.fspath(checkpoint)
+        load = load_onnx if is_onnx(self.checkpoint) else load_trained
+        self.cfg, self.classes, self.model, self.device = load(self.checkpoint, config, device)
         self.batch_size = batch_size
         self.window, self._per_frame, self._per_clip = self._transforms()
-        self.model = self._model(loaded)
-
-    def _config(self, meta: dict, config: str | os.PathLike[str] | None) -> Config:
-        if config is not None:
-            return load_config(os.fspath(config))
-        if not meta.get('cfg'):
-            raise UsageError(f'{self.checkpoint} carries no config; give one: config=, --config')
-        return Config.fromstring(meta['cfg'], '.py')
-
-    def _class_names(self, meta: dict) -> list[str]:
-        names = (meta.get('dataset_meta') or {}).get('classes') or self.cfg.get('classes')
-        if not names:
-            raise UsageError(
-                f'{self.checkpoint} names no classes; set `classes` in the config (--config)'
-            )
-        return list(names)
 
     def _transforms(self) -> tuple[Window, list, list]:
         """The clip's window, and the transforms of a frame alone and of a clip."""
-        dataset = (self.cfg.get('test_dataloader') or {}).get('dataset') or {}
-        pipeline = dataset.get('pipeline') or self.cfg.get('test_pipeline')
-        # weather rendered into a data set's frames is part of the data, not of the model's input
-        pipeline = [stage for stage in pipeline or () if 'DegradeFrames' not in stage['type']]
+        pipeline = pipeline_of(self.cfg)
         kinds = [stage['type'].rpartition('.')[2] for stage in pipeline]
-        if kinds[:2] != ['SampleKeyFrameClip', 'DecodeFrames']:
+        try:
+            clip, _, *stages = (TRANSFORMS.build(stage) for stage in pipeline)
+        except KeyError as error:
             raise UsageError(
-                'the config has no test pipeline of SampleKeyFrameClip, DecodeFrames, …; set'
-                ' test_pipeline in the config (--config)'
-            )
-        clip = TRANSFORMS.build(pipeline[0])
+                f'{self.checkpoint}: {error}; give a config whose custom_imports name the module'
+                ' (--config)'
+            ) from error
         count = 2
         while count < len(kinds) and kinds[count] == 'Resize':  # of every frame alone
             count += 1
-        stages = [TRANSFORMS.build(stage) for stage in pipeline[2:]]
         return Window(clip.clip_len, clip.frame_interval), stages[: count - 2], stages[count - 2 :]
-
-    def _model(self, loaded: dict) -> ActionTubeDetector:
-        try:
-            model = MODELS.build(self.cfg.model)
-        except (TypeError, KeyError) as error:
-            raise UsageError(
-                f'the model of {self.checkpoint} cannot be built: {error}. If another version of'
-                ' this library trained it, give its config: --config configs/<pair>/<row>.py'
-            ) from error
-        if not isinstance(model, ActionTubeDetector):
-            raise UsageError(
-                f'{type(model).__name__} needs proposals; give the checkpoint of a detector that'
-                ' finds them itself, such as a row source_only or full'
-            )
-        try:
-            load_state_dict(model, loaded.get('state_dict', loaded), strict=True)
-        except RuntimeError as error:
-            raise UsageError(
-                f'{self.checkpoint} is of another model than the config: {error}'
-            ) from error
-        head = self.cfg.model.roi_head.bbox_head
-        if head.num_classes != len(self.classes):
-            raise UsageError(
-                f'the model has {head.num_classes} classes, the names are {self.classes}; set'
-                ' `classes` in the config (--config)'
-            )
-        return model.to(self.device).eval()
 
     def __call__(
         self,
@@ -272,6 +216,7 @@ class ActionTubeInferencer:
     def _detect(self, packed: list[dict]) -> list[Detections]:
         batch = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
         half = bool((self.cfg.get('test_cfg') or {}).get('fp16'))
+        half = half and not is_onnx(self.checkpoint)  # an ONNX file computes in float32
         half = half and has_native_bfloat16(str(self.device))
         context = torch.autocast(str(self.device).partition(':')[0], torch.bfloat16)
         with context if half else nullcontext():
