@@ -8,7 +8,7 @@ model = dict(
         frozen_stages=1,
         norm_cfg=dict(requires_grad=False),
         norm_eval=True,
-        init_cfg=dict(narrow, prefix='backbone.'),
+        init_cfg=dict(_delete_=True, **narrow, prefix='backbone.'),
     ),
     clip_backbone=dict(
         frozen_end_point='MaxPool3d_3a_3x3',
