@@ -133,6 +133,25 @@ def test_sizes_batches_and_numbers_of_detections(exported, sizes):
         cfg.score_thr = before
 
 
+def test_frames_need_no_padding(joint):
+    data = joint.detector.data_preprocessor(random_clips(CLIP_LEN, [(35, 60)] * 2))
+    assert data['inputs']['clip'].shape[-2:] == (48, 64)
+    session = load_onnx(joint.file, device='cpu').model.session
+    feeds = dict(
+        img_shape=np.array([[35, 60]] * 2, np.float32), scale_factor=np.ones((2, 2), np.float32)
+    )
+    padded, cut = (
+        session.run(None, {**feeds, **{name: value.numpy() for name, value in inputs.items()}})
+        for inputs in (
+            data['inputs'],
+            {name: value[..., :35, :60] for name, value in data['inputs'].items()},
+        )
+    )
+    assert len(padded[0]) > 3
+    for one, other in zip(cut, padded, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_it_uses_the_statistics_that_the_checkpoint_uses(per_domain):
     detector, model = per_domain.detector, load_onnx(per_domain.file, device='cpu').model
     clips = [random_clips(CLIP_LEN, [(64, 80)]) for _ in range(3)]
