@@ -239,11 +239,12 @@ def test_files_that_are_not_ours(joint, tmp_path):
     for key, value, message in (
         ('version', '2', 'has metadata of version 2, this mmstal_da reads 1'),
         ('config', '__import__("os")', 'metadata are damaged'),
+        ('config', None, r'Mine is not in .*; give a config whose custom_imports name the module'),
         ('format', 'other', 'export_onnx.py did not write it'),
     ):
         proto = onnx.load(joint.file)
         (entry,) = (x for x in proto.metadata_props if x.key == key)
-        entry.value = value
+        entry.value = value or entry.value.replace('mmaction.Resize', 'Mine')
         refused(proto.SerializeToString(), message)
     del proto.metadata_props[:]
     refused(proto.SerializeToString(), 'carries no class names and no preprocessing')
@@ -276,6 +277,9 @@ def test_checkpoints_that_cannot_be_exported(joint, tmp_path, monkeypatch, capsy
     missing = tmp_path / 'absent'
     refused(f'the folder {missing} does not exist', joint.checkpoint, missing / 'x.onnx')
     refused('ends in .onnx', joint.checkpoint, tmp_path / 'x.pt')
+    (tmp_path / 'folder.onnx').mkdir()
+    refused('folder.onnx is a folder', joint.checkpoint, tmp_path / 'folder.onnx')
+    (tmp_path / 'folder.onnx').rmdir()
     slowonly = str(CONFIGS / 'synthetic_a/slowonly.py')
     refused('FastRCNN needs proposals', joint.checkpoint, tmp_path / 'x.onnx', '--config', slowonly)
     monkeypatch.setitem(sys.modules, 'onnx', None)
