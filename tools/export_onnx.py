@@ -40,11 +40,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Export; the exit status is 2 for wrong usage."""
+    """Export; the exit status is 2 for wrong usage or a file that cannot be written."""
     args = parse_args(argv)
     try:
         found = export_onnx(args.checkpoint, args.out, args.config)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         print(f'export_onnx.py: {error}', file=sys.stderr)
         return 2
     print(

@@ -2,6 +2,7 @@ r"""Finds actions in videos: boxes on frames, linked into tubes.
 
     python tools/infer.py work_dirs/full/iter_600.pth my_videos/ --out work_dirs/found
     python tools/infer.py work_dirs/full/iter_600.pth 'day1/*.mp4' --key-frame-stride 4
+    python tools/infer.py detector.onnx my_videos/    # of tools/export_onnx.py
 
 An input is a file, a folder (searched at any depth), a glob in quotes, or a stream's URL. Every
 video gets a folder of its name in --out, written when it is done:
@@ -44,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('checkpoint', help='of tools/train.py, a file or a URL')
+    parser.add_argument('checkpoint', help='of tools/train.py, a file or a URL; or an ONNX file')
     parser.add_argument('inputs', nargs='+', help='files, folders, globs, URLs')
     parser.add_argument('--config', help='in place of the one that the checkpoint carries')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/infer'), metavar='DIR')

@@ -84,14 +84,17 @@ def export_onnx(
         raise UsageError(f'--out {out}: the name of an ONNX file ends in .onnx')
     if not out.parent.is_dir():
         raise UsageError(f'--out {out}: the folder {out.parent} does not exist; make it')
+    if out.is_dir():
+        raise UsageError(f'--out {out} is a folder; give the name of a file')
     trained = load_trained(checkpoint, config, 'cpu')
-    metadata = to_metadata(trained.cfg, trained.classes, trained.model.data_preprocessor)
     clip_len = TRANSFORMS.build(pipeline_of(trained.cfg)[0]).clip_len
     proto = onnx.load_from_string(trace(trained.model, clip_len))
     # an input with a value is optional
     threshold = np.array([trained.model.roi_head.test_cfg.score_thr], np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(threshold, 'score_thr'))
-    onnx.helper.set_model_props(proto, metadata)
+    onnx.helper.set_model_props(
+        proto, to_metadata(trained.cfg, trained.classes, trained.model.data_preprocessor)
+    )
     onnx.checker.check_model(proto, full_check=True)
     content = proto.SerializeToString()
     comparison = compare(trained.model, content, clip_len)

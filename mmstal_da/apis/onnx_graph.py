@@ -20,8 +20,8 @@ NO_LIMIT = 2**31 - 1
 NMS_KEYS = {'type', 'iou_threshold', 'class_agnostic', 'split_thr'}
 
 
-class NonMaxSuppression(torch.autograd.Function):
-    """ONNX's operator of this name, of boxes without classes.
+class OnnxNms(torch.autograd.Function):
+    """ONNX's ``NonMaxSuppression``, of boxes without classes.
 
     ``apply(boxes (N, M, 4), scores (N, 1, M), score_thr (1,), iou_thr, limit)`` is (K, 3) int64:
     image, 0 and index of every kept box, image by image, by descending score, no more than
@@ -46,8 +46,8 @@ class NonMaxSuppression(torch.autograd.Function):
         return g.op('NonMaxSuppression', boxes, scores, limit, iou_thr, score_thr)
 
 
-class RoiAlign(torch.autograd.Function):
-    """ONNX's operator of this name: the mean of a bin's samples.
+class OnnxRoiAlign(torch.autograd.Function):
+    """ONNX's ``RoiAlign``: the mean of a bin's samples.
 
     ``apply(features (N, C, H, W), boxes (R, 4), image (R,), layer)`` is (R, C, h, w), as mmcv's
     ``layer`` computes it. mmcv exports it for opset 10, which shifts aligned boxes twice in
@@ -154,16 +154,17 @@ class DetectorGraph(nn.Module):
         deltas = deltas.permute(0, 2, 3, 1).reshape(n, -1, 4)
         (anchors,) = head.prior_generator.grid_priors([spatial.shape[-2:]], device=spatial.device)
         scores, order = scores.sort(1, descending=True)
-        scores, order = scores[:, : cfg.nms_pre], order[:, : cfg.nms_pre]  # (N, M)
+        if cfg.get('nms_pre', -1) > 0:
+            scores, order = scores[:, : cfg.nms_pre], order[:, : cfg.nms_pre]  # (N, M)
         deltas = deltas.gather(1, order[..., None].expand(-1, -1, 4))
         boxes = decode(head.bbox_coder, anchors[order].reshape(-1, 4), deltas.reshape(-1, 4))
         boxes = clip_to(boxes.reshape(n, -1, 4), limits[:, None])
         if cfg.get('min_bbox_size', -1) >= 0:
             sides = (boxes[..., 2:] - boxes[..., :2]).amin(-1)
             scores = torch.where(sides > cfg.min_bbox_size, scores, NO_SCORE)
-        threshold = scores.new_tensor([cfg.get('score_thr', 0)])
-        kept = NonMaxSuppression.apply(
-            boxes, scores[:, None], threshold, cfg.nms.iou_threshold, cfg.max_per_img
+        every_score = scores.new_tensor([-1.0])  # as mmdet's RPN, which knows no threshold
+        kept = OnnxNms.apply(
+            boxes, scores[:, None], every_score, cfg.nms.iou_threshold, cfg.max_per_img
         )
         image, index = kept[:, 0], kept[:, 2]
         return boxes.reshape(-1, 4)[image * boxes.shape[1] + index], image
@@ -183,7 +184,7 @@ class DetectorGraph(nn.Module):
         classes = head.bbox_head.num_classes
         some_image = image.clamp(min=0)
         (layer,) = head.bbox_roi_extractor.roi_layers
-        pooled = RoiAlign.apply(temporal, proposals, some_image, layer)
+        pooled = OnnxRoiAlign.apply(temporal, proposals, some_image, layer)
         with FixedSizes():
             pooled = head.shared_head(pooled) if head.with_shared_head else pooled
         logits, deltas = head.bbox_head(pooled)
@@ -201,7 +202,7 @@ class DetectorGraph(nn.Module):
         shift = labels.to(boxes) * (largest + 1)  # (N, R * C)
         if cfg.nms.get('class_agnostic', False):
             shift = torch.zeros_like(shift)
-        kept = NonMaxSuppression.apply(
+        kept = OnnxNms.apply(
             boxes + shift[..., None], torch.where(possible, scores, NO_SCORE)[:, None], score_thr,
             cfg.nms.iou_threshold, cfg.max_per_img if cfg.max_per_img > 0 else NO_LIMIT,
         )  # fmt: skip
@@ -262,7 +263,6 @@ def check_exportable(detector: ActionTubeDetector) -> None:
         ('roi_head.bbox_head.bbox_coder.clip_border = True', head.bbox_coder.clip_border),
         ('bbox_head with classes, boxes and a loss of its usual activation',
          head.with_cls and head.with_reg and not head.custom_cls_channels),
-        ('test_cfg.rpn.nms_pre of at least 1', rpn.test_cfg.get('nms_pre', -1) > 0),
         ('test_cfg.rpn.max_per_img of at least 1', rpn.test_cfg.max_per_img > 0),
         *(
             (f"test_cfg.{name}.nms = dict(type='nms', iou_threshold=…): the opset has no other",

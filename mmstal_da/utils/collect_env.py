@@ -28,6 +28,9 @@ PACKAGES = (
     'av',
     'decord',
     'matplotlib',
+    'onnx',
+    'onnxruntime',
+    'onnxruntime-gpu',
     'setuptools',
 )
 
