@@ -78,9 +78,8 @@ def mark(data: bytes, rng: np.random.Generator) -> bytes:
     """A byte order mark, or another encoding."""
     text = data.decode('utf-8')
     encoding = ['utf-8-sig', 'utf-16', 'utf-32', 'latin1'][int(rng.integers(4))]
-    return (
-        text.replace('a', 'ä').encode(encoding) if encoding == 'latin1' else text.encode(encoding)
-    )
+    text = text.replace('a', 'ä') if encoding == 'latin1' else text
+    return text.encode(encoding)
 
 
 def deep(data: bytes, rng: np.random.Generator) -> bytes:
