@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS, HOOKS, MODELS
 from mmstal_da.synthetic import PRESETS, generate
 from mmstal_da.tubes.annotation import load_annotation
@@ -113,6 +114,7 @@ def test_the_schedule_of_the_guide(checkout, monkeypatch):
 
 def test_the_target_of_a_dataset_of_ones_own_has_no_labels(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
+    register_all_modules()
     cfg = Config.fromfile('configs/my_dataset.py')
     pair = dict(cfg.train_dataloader.dataset, target=cfg.train_dataloader.dataset.source)
     item = DATASETS.build(pair)[0]
