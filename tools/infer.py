@@ -34,6 +34,7 @@ from mmstal_da.apis.result import frame_json
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections
 from mmstal_da.experiments.fingerprint import digest_file
+from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.utils.io import read_json, write_json
 from mmstal_da.visualization.tube_video import write_tube_video
 
@@ -103,6 +104,23 @@ def check_settings(args: argparse.Namespace) -> None:
         write_json(note, made_with)
 
 
+def is_done(clip: Clip, folder: Path) -> bool:
+    """Whether the results of a video are there.
+
+    Raises:
+        UsageError: They are those of another video with the same name.
+    """
+    if not (folder / 'result.json').is_file():
+        return False
+    places = [video.path for video in load_annotation(folder / 'tubes.json').videos.values()]
+    if places != [clip.place]:
+        raise UsageError(
+            f'{folder} has the results of {places[0]}, not of {clip.place}: give another --out, or'
+            ' remove it'
+        )
+    return True
+
+
 def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespace) -> str:
     """Write the results of one video; a line about it.
 
@@ -144,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         clips = my_share(find_clips(args.inputs))
-        todo = [clip for clip in clips if not (args.out / clip.name / 'result.json').is_file()]
+        todo = [clip for clip in clips if not is_done(clip, args.out / clip.name)]
         inferencer = ActionTubeInferencer(
             args.checkpoint, args.config, args.device, args.batch_size
         )

@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -156,10 +157,12 @@ def _with_names_of_their_own(clips: list[Clip]) -> list[Clip]:
     for index, clip in enumerate(clips):
         if names.count(names[index]) > 1 and isinstance(clip.source, str):
             clip.name = Path(clip.source).with_suffix('').as_posix().strip('/').replace('..', '_')
-    seen: dict[str, int] = {}
+    taken = {clip.name for clip in clips}
+    seen: set[str] = set()
     for clip in clips:
-        count = seen.get(clip.name, 0)
-        seen[clip.name] = count + 1
-        if count:
-            clip.name = f'{clip.name}_{count}'
+        if clip.name in seen:
+            numbered = (f'{clip.name}_{number}' for number in count(1))
+            clip.name = next(name for name in numbered if name not in taken)
+            taken.add(clip.name)
+        seen.add(clip.name)
     return clips

@@ -25,6 +25,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mmstal_da.errors import ProposalError
+from mmstal_da.tubes.plausible import look_like_fractions
+from mmstal_da.utils.arrays import load_npz
 from mmstal_da.utils.io import atomic_write
 
 PARTS = ('train', 'val', 'test')
@@ -105,6 +107,66 @@ def require_part(path: str | os.PathLike[str], part: str) -> None:
         )
 
 
+def _check(columns: dict[str, np.ndarray], where: str) -> None:
+    """Check a part's arrays (see the module).
+
+    Raises:
+        ProposalError: Names the file, the part, and the video and frame of the first wrong entry.
+    """
+
+    def refuse(problem: str) -> None:
+        raise ProposalError(f'{where}: {problem}; make the file again')
+
+    kinds = dict(videos='U', num_frames='iu', video='iu', frame='iu', first='iu', boxes='f')
+    for name, kind in {**kinds, 'scores': 'f'}.items():
+        found = columns[name]
+        if found.ndim != (2 if name == 'boxes' else 1) or found.dtype.kind not in kind:
+            refuse(f'{name!r} is an array of {found.dtype} and shape {found.shape}')
+    videos, first, boxes, scores = (columns[k] for k in ('videos', 'first', 'boxes', 'scores'))
+    video, frame = columns['video'].astype(np.int64), columns['frame'].astype(np.int64)
+    num_frames, total = columns['num_frames'].astype(np.int64), len(scores)
+    first = first.astype(np.int64)
+    if len(set(videos.tolist())) != len(videos):
+        refuse('a video is there twice')
+    if boxes.shape != (total, 4):
+        refuse(f"'boxes' has shape {boxes.shape} for {total} scores")
+    if not len(num_frames) == len(videos) or (num_frames < 1).any():
+        refuse("'num_frames' is not a length of every video")
+    if len(frame) != len(video) or len(first) != len(frame) + 1:
+        refuse(f'{len(video)} videos, {len(frame)} frames and {len(first)} offsets of key frames')
+    if ((video < 0) | (video >= len(videos))).any():
+        refuse(f"'video' is not below {len(videos)}")
+    if first[0] != 0 or first[-1] != total or (np.diff(first) < 0).any():
+        refuse(f"'first' does not run from 0 to {total}")
+
+    def at(row: int) -> str:
+        key = int(np.searchsorted(first, row, side='right')) - 1
+        return f'video {str(videos[video[key]])!r}, frame {frame[key]}, proposal {row - first[key]}'
+
+    order = (np.diff(video) > 0) | ((np.diff(video) == 0) & (np.diff(frame) > 0))
+    outside = (frame < 1) | (frame > num_frames[video])
+    if outside.any() or not order.all():
+        key = int(np.argmax(outside)) if outside.any() else int(np.argmin(order)) + 1
+        name, last = str(videos[video[key]]), num_frames[video[key]]
+        problem = f'is not in 1..{last}' if outside.any() else 'is not in order, or is there twice'
+        refuse(f'video {name!r}: frame {frame[key]} {problem}')
+    for bad, problem in (
+        (~np.isfinite(boxes).all(1) | ~np.isfinite(scores), 'is not finite'),
+        ((boxes[:, 2:] < boxes[:, :2]).any(1), 'is inverted'),
+        ((scores < 0) | (scores > 1), 'has a score outside of [0, 1]'),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            box = ' '.join(f'{value:g}' for value in boxes[row])
+            refuse(f'{at(row)} {problem}: box {box}, score {scores[row]:g}')
+    if look_like_fractions(boxes):
+        refuse('all boxes lie between 0 and 1: they seem to be fractions of the frame')
+    descending = np.diff(scores) <= 0
+    descending[first[1:-1][(first[1:-1] > 0) & (first[1:-1] < total)] - 1] = True  # other frames
+    if not descending.all():
+        refuse(f'{at(int(np.argmin(descending)) + 1)} has a higher score than the one before')
+
+
 class ProposalFile:
     """One part of a file of proposals, in memory.
 
@@ -116,20 +178,24 @@ class ProposalFile:
         meta: What the file says about its origin.
 
     Raises:
-        ProposalError: No such file or part, or not such a file.
+        ProposalError: No such file or part, not such a file, or an entry of it is wrong.
     """
 
     def __init__(self, path: str | os.PathLike[str], part: str) -> None:
         self.path, self.part = os.fspath(path), part
         require_part(path, part)
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                self.meta = json.loads(str(archive['meta']))
-                columns = {name: archive[f'{part}/{name}'] for name in _COLUMNS}
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            arrays = load_npz(self.path)
+            missing = [name for name in _COLUMNS if f'{part}/{name}' not in arrays]
+            if missing or 'meta' not in arrays:
+                raise ValueError(f'it lacks {missing or ["meta"]}')
+            self.meta = json.loads(str(arrays['meta']))
+            columns = {name: arrays[f'{part}/{name}'] for name in _COLUMNS}
+        except (ValueError, OSError, RecursionError) as error:
             raise ProposalError(
                 f'{self.path}: not a readable file of proposals ({error}); {how_to_make(path)}'
             ) from error
+        _check(columns, f'{self.path}, part {part!r}')
         self._index = {str(name): number for number, name in enumerate(columns['videos'])}
         self._num_frames = columns['num_frames']
         # where the key frames of each video begin

@@ -8,6 +8,7 @@ from mmengine.dataset import BaseDataset
 
 from mmstal_da.registry import DATASETS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.tubes.plausible import refuse_implausible
 from mmstal_da.tubes.selection import boxes_by_frame, class_labels, select_videos
 
 from .draws import seeded
@@ -64,8 +65,8 @@ class ActionTubeDataset(BaseDataset):
             of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
-        ValueError: Classes or patterns match nothing, there is no key frame, or the proposals do
-            not fit the other arguments.
+        ValueError: Classes or patterns match nothing, there is no key frame, labelled boxes are
+            not in pixels of their video, or the proposals do not fit the other arguments.
         ProposalError: Says what is missing in the file of proposals, and how to make it.
     """
 
@@ -132,6 +133,7 @@ class ActionTubeDataset(BaseDataset):
         annotation = load_annotation(self.ann_file, with_tubes=self.labelled)
         names = select_videos(annotation, self.split, self.videos)
         if self.labelled:
+            refuse_implausible(annotation, os.fspath(self.ann_file), names)
             classes, labels = class_labels(annotation.classes, self.classes, self.class_map)
             self._metainfo['classes'] = tuple(classes)
         else:

@@ -2,12 +2,14 @@
 
 import json
 import os
-import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mmstal_da.tubes.plausible import look_like_fractions
+from mmstal_da.utils.arrays import load_npz
 from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
 
@@ -69,26 +71,56 @@ def load_detections(path: str | os.PathLike[str]) -> DetectionFile:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: The file is neither, or lacks ``dets``.
+        ValueError: The file is neither, is damaged, lacks ``dets``, or has boxes in fractions of
+            the frame; names the file.
     """
     path = os.fspath(path)
-    if zipfile.is_zipfile(path):
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                content = {key: archive[key] for key in archive.files}
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path}: not a readable .npz file ({error})') from error
-    else:
-        content = load_pickle(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no file of detections {path!r}')
+    with open(path, 'rb') as file:
+        zipped = file.read(2) == b'PK'
+    content = load_npz(path) if zipped or path.endswith('.npz') else load_pickle(path)
     if not isinstance(content, dict):
         content = {'dets': content}
     if 'dets' not in content:
-        raise ValueError(f"{path}: no 'dets' in it, only {sorted(map(str, content))}")
+        keys = [key for key in content if isinstance(key, str)]
+        raise ValueError(f"{path}: no 'dets' in it, only {sorted(keys)[:10]}")
+    try:
+        dets = np.asarray(content['dets'])
+    except (ValueError, MemoryError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path}: 'dets' is not an array ({error})") from error
+    if dets.ndim == 2 and dets.shape[1] == 8 and dets.dtype.kind == 'f':
+        if look_like_fractions(dets[:, 4:]):
+            raise ValueError(
+                f'{path}: all boxes lie between 0 and 1: they seem to be fractions of the frame;'
+                ' multiply them by the width and height of the original video'
+            )
+    names = {key: _names(content.get(key), f'{path}: {key!r}') for key in ('videos', 'labels')}
+    return DetectionFile(dets, names['videos'], names['labels'], _meta(content, path))
+
+
+def _names(value: Any, where: str) -> list[str] | None:
+    """Names of videos or classes; None if there are none."""
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f'{where} is a list of names')
+    twice = [name for name, count in Counter(value).items() if count > 1]
+    if twice:
+        raise ValueError(f'{where} has the name {twice[0]!r} twice')
+    return [str(name) for name in value]
+
+
+def _meta(content: dict[str, Any], path: str) -> dict[str, Any]:
+    """Facts about the origin."""
     meta = content.get('meta', {})
     if isinstance(meta, np.ndarray):
-        meta = json.loads(str(meta))
-    names = {
-        key: None if content.get(key) is None else [str(name) for name in content[key]]
-        for key in ('videos', 'labels')
-    }
-    return DetectionFile(np.asarray(content['dets']), names['videos'], names['labels'], meta)
+        try:
+            meta = json.loads(str(meta))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: 'meta' is not JSON ({error})") from error
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}: 'meta' is a dict of facts, not {type(meta).__name__}")
+    return meta

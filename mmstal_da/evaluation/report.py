@@ -38,7 +38,35 @@ def format_results(result: dict[str, Any]) -> str:
         f'{result["n_gt_tubes"]} ground-truth tubes; '
         f'{result["n_detections"]} detections, {result["n_tubes"]} linked tubes'
     )
-    return f'{classes.table}\n{means.table}\n{counts}'
+    return '\n'.join([classes.table, means.table, counts, *_limits(result)])
+
+
+def _limits(result: dict[str, Any]) -> list[str]:
+    """Lines about what keeps even perfect detections from a full score."""
+    lines, total = [], result['n_gt_tubes']
+    short, twice = result['n_gt_tubes_too_short'], result['n_gt_tubes_twice']
+    if short:
+        least = result['constants']['min_length']
+        lines.append(
+            f'{short} of {total} ground-truth tubes have fewer than {least} frames (min_length):'
+            ' a tube of their length is dropped, so video-mAP cannot find them'
+        )
+    if twice:
+        lines.append(
+            f'{twice} of {total} ground-truth tubes repeat another one of their class box by box:'
+            ' no detector finds both (prepare.py … --merge-duplicates)'
+        )
+    if total and result['n_detections'] and not _any(result):
+        lines.append(
+            'no detection matches ground truth of its class: are boxes in pixels of the original'
+            ' video, do frames count from 1, do labels follow the order of the classes?'
+        )
+    return lines
+
+
+def _any(result: dict[str, Any]) -> bool:
+    """Whether any class has a frame-AP above 0."""
+    return any(ap for ap in result[f'frame_AP@{result["constants"]["frame_iou"]:g}'] if ap)
 
 
 def format_errors(errors: ErrorShares) -> str:

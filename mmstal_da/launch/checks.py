@@ -24,6 +24,7 @@ from mmstal_da.datasets.proposals import GROUND_TRUTH, require_part
 from mmstal_da.domains import TRAIN_ON, trained_parts
 from mmstal_da.errors import AnnotationError, ConfigError, ProposalError
 from mmstal_da.tubes.annotation import Annotation, load_annotation
+from mmstal_da.tubes.plausible import refuse_implausible
 from mmstal_da.tubes.selection import class_labels, select_videos
 
 SOURCE, TARGET = 'labelled training', 'unlabelled target'
@@ -191,6 +192,7 @@ def _resolve(
             raise ConfigError('no video is in the split; name another one, or fill it')
         classes, labels = config.get('classes'), None
         if labelled:
+            refuse_implausible(annotation, path, names)
             classes, labels = class_labels(annotation.classes, classes, config.get('class_map'))
     except FileNotFoundError as error:
         remedy = 'from a folder of videos without labels with tools/data/index_videos.py'

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from mmstal_da.tubes.annotation import Annotation, Tube, Video, save_annotation
-from mmstal_da.utils import atomic_write
+from mmstal_da.utils.io import atomic_write, lock, remove_leftovers
 from mmstal_da.video.writer import write_video
 
 from .clip import FPS, ClipSettings, render_clip, sample_clip
@@ -64,7 +64,7 @@ def generate(
     """Make a pair, completely or not at all.
 
     Everything is written into a temporary folder next to ``out``. It replaces ``out`` when it is
-    complete.
+    complete. What a killed process left is removed at the next start.
 
     Args:
         out: Output folder.
@@ -80,17 +80,23 @@ def generate(
         OutputExistsError: ``out`` holds something else; the message says what to do.
     """
     out = Path(out).absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ('.partial', '.old'):
+        remove_leftovers(out.parent, f'.{out.name}.', suffix, age=0)
     if _is_up_to_date(out, config, overwrite):
         return False
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f'.{out.name}.', suffix='.partial'))
+    held = os.open(partial, os.O_RDONLY)
     try:
+        lock(held)
         partial.chmod(0o755)
         _make(partial, config, workers, progress or (lambda done, total: None))
         _replace(out, partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
     return True
 
 
@@ -193,7 +199,9 @@ def _is_up_to_date(out: Path, config: SyntheticConfig, overwrite: bool) -> bool:
     wanted = config.to_dict()
     try:
         found = json.loads(manifest.read_text(encoding='utf-8'))
-    except json.JSONDecodeError:
+    except ValueError:
+        found = {}
+    if not isinstance(found, dict):
         found = {}
     if found.get('generator') != GENERATOR:
         raise OutputExistsError(

@@ -36,6 +36,7 @@ Numbers survive a round trip exactly: boxes are float32, written in their shorte
 import json
 import math
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +44,11 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 from mmstal_da.utils import atomic_write
+from mmstal_da.utils.io import load_json
 
 FORMAT = 'mmstal_da.tubes'
 VERSION = 1
+LARGEST = 10_000_000  # frames of four days, or pixels
 
 
 @dataclass
@@ -130,11 +133,7 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
         raise FileNotFoundError(
             f'no annotation file {path!r}: check `ann_file`, or make it with tools/data/prepare.py'
         )
-    with open(path, encoding='utf-8') as file:
-        try:
-            raw = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise AnnotationError(f'{path}: not JSON ({error})') from error
+    raw = load_json(path)
     if not isinstance(raw, dict) or raw.get('format') != FORMAT:
         raise AnnotationError(
             f'{path}: "format" is not {FORMAT!r}; convert the file with tools/data/prepare.py'
@@ -144,6 +143,7 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
     known = {'format', 'version', 'dataset', 'classes', 'videos', 'splits', 'tubes'}
     _check_keys(raw, path, known - {'format', 'version', 'tubes'}, known)
     raw_tubes = raw['tubes'] if with_tubes and 'tubes' in raw else {}
+    _check_type(raw['dataset'], str, f'{path}: "dataset"')
     for key, kind in (('classes', list), ('videos', dict), ('splits', dict)):
         _check_type(raw[key], kind, f'{path}: "{key}"')
     _check_type(raw_tubes, dict, f'{path}: "tubes"')
@@ -209,13 +209,15 @@ def validate(annotation: Annotation, where: str) -> None:
         _validate_video(video, f'{where}: video {name!r}')
     for split, names in annotation.splits.items():
         _check_type(names, list, f'{where}: split {split!r}')
+        for name in names:
+            _check_type(name, str, f'{where}: split {split!r}: {name!r}')
         unknown = [name for name in names if name not in annotation.videos]
         if unknown:
             raise AnnotationError(
                 f'{where}: split {split!r} names videos that "videos" lacks: {unknown[:5]}'
             )
         if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise AnnotationError(f'{where}: split {split!r} names videos twice: {twice[:5]}')
     for name, tubes in annotation.tubes.items():
         if name not in annotation.videos:
@@ -238,8 +240,12 @@ def _read_tube(raw: dict[str, Any], where: str) -> Tube:
     _check_keys(raw, where, keys, keys)
     try:
         frames = np.array(raw['frames'])
-        boxes = np.array(raw['boxes'], dtype=np.float32)
-    except (ValueError, TypeError) as error:
+        numbers = np.array(raw['boxes'])
+        if numbers.dtype.kind not in 'iuf' and numbers.size:
+            raise ValueError('not numbers')
+        with np.errstate(over='ignore'):  # what is too large is found below
+            boxes = numbers.astype(np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError(f'{where}: "frames" or "boxes" is ragged ({error})') from error
     return Tube(raw['label'], frames, boxes)
 
@@ -263,26 +269,30 @@ def _validate_video(video: Video, where: str) -> None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise AnnotationError(f'{where}: "{key}" is a positive integer, not {value!r}')
+        if value > LARGEST:
+            raise AnnotationError(f'{where}: "{key}" is {value}, more than any video has')
     if not isinstance(video.path, str) or not video.path:
         raise AnnotationError(f'{where}: "path" is a file or folder name, not {video.path!r}')
     tmpl = video.filename_tmpl
     if tmpl is not None:
         try:
             distinct = tmpl.format(1) != tmpl.format(2)
-        except (AttributeError, IndexError, KeyError, ValueError):
+        # a width of millions of digits is a mistake, too
+        except (AttributeError, LookupError, ValueError, TypeError, MemoryError, OverflowError):
             distinct = False
         if not distinct:
             raise AnnotationError(
                 f'{where}: "filename_tmpl" is a pattern such as "{{:05d}}.jpg", not {tmpl!r}'
             )
     fps = video.fps
-    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps < math.inf):
+    number = isinstance(fps, (int, float)) and not isinstance(fps, bool)
+    if fps is not None and not (number and 0 < fps < math.inf):
         raise AnnotationError(f'{where}: "fps" is a positive number, not {fps!r}')
 
 
 def _validate_tube(tube: Tube, video: Video, classes: list[str], where: str) -> None:
     frames, boxes = tube.frames, tube.boxes
-    if tube.label not in classes:
+    if not isinstance(tube.label, str) or tube.label not in classes:
         raise AnnotationError(f'{where}: label {tube.label!r} is not one of {classes}')
     if frames.ndim != 1 or not len(frames) or not np.issubdtype(frames.dtype, np.integer):
         raise AnnotationError(f'{where}: "frames" is a non-empty list of integers')

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .annotation import load_annotation
+from .plausible import refuse_implausible
 from .selection import class_labels, select_videos
 
 
@@ -38,12 +39,15 @@ def load_ground_truth(
         (all classes of the file, renamed).
 
     Raises:
-        ValueError: Classes or patterns match nothing, or there is no tube of the kept classes.
+        ValueError: Classes or patterns match nothing, there is no tube of the kept classes, or
+            boxes are not in pixels of their video.
     """
     annotation = load_annotation(ann_file)
+    names = select_videos(annotation, split, videos)
+    refuse_implausible(annotation, os.fspath(ann_file), names)
     labels, label_of = class_labels(annotation.classes, classes, class_map)
     gttubes: dict[str, dict[int, list[np.ndarray]]] = {}
-    for name in select_videos(annotation, split, videos):
+    for name in names:
         kept: dict[int, list[np.ndarray]] = {}
         for tube in annotation.tubes.get(name, []):
             if tube.label in label_of:

@@ -6,43 +6,57 @@ without the extension. Every video is decoded once: containers often claim a wro
 
 import os
 import re
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 
-import av
 from rich.progress import track
 
 from mmstal_da.errors import AnnotationError, VideoError
-from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames, read_frames
+from mmstal_da.video.images import IMAGE_SUFFIXES, read_image
+from mmstal_da.video.reader import VIDEO_SUFFIXES, count_frames, frame_rate, frame_size
 
 from .annotation import Annotation, Video
+from .walk import walk
 
 # The format needs a class. A labelled dataset or a metric that reads the file then says that the
 # file has none of its classes.
 NO_CLASSES = ['unlabelled']
 
 
-def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
+def find_videos(
+    folder: Path, passed_over: list[Path] | None = None
+) -> dict[str, tuple[Path, str | None]]:
     """Videos of a folder: name -> path relative to it, and the pattern of a folder of images.
 
+    Args:
+        folder: Searched at any depth, through links.
+        passed_over: Gets the files that are taken for no videos, relative to the folder.
+
     Raises:
-        AnnotationError: No folder, no videos, two videos of one name, or unnumbered images.
+        AnnotationError: No folder, no videos, two videos of one name, one file under two names, or
+            unnumbered images.
     """
     if not folder.is_dir():
         raise AnnotationError(f'no folder {str(folder)!r}')
     found: dict[str, tuple[Path, str | None]] = {}
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        here = Path(root).relative_to(folder)
-        files = sorted(name for name in files if not name.startswith('.'))
+    files_seen: dict[tuple[int, int], Path] = {}
+    for root, folders, files in walk(folder):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        here = root.relative_to(folder)
+        files = [name for name in files if not name.startswith('.')]
         images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
         videos = [name for name in files if name.lower().endswith(VIDEO_SUFFIXES)]
         entries: list[tuple[Path, Path, str | None]] = [
             ((here / name).with_suffix(''), here / name, None) for name in videos
         ]
         if images and not videos:  # pictures next to videos are thumbnails
-            entries.append((here, here, image_pattern(Path(root), images)))
+            entries.append((here, here, image_pattern(root, images)))
+        elif passed_over is not None:
+            passed_over += [here / name for name in images]
+        if passed_over is not None:
+            passed_over += [here / n for n in files if n not in videos and n not in images]
         for name, path, pattern in entries:
             key = name.as_posix() if name != Path('.') else folder.resolve().name
             if key in found:
@@ -50,6 +64,14 @@ def find_videos(folder: Path) -> dict[str, tuple[Path, str | None]]:
                     f'{folder}: {found[key][0]} and {path} are both video {key!r}; rename one'
                 )
             found[key] = path, pattern
+            if (folder / path).exists():
+                stat = (folder / path).stat()
+                other = files_seen.setdefault((stat.st_dev, stat.st_ino), path)
+                if other != path:
+                    raise AnnotationError(
+                        f'{folder}: {other} and {path} are one file, and the video would be listed'
+                        ' twice: remove the link'
+                    )
     if not found:
         raise AnnotationError(
             f'{folder} holds no videos ({", ".join(VIDEO_SUFFIXES)}) and no folders of images'
@@ -97,19 +119,36 @@ def read_video(task: tuple[Path, Path, str | None]) -> Video | str:
         num_frames = count_frames(folder / path, pattern)
         if not num_frames:
             raise VideoError(f'{folder / path} has no frames')
-        height, width = read_frames(folder / path, [1], pattern)[0].shape[:2]
-        fps = None
-        if pattern is None:
-            with av.open(os.fspath(folder / path)) as container:
-                rate = container.streams.video[0].average_rate
-                fps = None if not rate else round(float(rate), 3)
-    except VideoError as error:
+        width, height = frame_size(folder / path, pattern)
+        fps = frame_rate(folder / path) if pattern is None else None
+        if pattern is not None:
+            _decode_images(folder / path, pattern, num_frames, (width, height))
+    except (VideoError, OSError) as error:
         return str(error)
     return Video(path.as_posix(), num_frames, width, height, pattern, fps)
 
 
+def _decode_images(folder: Path, pattern: str, num_frames: int, size: tuple[int, int]) -> None:
+    """Decode the images after the first.
+
+    Raises:
+        VideoError: One is damaged or has another size.
+    """
+    for number in range(2, num_frames + 1):
+        height, width = read_image(os.fspath(folder), pattern, number).shape[:2]
+        if (width, height) != size:
+            raise VideoError(
+                f'{folder / pattern.format(number)} (frame {number}) has {width}x{height} pixels,'
+                f' the first {size[0]}x{size[1]}; all must have one size'
+            )
+
+
 def index_videos(
-    folder: Path, name: str | None = None, skip_unreadable: bool = False, workers: int = 1
+    folder: Path,
+    name: str | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 1,
+    passed_over: list[Path] | None = None,
 ) -> tuple[Annotation, list[str]]:
     """List the videos of a folder in an annotation without tubes, and what could not be read.
 
@@ -118,17 +157,24 @@ def index_videos(
         name: Name of the dataset; by default the last two parts of the folder's path.
         skip_unreadable: Leave out what cannot be read.
         workers: Number of processes that decode.
+        passed_over: Gets the files that are taken for no videos.
 
     Raises:
         AnnotationError: See :func:`find_videos`. Also if videos cannot be read, unless they are
             to be skipped.
     """
-    found = find_videos(folder)
+    found = find_videos(folder, passed_over)
     tasks = [(folder, path, pattern) for path, pattern in found.values()]
     shown = partial(track, total=len(tasks), description='decoding', transient=True)
     if workers > 1:
-        with Pool(workers) as pool:
-            videos = list(shown(pool.imap(read_video, tasks, chunksize=4)))
+        try:
+            with ProcessPoolExecutor(workers) as pool:
+                videos = list(shown(pool.map(read_video, tasks, chunksize=4)))
+        except BrokenProcessPool as error:
+            raise AnnotationError(
+                f'{folder}: a process that decoded was killed (is memory short?); try fewer'
+                ' --workers'
+            ) from error
     else:
         videos = list(shown(map(read_video, tasks)))
     errors = [video for video in videos if isinstance(video, str)]

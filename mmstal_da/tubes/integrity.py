@@ -1,14 +1,17 @@
 """Checks that the videos of a prepared dataset agree with its annotation.
 
 Every video and every image of a folder is decoded once, because a header does not show whether
-its file is damaged. (A GIF has no checksum: a few wrong bytes in it are not found as long as all
-its frames are present.) A damaged clip gets one complaint, about the first thing that is wrong
-with it, because the rest follows from that.
+its file is damaged. (Few formats have checksums: some wrong bytes only change pixels, and nothing
+finds them; see ``mmstal_da/utils/README.md``.) A damaged clip gets one complaint, about the first
+thing that is wrong with it, because the rest follows from that.
 """
 
+import io
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmstal_da.errors import VideoError
-from mmstal_da.video.reader import _decode, _open
+from mmstal_da.errors import AnnotationError, VideoError
+from mmstal_da.video.decoding import FrameSizeError, decode_video, open_video, refuse_cut_off
+from mmstal_da.video.images import count_images, refuse_image
 
 from .annotation import Annotation, Tube, Video
+from .duplicates import find_duplicates
+from .plausible import look_like_fractions
 
 # an encoder rounds sizes: 320x240 may become 340x256
 ASPECT_TOLERANCE = 0.02
@@ -32,7 +38,8 @@ class Complaint:
     """One thing that is wrong with a dataset.
 
     Attributes:
-        kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box`` or ``class``.
+        kind: ``missing``, ``unreadable``, ``frames``, ``size``, ``box``, ``class``, ``twice`` or
+            ``unit``.
         problem: What is wrong.
         remedy: What to do.
         video: Name of the video, if the complaint concerns one.
@@ -97,8 +104,13 @@ def check_videos(
     if workers == 1:
         yield from zip(names, map(check, *arguments), strict=True)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+    try:
+        with ProcessPoolExecutor(workers) as pool:
+            yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+    except BrokenProcessPool as error:
+        raise AnnotationError(
+            f'{folder}: a process that decoded was killed (is memory short?); try fewer --workers'
+        ) from error
 
 
 def check_video(
@@ -157,13 +169,36 @@ def check_video(
     return None
 
 
+def check_tubes(annotation: Annotation) -> list[Complaint]:
+    """Complain about tubes that mark the same action twice, and boxes in another unit."""
+    complaints = []
+    for name, tubes in annotation.tubes.items():
+        for first, second in find_duplicates(tubes):
+            common = np.intersect1d(tubes[first].frames, tubes[second].frames)
+            problem = f'tubes {first} and {second} of {tubes[first].label!r} mark the same boxes'
+            remedy = 'Delete one, or prepare the dataset with --merge-duplicates'
+            complaints.append(Complaint('twice', problem, remedy, name, frame=int(common[0])))
+    boxes = [tube.boxes for tubes in annotation.tubes.values() for tube in tubes]
+    if boxes and all(look_like_fractions(items) for items in boxes):
+        problem = 'all boxes lie between 0 and 1: they seem to be fractions of the frame'
+        complaints.append(Complaint('unit', problem, 'Multiply them by width and height'))
+    return complaints
+
+
 def check_classes(annotation: Annotation) -> list[Complaint]:
-    """Complain about splits without videos, and classes without a tube.
+    """Complain about splits without videos, classes without a tube, and names that look alike.
 
     A class that no split has a tube of is one complaint. A dataset without any tube is
     unlabelled: nothing is said about its classes.
     """
-    complaints = []
+    complaints = [
+        Complaint(
+            'class',
+            f'classes {first!r} and {second!r} differ only in case, blanks or signs',
+            'Give one action one name, or leave one out with --classes',
+        )
+        for first, second in similar_names(annotation.classes)
+    ]
     present: dict[str, set[str]] = {}
     for split, names in annotation.splits.items():
         if names:
@@ -188,6 +223,18 @@ def check_classes(annotation: Annotation) -> list[Complaint]:
     return complaints
 
 
+def similar_names(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are equal but for case, blanks, signs and forms of Unicode."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name in names:
+        plain = unicodedata.normalize('NFKC', name).casefold()
+        plain = ''.join(letter for letter in plain if letter.isalnum()) or name
+        if first.setdefault(plain, name) != name:
+            pairs.append((first[plain], name))
+    return pairs
+
+
 def _read(path: str, video: Video) -> _Pixels:
     """Decode everything.
 
@@ -206,16 +253,13 @@ def _read(path: str, video: Video) -> _Pixels:
         raise _DamagedError('unreadable', 'the file is empty', again, path)
     count, size = 0, (0, 0)
     try:
-        with _open(path) as container:
-            for frame in _decode(container, path):
+        with open_video(path) as container:
+            for frame in decode_video(container, path):
                 count += 1
-                if frame.is_corrupt:  # decoders fill in what they cannot decode
-                    problem = 'the data of this frame are damaged'
-                    raise _DamagedError('unreadable', problem, again, path, count)
-                if count > 1 and (frame.width, frame.height) != size:
-                    problem = f'{frame.width}x{frame.height} pixels after {size[0]}x{size[1]}'
-                    raise _DamagedError('size', problem, again, path, count)
                 size = (frame.width, frame.height)
+        refuse_cut_off(path)
+    except FrameSizeError as error:
+        raise _DamagedError('size', error.problem, again, path, error.frame) from error
     except VideoError as error:
         # the reader's message begins with the path, which the complaint names already
         problem = str(error).removeprefix(path).lstrip(': ').removeprefix('is ').split(';')[0]
@@ -241,20 +285,29 @@ def _read_images(folder: str, filename_tmpl: str, num_frames: int) -> _Pixels:
             problem = f'no such image; the annotation counts {num_frames} frames'
             raise _DamagedError('frames', problem, again, file, number)
         try:
-            with Image.open(file) as image:
+            with open(file, 'rb') as opened:
+                data = opened.read()
+            refuse_image(data, file)
+            with Image.open(io.BytesIO(data)) as image:
                 image.load()
                 found = image.size
+        except VideoError as error:
+            problem = str(error).removeprefix(file).strip().split(':')[0]
+            raise _DamagedError('unreadable', problem, again, file, number) from error
         # what Pillow raises on damaged data depends on the format
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             problem = f'the image cannot be decoded ({error})'
             raise _DamagedError('unreadable', problem, again, file, number) from error
         if number > 1 and found != size:
             problem = f'{found[0]}x{found[1]} pixels after {size[0]}x{size[1]}'
             raise _DamagedError('size', problem, again, file, number)
         size = found
-    beyond = os.path.join(folder, filename_tmpl.format(num_frames + 1))
-    more = int(os.path.isfile(beyond))
-    return _Pixels(num_frames + more, size)
+    try:
+        count = count_images(folder, filename_tmpl)
+    except VideoError as error:  # images follow after a gap
+        problem = str(error).partition(': ')[2]
+        raise _DamagedError('frames', problem, again, folder, num_frames + 1) from error
+    return _Pixels(count, size)
 
 
 def _off_frame(

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pickletools
 import re
 from typing import IO, Any
 
@@ -28,6 +29,30 @@ class UnsafePickleError(ValueError):
     """A pickle asks for something other than arrays, scalars and containers."""
 
 
+_SCANNED = 8 << 20  # bytes of a file whose opcodes are looked at first
+
+
+def _ndarray(*_: Any) -> Any:
+    raise UnsafePickleError('an array of a size that its data do not have')
+
+
+def _reconstruct(kind: Any, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+    """NumPy's own, for an array that gets its shape with its data."""
+    if kind is not _ndarray or tuple(shape) != (0,):
+        raise UnsafePickleError('an array of a size that its data do not have')
+    return np.ndarray.__new__(np.ndarray, (0,), 'b')
+
+
+def _bytearray(*arguments: Any) -> bytearray:
+    """A ``bytearray`` of data, not of a length."""
+    if arguments and not isinstance(arguments[0], bytes | bytearray | str | list | tuple):
+        raise UnsafePickleError('a bytearray of a length without data')
+    return bytearray(*arguments)
+
+
+_GUARDED = {'ndarray': _ndarray, '_reconstruct': _reconstruct, 'bytearray': _bytearray}
+
+
 class _Unpickler(pickle.Unpickler):
     """An unpickler that admits the globals of ``ALLOWED`` only."""
 
@@ -42,8 +67,25 @@ class _Unpickler(pickle.Unpickler):
                 f'{self._path}: the pickle asks for {module}.{name}; only NumPy arrays and plain '
                 'containers are read. Re-save the file with these, e.g. with numpy.savez'
             )
+        if name in _GUARDED:
+            return _GUARDED[name]
         # the installed NumPy's name, whichever version wrote the file
         return super().find_class(re.sub(r'^numpy\._?core\b', NUMPY_CORE, module), name)
+
+
+def _refuse_memo(file: IO[bytes]) -> None:
+    """Refuse numbers of remembered objects beyond the file's length, for which Python makes room.
+
+    Raises:
+        ValueError: There is one.
+    """
+    length = os.fstat(file.fileno()).st_size
+    if length > _SCANNED:
+        return
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ('PUT', 'LONG_BINPUT') and int(argument) > length:
+            raise ValueError(f'it remembers object {argument} of {length} bytes')
+    file.seek(0)
 
 
 def load_pickle(path: str | os.PathLike[str], encoding: str = 'latin1') -> Any:
@@ -56,22 +98,33 @@ def load_pickle(path: str | os.PathLike[str], encoding: str = 'latin1') -> Any:
     Raises:
         UnsafePickleError: The pickle names any other global (a function or class). The error names
             it and the file; the global is not called.
-        ValueError: The file is not a pickle or is truncated.
+        ValueError: The file is not a pickle, is truncated, or asks for more memory than its
+            content needs.
     """
     path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no file {path!r}')
     with open(path, 'rb') as file:
         try:
+            _refuse_memo(file)
             return _Unpickler(file, path, encoding).load()
-        except UnsafePickleError:
-            raise
+        except UnsafePickleError as error:
+            if path in str(error):
+                raise
+            raise UnsafePickleError(f'{path}: the pickle asks for {error}') from error
         except (
             pickle.UnpicklingError,
             EOFError,
             ValueError,
-            IndexError,
-            KeyError,
+            LookupError,
             AttributeError,
             ImportError,
             TypeError,
+            MemoryError,
+            OverflowError,
+            RecursionError,
+            AssertionError,
+            SystemError,
         ) as error:
-            raise ValueError(f'{path}: not a readable pickle ({error})') from error
+            text = str(error) or type(error).__name__
+            raise ValueError(f'{path}: not a readable pickle ({text})') from error

@@ -3,7 +3,9 @@
 Frames are counted from 1, as a full decode from the start of the file returns them. The container's
 header is ignored (JHMDB's AVI headers say 48 where 40 frames follow). The time stamps of decoded
 frames are remembered, so later calls can seek to a key frame near the clip. If the frames there
-have other time stamps than before, the file is decoded from its start.
+have other time stamps or pixels than before, or seem damaged, the file is decoded from its start.
+
+What is damaged is an error (:mod:`.decoding`, :mod:`.images`).
 
 PyAV is used with one thread, because data-loader workers run in parallel. It was chosen over OpenCV
 and decord with ``tools/analysis_tools/benchmark_video_reader.py``.
@@ -13,17 +15,23 @@ import array
 import bisect
 import functools
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from mmstal_da.errors import VideoError
 
-VIDEO_SUFFIXES = ('.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+from .decoding import decode_video, is_stream, open_video, refuse_cut_off, video_stream
+from .images import count_images, read_image
+
+VIDEO_SUFFIXES = (
+    '.avi', '.mp4', '.gif', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v', '.mts', '.m2ts',
+    '.ts', '.wmv', '.asf', '.flv', '.f4v', '.3gp', '.3g2', '.ogv', '.ogg', '.vob', '.mxf', '.divx',
+    '.m2v', '.mjpg', '.mjpeg', '.mp4v', '.qt', '.rm', '.rmvb', '.dv', '.y4m',
+)  # fmt: skip
 SEEK_FROM = 25  # nearer frames are reached by decoding: seeking costs about as much
 
 
@@ -45,7 +53,7 @@ def read_frames(
 
     Raises:
         FileNotFoundError: No such file or folder.
-        VideoError: A frame is beyond the end, or data cannot be decoded.
+        VideoError: A frame is beyond the end, or data are damaged or cannot be decoded.
     """
     path = os.fspath(path)
     indices = [int(index) for index in frame_indices]
@@ -56,7 +64,7 @@ def read_frames(
             f'no video {path!r}: check `data_prefix` and the "path" in the annotation file'
         )
     if filename_tmpl is not None:
-        found = {index: _read_image(path, filename_tmpl, index) for index in set(indices)}
+        found = {index: read_image(path, filename_tmpl, index) for index in set(indices)}
     elif os.path.isdir(path):
         raise VideoError(
             f'{path} is a folder: give its images\' "filename_tmpl" in the annotation file'
@@ -72,33 +80,23 @@ def read_frames(
 
 
 def count_frames(path: str | os.PathLike[str], filename_tmpl: str | None = None) -> int:
-    """Number of frames: of a video by decoding it, of a folder by its images 1, 2, 3, ..."""
+    """Number of frames: of a video by decoding it, of a folder by its images 1, 2, 3, ...
+
+    Raises:
+        VideoError: The video is damaged or cut off, or a number among the images is missing.
+    """
     path = os.fspath(path)
     if filename_tmpl is not None:
-        count = 0
-        while os.path.isfile(os.path.join(path, filename_tmpl.format(count + 1))):
-            count += 1
-        return count
-    with _open(path) as container:
-        return sum(1 for _ in _decode(container, path))
+        return count_images(path, filename_tmpl)
+    with open_video(path) as container:
+        count = sum(1 for _ in decode_video(container, path))
+    if not is_stream(path):
+        refuse_cut_off(path)
+    return count
 
 
-def _read_image(folder: str, filename_tmpl: str, index: int) -> np.ndarray:
-    """Returns (H, W, 3) uint8 RGB."""
-    file = os.path.join(folder, filename_tmpl.format(index))
-    if not os.path.isfile(file):
-        raise VideoError(
-            f'no image {file!r} for frame {index}: the folder holds frames 1 to '
-            f'{count_frames(folder, filename_tmpl)} of pattern {filename_tmpl!r}'
-        )
-    image = cv2.imread(file, cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoError(f'{file} (frame {index}) is not an image that can be decoded')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-class _OtherStampsError(Exception):
-    """After seeking, frames do not come with the time stamps they are known by."""
+class _OtherFramesError(Exception):
+    """After seeking, other frames come than those that are known."""
 
 
 class _Timeline:
@@ -107,25 +105,53 @@ class _Timeline:
     Attributes:
         stamps: Time stamps of frames 1, 2, ... up to the last that any call has decoded.
         keys: Numbers of the key frames among them, ascending.
+        looks: :func:`_look` of each key frame.
+        size: Width and height of frame 1.
         usable: False after a frame had no time stamp or one that did not increase.
     """
 
     def __init__(self) -> None:
         self.stamps = array.array('q')
         self.keys: list[int] = []
+        self.looks: list[int] = []
+        self.size: tuple[int, int] | None = None
         self.usable = True
 
-    def note(self, number: int, frame: av.VideoFrame) -> bool:
-        """Record a new frame; for a known one, return whether it is the same."""
+    def note(self, number: int, frame: av.VideoFrame) -> None:
+        """Record a frame, unless it is known."""
+        if number == 1:
+            self.size = (frame.width, frame.height)
         if number <= len(self.stamps):
-            return frame.pts == self.stamps[number - 1]
+            return
         if frame.pts is None or (self.stamps and frame.pts <= self.stamps[-1]):
             self.usable = False
         elif self.usable:
             self.stamps.append(frame.pts)
             if frame.key_frame:
                 self.keys.append(number)
-        return True
+                self.looks.append(_look(frame))
+
+    def is_known(self, number: int, frame: av.VideoFrame) -> bool:
+        """Whether a frame with a known number has its time stamp, and a key frame its pixels."""
+        if number > len(self.stamps):
+            return True
+        if frame.pts != self.stamps[number - 1]:
+            return False
+        place = bisect.bisect_left(self.keys, number)
+        is_key = place < len(self.keys) and self.keys[place] == number
+        return not is_key or self.looks[place] == _look(frame)
+
+
+def _look(frame: av.VideoFrame) -> int:
+    """A checksum of some of a frame's pixels."""
+    found = 0
+    for plane in frame.planes:
+        data = np.frombuffer(plane, np.uint8)
+        if plane.line_size:  # else a palette
+            rows = data[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
+            data = rows[::4, : plane.width]  # what lies after a row's last pixel is not set
+        found = zlib.crc32(data.tobytes(), found)
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -142,7 +168,8 @@ def _read_video(path: str, indices: list[int]) -> dict[int, np.ndarray]:
     if timeline.usable and known > 1 and indices[0] >= SEEK_FROM:
         try:
             return _read_from(path, indices, timeline, timeline.keys[known - 1])
-        except _OtherStampsError:
+        # what is damaged only after seeking is seen from the start as well, or is whole
+        except (_OtherFramesError, VideoError):
             timeline.usable = False
     return _read_from(path, indices, timeline, 1)
 
@@ -156,26 +183,28 @@ def _read_from(
         Frame number -> (H, W, 3) uint8 RGB.
 
     Raises:
-        _OtherStampsError: ``start`` is not 1, and the frames there are not those that are known.
+        _OtherFramesError: ``start`` is not 1, and the frames there are not those that are known.
     """
     wanted, found, number = set(indices), {}, start - 1
     reformatter = VideoReformatter()  # reused: a new one for every frame costs more than decoding
-    with _open(path) as container:
+    with open_video(path) as container:
         if start > 1:
             stamp = timeline.stamps[start - 1]
-            container.seek(stamp, stream=container.streams.video[0])
-        for frame in _decode(container, path, start):
+            container.seek(stamp, stream=video_stream(container, path))
+        size = timeline.size if start > 1 else None
+        for frame in decode_video(container, path, start, size):
             if start > 1 and frame.pts is not None and frame.pts < stamp:
                 continue  # belongs to the group before the key frame
             number += 1
-            if not timeline.note(number, frame) and start > 1:
-                raise _OtherStampsError
+            if start > 1 and not timeline.is_known(number, frame):
+                raise _OtherFramesError
+            timeline.note(number, frame)
             if number in wanted:
-                found[number] = _to_rgb(frame, reformatter, path)
+                found[number] = _to_rgb(frame, reformatter)
             if number == indices[-1]:
                 return found
     if start > 1:
-        raise _OtherStampsError
+        raise _OtherFramesError
     raise VideoError(
         f'{path}: frame {indices[-1]} requested, but the video ends after {number} frames. It is'
         ' truncated, or the annotation counts another version of it: get the video again, or'
@@ -183,42 +212,9 @@ def _read_from(
     )
 
 
-def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter, path: str) -> np.ndarray:
+def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """Returns (H, W, 3) uint8 RGB."""
-    if frame.rotation:
-        raise VideoError(
-            f'{path} asks players to rotate it by {frame.rotation} degrees; boxes cannot follow'
-            ' that. Re-encode it upright (ffmpeg -i IN OUT)'
-        )
     return reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-
-
-def _open(path: str) -> av.container.InputContainer:
-    try:
-        container = av.open(path)
-    except av.error.FFmpegError as error:
-        raise VideoError(f'{path} is not a video FFmpeg can open ({error.strerror})') from error
-    if not container.streams.video:
-        container.close()
-        raise VideoError(f'{path} has no video stream')
-    container.streams.video[0].codec_context.thread_count = 1
-    return container
-
-
-def _decode(
-    container: av.container.InputContainer, path: str, start: int = 1
-) -> Iterator[av.VideoFrame]:
-    """Frames in presentation order; decoding errors name the file and the last good frame."""
-    number = start - 1
-    try:
-        for frame in container.decode(video=0):
-            number += 1
-            yield frame
-    except av.error.FFmpegError as error:
-        raise VideoError(
-            f'{path} is damaged: decoding failed after frame {number} ({error.strerror});'
-            ' get the video again'
-        ) from error
 
 
 def iter_frames(
@@ -234,25 +230,39 @@ def iter_frames(
         (H, W, 3) uint8 RGB.
 
     Raises:
-        VideoError: What cannot be opened or decoded, or has no frame at all.
+        VideoError: What is damaged, cannot be opened or decoded, or has no frame at all.
     """
     path = os.fspath(path)
     number = 0
     if filename_tmpl is not None:
-        for number in range(1, count_frames(path, filename_tmpl) + 1):
-            yield _read_image(path, filename_tmpl, number)
+        for number in range(1, count_images(path, filename_tmpl) + 1):
+            yield read_image(path, filename_tmpl, number)
     else:
         reformatter = VideoReformatter()
-        with _open(path) as container:
-            for frame in _decode(container, path):
+        with open_video(path) as container:
+            if not is_stream(path):
+                refuse_cut_off(path)
+            for frame in decode_video(container, path):
                 number += 1
-                yield _to_rgb(frame, reformatter, path)
+                yield _to_rgb(frame, reformatter)
     if not number:
         raise VideoError(f'{path} has no frames')
 
 
 def frame_rate(path: str | os.PathLike[str]) -> float | None:
     """Average frames per second that a video file claims; None if it claims none."""
-    with _open(os.fspath(path)) as container:
-        rate = container.streams.video[0].average_rate
+    path = os.fspath(path)
+    with open_video(path) as container:
+        rate = video_stream(container, path).average_rate
         return None if not rate else round(float(rate), 3)
+
+
+def frame_size(path: str | os.PathLike[str], filename_tmpl: str | None = None) -> tuple[int, int]:
+    """Width and height in pixels, of frame 1 as it decodes.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+        VideoError: It cannot be decoded.
+    """
+    height, width = read_frames(path, [1], filename_tmpl)[0].shape[:2]
+    return int(width), int(height)

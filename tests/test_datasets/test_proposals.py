@@ -54,7 +54,8 @@ def test_many_random_frames_come_back(tmp_path):
     for number in rng.permutation(200):
         n = rng.integers(0, 4)
         key = f'video {number % 7}', int(number // 7 * 3 + 1)
-        saved[key] = rng.uniform(0, 99, (n, 4)).astype(np.float32), np.sort(rng.random(n))[::-1]
+        corners = np.sort(rng.uniform(0, 99, (n, 2, 2)), 1)
+        saved[key] = corners.reshape(n, 4).astype(np.float32), np.sort(rng.random(n))[::-1]
     lengths = {video: 100 + len(video) for video, _ in saved}
     save_proposals(tmp_path / 'p.npz', dict(train=(saved, lengths), val=({}, {})))
     part = ProposalFile(tmp_path / 'p.npz', 'train')

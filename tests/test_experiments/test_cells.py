@@ -81,7 +81,7 @@ def test_states(cell):
     cell.result_file.write_text(json.dumps({'config_sha256': cell.digest}))
     assert state_of(cell).kind == 'done'
     cell.result_file.write_text('half')
-    with pytest.raises(UsageError, match='result.json is not JSON'):
+    with pytest.raises(UsageError, match='result.json: not JSON'):
         state_of(cell)
 
 

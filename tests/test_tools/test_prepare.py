@@ -157,7 +157,7 @@ def test_frame_sizes_fill_in_what_is_not_known(tmp_path, prepare):
         '--frame-sizes', tmp_path / 'sizes.json',
     )  # fmt: skip
     assert (code, (tmp_path / 'y.json').exists()) == (1, False)
-    assert 'sizes.json is not JSON' in err
+    assert 'sizes.json: not JSON' in err
 
 
 def test_classes_take_their_problems_along(tmp_path, prepare):

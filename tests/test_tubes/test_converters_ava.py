@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mmstal_da.errors import AnnotationError
 from mmstal_da.tubes.annotation import Annotation, Tube, Video
-from mmstal_da.tubes.converters.ava import from_ava, read_label_map, save_ava
+from mmstal_da.tubes.converters.ava import from_ava, save_ava
+from mmstal_da.tubes.converters.ava_csv import read_label_map
 from mmstal_da.tubes.converters.fractions import decode, encode
 from mmstal_da.tubes.converters.sources import read_source
 from mmstal_da.tubes.converters.subset import keep_videos
@@ -103,15 +104,15 @@ def test_some_splits(tmp_path):
 
 def test_files_made_elsewhere(tmp_path):
     (tmp_path / 'ava_train_v2.csv').write_text(
-        'clip.mp4,0007,0.500,0.250,1.000,1.000,4,1\nclip.mp4,0005,0.5,0.25,1.0,1.0,4,1\n'
-        'clip.mp4,0005,0.5,0.25,1.0,1.0,9,1\n'
+        'clip.mp4,7,0.500,0.250,1.000,1.000,4,1\nclip.mp4,5,0.5,0.25,1.0,1.0,4,1\n'
+        'clip.mp4,5,0.5,0.25,1.0,1.0,9,1\n'
     )
     label_map = tmp_path / 'ava_action_list_v2.pbtxt'
     label_map.write_text('item {\n  name: "sit"\n  id: 4\n}\nitem {\n  name: "eat"\n  id: 9\n}\n')
     annotation = from_ava(tmp_path, {'clip': (640, 480)})
     assert annotation.classes == ['sit', 'eat']
     assert annotation.videos == {'clip': Video('clip.mp4', 7, 640, 480)}
-    assert annotation.splits == {'v2': ['clip']}
+    assert annotation.splits == {'train': ['clip']}
     sit, eat = sorted(annotation.tubes['clip'], key=lambda tube: -len(tube.frames))
     assert (sit.label, sit.frames.tolist()) == ('sit', [5, 7])
     assert (eat.label, eat.boxes.tolist()) == ('eat', [[320, 120, 639, 479]])
@@ -121,7 +122,7 @@ def test_files_made_elsewhere(tmp_path):
 
 WRONG = {
     'a,1,0,0,1,1,1': '7 fields instead of',
-    'run/a.avi,1,0,0,1,1,3,0': 'KeyError',
+    'run/a.avi,1,0,0,1,1,3,0': 'line 1: class 3 is not in the label map',
     'run/a.avi,1,0,0,x,1,1,0': 'could not convert',
     'run/c.avi,1,0,0,1,1,1,0': "video 'run/c.avi' is not in",
     'run/a.avi,1,0,0,1,1,1,0\nrun/a.avi,1,0,0,1,1,1,0': 'two boxes',

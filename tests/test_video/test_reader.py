@@ -54,10 +54,10 @@ def test_opencv_sees_the_same_pixels(videos, name):
 @pytest.fixture
 def decoded(monkeypatch):
     """Counts the frames decoded."""
-    frames, decode = [], video_reader._decode
+    frames, decode = [], video_reader.decode_video
     monkeypatch.setattr(
         video_reader,
-        '_decode',
+        'decode_video',
         lambda *args: (frames.append(frame) or frame for frame in decode(*args)),
     )
     video_reader._timeline.cache_clear()

@@ -18,7 +18,8 @@ import ast
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +100,18 @@ class Truth(NamedTuple):
     origin: dict
 
 
+@contextmanager
+def about(path: str) -> Iterator[None]:
+    """Name the file in errors about its content."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        text = str(error) if isinstance(error, ValueError) else f'not as expected: {error!r}'
+        if path in text:
+            raise
+        raise ValueError(f'{path}: {text}') from error
+
+
 def read_act(args: argparse.Namespace) -> Truth:
     """Ground truth from a pickle in ACT's format."""
     for flag in ('class_map', 'videos'):
@@ -111,10 +124,12 @@ def read_act(args: argparse.Namespace) -> Truth:
         split = int(args.split or 1)
     except ValueError as error:
         raise ValueError(f'--split is a number for {args.gt}, not {args.split!r}') from error
-    truth = parse_ground_truth(gt, split, args.classes)
-    videos, labels = indexed_videos(gt, split), [str(label) for label in gt['labels']]
+    with about(args.gt):
+        truth = parse_ground_truth(gt, split, args.classes)
+        videos, labels = indexed_videos(gt, split), [str(label) for label in gt['labels']]
+        known = {*map(str, gt['nframes']), *videos}
     origin = dict(dataset=str(gt.get('dataset', Path(args.gt).stem)), split=split)
-    return Truth(truth, videos, labels, {*gt['nframes'], *videos}, set(labels), origin)
+    return Truth(truth, videos, labels, known, set(labels), origin)
 
 
 def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
@@ -126,14 +141,15 @@ def read_annotation(args: argparse.Namespace, meta: dict) -> Truth:
     split = args.split or meta.get('split')
     if split is None:
         raise ValueError(f'--split names the split of {args.gt} to evaluate')
-    gt = load_ground_truth(
-        args.gt,
-        split,
-        args.classes or meta.get('classes'),
-        renamed or meta.get('class_map'),
-        args.videos or meta.get('videos'),
-    )
-    truth = parse_ground_truth(gt)
+    with about(args.gt):
+        gt = load_ground_truth(
+            args.gt,
+            split,
+            args.classes or meta.get('classes'),
+            renamed or meta.get('class_map'),
+            args.videos or meta.get('videos'),
+        )
+        truth = parse_ground_truth(gt)
     origin = dict(dataset=gt['dataset'], split=split)
     known_labels = {*gt['all_labels'], *truth.labels}
     return Truth(truth, gt['split_videos'], truth.labels, set(gt['nframes']), known_labels, origin)
@@ -170,9 +186,13 @@ def run(args: argparse.Namespace) -> dict:
     start = time.perf_counter()
     file = load_detections(args.dets)
     gt = read_annotation(args, file.meta) if args.gt.endswith('.json') else read_act(args)
-    refuse_unknown_names(file, gt)
+    if not len(gt.truth.tubes):
+        raise ValueError(f'{args.gt}: no tube in the {len(gt.truth.videos)} videos to evaluate')
     loaded = time.perf_counter()
-    dets = parse_detections(file.dets, gt.truth, file.videos or gt.videos, file.labels or gt.labels)
+    with about(args.dets):
+        refuse_unknown_names(file, gt)
+        names = file.videos or gt.videos, file.labels or gt.labels
+        dets = parse_detections(file.dets, gt.truth, *names)
     checked = time.perf_counter()
     result = {**gt.origin, **score(dets, gt.truth, args, file.meta)}
     evaluation = result['seconds']['total']

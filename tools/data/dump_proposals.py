@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.apis.propose import load_detector, part_dataset, propose, quality
 from mmstal_da.datasets.proposals import PARTS, FrameProposals, save_proposals
-from mmstal_da.errors import UsageError
+from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.launch.config import check_checkpoint, load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('--out must end in .npz, --batch-size and --max-per-frame be at least 1')
     try:
         dump(args)
-    except UsageError as error:
+    except (UsageError, ValueError, VideoError, OSError) as error:
         parser.error(str(error))
 
 

@@ -6,17 +6,19 @@
 
 The folder is searched at any depth, in the order of the names. A video is a file that FFmpeg
 reads, or a folder of images numbered 1, 2, 3, …; its name is its path without the extension. Every
-video is decoded once, because containers often claim a wrong number of frames. The file has no
-tubes. It has a split of all videos, ``all``, and those of the lists of names (one name per line).
-In a dataset's config, give the file as ``ann_file`` and the folder as ``data_prefix``.
+video and image is decoded once, because containers often claim a wrong number of frames, and to
+find what is damaged. The file has no tubes. It has a split of all videos, ``all``, and those of the
+lists of names (one name per line). In a dataset's config, give the file as ``ann_file`` and the
+folder as ``data_prefix``.
 """
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from mmstal_da.tubes.annotation import save_annotation
-from mmstal_da.tubes.converters.splits import add_split
+from mmstal_da.tubes.converters.splits import add_split, split_of_file
 from mmstal_da.tubes.index import index_videos
 
 
@@ -45,19 +47,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Write the file; complaints go to stderr with exit code 1."""
     args = parse_args(argv)
+    others: list[Path] = []
     try:
         annotation, errors = index_videos(
-            args.folder, args.name, args.skip_unreadable, args.workers
+            args.folder, args.name, args.skip_unreadable, args.workers, others
         )
         for split in args.splits:
             name, _, path = split.rpartition('=')
-            add_split(annotation, name or Path(path).stem.split('_')[-1], path, every=True)
+            add_split(annotation, name or split_of_file(path), path, every=True)
         save_annotation(annotation, args.out)
     except (ValueError, OSError) as error:
         print(f'index_videos.py: {error}', file=sys.stderr)
         return 1
     for error in errors:
         print(f'left out: {error}')
+    if others:
+        kinds = Counter(path.suffix.lower() or path.name for path in others).most_common(5)
+        shown = ', '.join(f'{number} {kind}' for kind, number in kinds)
+        print(f'passed over: {len(others)} files that are no videos ({shown}), such as {others[0]}')
     print(f'wrote {args.out}')
     for name, names in annotation.splits.items():
         frames = sum(annotation.videos[video].num_frames for video in names)

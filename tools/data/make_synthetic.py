@@ -3,7 +3,7 @@
     python tools/data/make_synthetic.py --out data/synthetic
 
 The same arguments give the same bytes with any number of workers. If the folder already holds the
-pair, it is not changed.
+pair, it is not changed. What a killed run left is removed at the next start.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields, replace
 
 from rich.console import Console
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
                 overwrite=args.overwrite,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-    except (OutputExistsError, ValueError) as error:
+    except (OutputExistsError, ValueError, OSError, BrokenProcessPool) as error:
         print(f'make_synthetic: {error}', file=sys.stderr)
         return 2
     if not made:

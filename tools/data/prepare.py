@@ -8,6 +8,8 @@
         --splits ucfsports_train.txt ucfsports_test.txt --out data/ucf_sports
     python tools/data/prepare.py act --annotations multisports_GT.pkl --out multisports.json
     python tools/data/prepare.py ava --annotations folder_of_csv --out other.json
+    python tools/data/prepare.py ava --annotations ava_train_v2.2.csv --label-map list.pbtxt \
+        --frames clips_of_15_minutes --start 900 --out ava.json
     python tools/data/prepare.py cvat --annotations downloads/task.zip --frames videos --out mine
     python tools/data/prepare.py coco_video --annotations mine.json --out mine
     python tools/data/prepare.py label_studio --annotations export.json --frames videos --out mine
@@ -39,10 +41,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmstal_da.errors import AnnotationError
-from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
-from mmstal_da.tubes.converters import label_studio, via
+from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation, validate
+from mmstal_da.tubes.converters import ava, label_studio, via
 from mmstal_da.tubes.converters.act import save_act
-from mmstal_da.tubes.converters.ava import from_ava, save_ava
 from mmstal_da.tubes.converters.coco_video import save_coco_video
 from mmstal_da.tubes.converters.cvat import save_cvat
 from mmstal_da.tubes.converters.frames import (
@@ -52,15 +53,17 @@ from mmstal_da.tubes.converters.frames import (
     measure,
     named_images,
 )
-from mmstal_da.tubes.converters.problems import Conversion
+from mmstal_da.tubes.converters.problems import Conversion, Problem, leave_out_off_frame
 from mmstal_da.tubes.converters.sources import ACCEPTED, read_source
 from mmstal_da.tubes.converters.splits import read_splits
 from mmstal_da.tubes.converters.stats import statistics, summary
 from mmstal_da.tubes.converters.subset import keep_classes, keep_videos
 from mmstal_da.tubes.converters.tracks import Hints
 from mmstal_da.tubes.converters.ucf_sports import frame_order, parse_frame_sizes
-from mmstal_da.tubes.integrity import check_classes, check_videos
+from mmstal_da.tubes.duplicates import find_duplicates, merge_duplicates
+from mmstal_da.tubes.integrity import check_classes, check_tubes, check_videos, similar_names
 from mmstal_da.utils import atomic_write
+from mmstal_da.utils.io import load_json
 
 SHOWN = 10  # problems on the terminal; --stats has all
 
@@ -100,6 +103,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--split is not for act: the ACT pickle holds all splits')
     if args.command == 'export' and not args.tolerance >= 0:
         parser.error('--tolerance is a number of pixels, at least 0')
+    if getattr(args, 'timestamps', None) == 'frames' and (args.fps or args.start is not None):
+        parser.error('--fps and --start are for --timestamps seconds')
     fps = getattr(args, 'fps', None)
     if fps is not None and not 0 < fps < float('inf'):
         parser.error('--fps is a positive number')
@@ -122,6 +127,8 @@ def _add_conversion(parser: argparse.ArgumentParser, dataset: str, accepted: str
     add('--frame-sizes', type=Path, metavar='FILE',
         help='JSON of {video: [width, height]}, if the source has no sizes')  # fmt: skip
     add('--classes', nargs='+', metavar='CLASS', help='keep only these classes')
+    add('--merge-duplicates', action='store_true',
+        help='merge tubes of a class that mark the same boxes; else they are reported')  # fmt: skip
     add('--out', type=Path, required=True, metavar='DIR',
         help=f'folder for {dataset}.json, or a .json file')  # fmt: skip
     add('--stats', type=Path, metavar='FILE', help='write counts and problems as JSON')
@@ -137,6 +144,15 @@ def _add_conversion(parser: argparse.ArgumentParser, dataset: str, accepted: str
             ' or category, or the only one')  # fmt: skip
     if dataset == 'ava':
         add('--label-map', type=Path, metavar='FILE', help='the .pbtxt, if it is elsewhere')
+        add('--timestamps', choices=('seconds', 'frames'),
+            help="what the csv counts: AVA's seconds, or frames from 1; needed where it is not"
+            ' certain')  # fmt: skip
+        add('--fps', type=float, metavar='N',
+            help='frames per second of all videos, for seconds; default: those of'
+            ' --frames')  # fmt: skip
+        add('--start', type=float, metavar='S',
+            help="second at which the video files begin: 900 for AVA's clips of 15 minutes (default"
+            ' if all timestamps are in 900 to 1800), 0 for whole films')  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,15 +172,13 @@ def convert(args: argparse.Namespace) -> int:
     out = args.out if args.out.suffix == '.json' else args.out / f'{args.command}.json'
     sizes = {}
     if args.frame_sizes:
-        try:
-            raw = json.loads(args.frame_sizes.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise AnnotationError(f'{args.frame_sizes} is not JSON ({error})') from error
-        sizes = parse_frame_sizes(raw, str(args.frame_sizes))
+        sizes = parse_frame_sizes(load_json(args.frame_sizes), str(args.frame_sizes))
     frames, absent = args.frames, 0
     if args.command == 'ava':
-        annotation = from_ava(args.annotations, sizes, args.label_map)
-        conversion = Conversion(annotation, "MMAction2's AVA files")
+        hints = hints_of(args, sizes)
+        absent = len(hints.absent)
+        options = ava.AvaOptions(args.label_map, None, args.timestamps, args.start, args.fps)
+        conversion = ava.convert(args.annotations, [], hints, options)
     else:
         images = {}
         if args.command == 'ucf_sports' and frames:
@@ -194,6 +208,7 @@ def convert(args: argparse.Namespace) -> int:
     narrow(conversion, annotation)
     if frames:
         measure(conversion, frames)
+    examine(conversion, args)
     annotation.splits.setdefault('all', list(annotation.videos))
     save_annotation(annotation, out)
     counts = statistics(conversion)
@@ -209,7 +224,9 @@ def convert(args: argparse.Namespace) -> int:
 
 def hints_of(args: argparse.Namespace, sizes: dict[str, tuple[int, int]]) -> Hints:
     """What the command line and the videos say where the format does not."""
-    videos_of = {'label_studio': label_studio.videos_of, 'via': via.videos_of}.get(args.command)
+    videos_of = {
+        'ava': ava.videos_of, 'label_studio': label_studio.videos_of, 'via': via.videos_of,
+    }.get(args.command)  # fmt: skip
     hints = Hints()
     if videos_of is not None and args.frames is not None and args.annotations.exists():
         videos = videos_of(args.annotations)
@@ -218,6 +235,27 @@ def hints_of(args: argparse.Namespace, sizes: dict[str, tuple[int, int]]) -> Hin
     hints.any_fps = getattr(args, 'fps', None)
     hints.label_attribute = getattr(args, 'label_attribute', None)
     return hints
+
+
+def examine(conversion: Conversion, args: argparse.Namespace) -> None:
+    """Note what is odd about the result: duplicates, boxes off the frame, names that look alike."""
+    annotation, problems = conversion.annotation, conversion.problems
+    validate(annotation, str(args.annotations))
+    if args.command == 'ava' and args.start is None and conversion.kind.endswith('from 900'):
+        ava.refuse_whole_films(annotation, str(args.annotations))
+    if args.merge_duplicates:
+        for name, count in merge_duplicates(annotation).items():
+            text = f'{count} tubes mark the same boxes as others of their class'
+            problems.append(Problem(name, text, 'merged'))
+    for name, tubes in annotation.tubes.items():
+        for first, second in find_duplicates(tubes):
+            text = f'tubes {first} and {second} mark the same boxes'
+            done = 'both kept; --merge-duplicates merges them'
+            problems.append(Problem(name, text, done, tubes[first].label))
+    for first, second in similar_names(annotation.classes):
+        text = f'classes {first!r} and {second!r} differ only in case, blanks or signs'
+        problems.append(Problem(next(iter(annotation.videos)), text, 'both kept'))
+    leave_out_off_frame(conversion, str(args.annotations))
 
 
 def narrow(conversion: Conversion, annotation: Annotation) -> None:
@@ -277,7 +315,7 @@ def export(args: argparse.Namespace) -> int:
     elif args.format == 'cvat':
         files = save_cvat(annotation, args.out, args.tolerance)
     else:
-        files = save_ava(annotation, args.out, args.split)
+        files = ava.save_ava(annotation, args.out, args.split)
     print('\n'.join(f'wrote {file}' for file in files))
     return 0
 
@@ -292,7 +330,7 @@ def check(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise AnnotationError(f'no folder {str(folder)!r}: --frames names the folder of the videos')
     start = time.perf_counter()
-    complaints = check_classes(annotation)
+    complaints = check_classes(annotation) + check_tubes(annotation)
     columns = TextColumn('checking'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console) as bar:

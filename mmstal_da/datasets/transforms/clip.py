@@ -3,8 +3,9 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmstal_da.errors import VideoError
+from mmstal_da.errors import AnnotationError, VideoError
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.tubes.plausible import off_frame
 from mmstal_da.video.reader import read_frames
 
 
@@ -65,6 +66,10 @@ class DecodeFrames(BaseTransform):
     - ``gt_areas``: (n,) float32, the boxes' areas in annotation pixels;
     - ``proposals``: (k, 4) float32, k >= 1, also in edge coordinates; ``proposal_scores`` (k,);
     - ``modality``: ``'RGB'``, which MMAction2's transforms need.
+
+    Raises:
+        AnnotationError: A labelled box is not in the frame.
+        VideoError: A frame cannot be read, or frames differ in size.
     """
 
     def transform(self, results: dict) -> dict:
@@ -88,6 +93,13 @@ class DecodeFrames(BaseTransform):
         results['scale_factor'] = scale
         results['modality'] = 'RGB'
         if 'gt_bboxes' in results:
+            off = off_frame(results['gt_bboxes'], original[1], original[0])
+            if off.any():
+                box = ' '.join(f'{value:g}' for value in results['gt_bboxes'][off][0])
+                raise AnnotationError(
+                    f'{results["filename"]}, frame {results["key_frame"]}: box {box} is not in the'
+                    f' frame of {original[1]}x{original[0]} pixels; correct the annotation'
+                )
             edges = results['gt_bboxes'] + np.array([0, 0, 1, 1], np.float32)
             results['gt_areas'] = (edges[:, 2:] - edges[:, :2]).prod(1)
             results['gt_bboxes'] = edges * np.tile(scale, 2)

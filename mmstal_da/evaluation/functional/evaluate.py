@@ -77,7 +77,10 @@ def evaluate_detections(
         ``video_ious``, ``video_mAP@0.5:0.95``, ``video_AP@0.5`` (list by class). Also
         ``protocol``, ``constants``, ``background_frames``, ``labels``, ``n_videos``,
         ``n_frames``, ``n_gt_tubes``, ``n_detections`` (in the evaluated frames), ``n_tubes``
-        (linked tubes, before tube NMS) and ``seconds`` (``total``).
+        (linked tubes, before tube NMS) and ``seconds`` (``total``). What keeps perfect detections
+        from 100: ``n_gt_tubes_too_short`` (ground-truth tubes of fewer frames than
+        ``min_length``) and ``n_gt_tubes_twice`` (those that repeat another one, see
+        :mod:`mmstal_da.tubes.duplicates`).
     """
     protocol = protocol or get_protocol('act')
     start = time.perf_counter()
@@ -110,6 +113,8 @@ def evaluate_detections(
         n_videos=len(gt.videos),
         n_frames=int(gt.num_frames.sum() if background_frames else gt.annotated_frames().sum()),
         n_gt_tubes=len(gt.tubes),
+        n_gt_tubes_too_short=int((gt.tubes.end - gt.tubes.begin + 1 < protocol.min_length).sum()),
+        n_gt_tubes_twice=gt.count_repeated(),
         n_detections=len(dets),
         n_tubes=len(linked),
         seconds=seconds,

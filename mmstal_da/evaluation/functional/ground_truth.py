@@ -1,12 +1,19 @@
 """Ground truth of one test set, from a dict in ACT's format."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mmstal_da.tubes.annotation import Tube
+from mmstal_da.tubes.duplicates import find_duplicates
+from mmstal_da.tubes.plausible import off_frame
+
 from .tubes import TubeSet, fill_gaps
+
+LONGEST = 10_000_000  # frames, four days
 
 
 @dataclass
@@ -53,6 +60,20 @@ class GroundTruth:
         annotated[self.frame_number(video, frame)] = True
         return annotated
 
+    def count_repeated(self) -> int:
+        """Number of tubes that mark what another one of their class marks."""
+        tubes = self.tubes
+        by_video: dict[int, list[Tube]] = {}
+        for number in range(len(tubes)):
+            begin, length = tubes.begin[number], tubes.end[number] - tubes.begin[number] + 1
+            rows = tubes.offset[number] + np.flatnonzero(
+                tubes.valid[tubes.offset[number] : tubes.offset[number] + length]
+            )
+            frames = (begin + rows - tubes.offset[number]).astype(np.int64)
+            tube = Tube(str(tubes.label[number]), frames, tubes.boxes[rows])
+            by_video.setdefault(int(tubes.video[number]), []).append(tube)
+        return sum(len({b for _, b in find_duplicates(found)}) for found in by_video.values())
+
 
 def split_videos(gt: dict[str, Any], split: int = 1) -> list[str]:
     """The videos to evaluate: split ``split`` (1-based) of ``test_videos``, else ``videos``."""
@@ -85,24 +106,30 @@ def parse_ground_truth(
             or ``videos`` (one list). Frames are 1-based; boxes 0-based absolute pixels of the
             original resolution, x2 and y2 inclusive. A video without an entry in ``gttubes`` is
             background.
+            With ``resolution`` {video: (height, width)}, boxes that are not in the frame are
+            errors.
         split: 1-based, if the dict has ``test_videos``.
         classes: Evaluate these classes, in this order, on the videos that have a tube of them.
 
     Raises:
-        ValueError: A key is missing, a video has no frame count, or a tube is malformed; names
-            the video, class, tube and frame.
+        ValueError: A key is missing, a class or video is named twice, a video has no frame count,
+            or a tube is malformed; names the video, class, tube and frame.
     """
     missing = [key for key in ('labels', 'nframes', 'gttubes') if key not in gt]
     if missing:
-        raise ValueError(f'ground truth lacks the keys {missing}; it has {sorted(gt)}')
+        raise ValueError(
+            f'ground truth lacks the keys {missing}; it has {sorted(map(str, gt))[:10]}'
+        )
     all_labels = [str(label) for label in gt['labels']]
+    if len(set(all_labels)) != len(all_labels):
+        raise ValueError(f'ground truth names a class twice: {all_labels}')
     labels = all_labels if classes is None else list(classes)
     unknown = sorted(set(labels) - set(all_labels))
     if unknown:
         raise ValueError(f'ground truth has no classes {unknown}; it has {all_labels}')
     names = split_videos(gt, split)
     if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f'ground truth lists videos twice: {twice[:5]}')
     videos: list[str] = []
     flat: list[tuple[int, int, int, np.ndarray]] = []  # video, label, number in file, tube
@@ -110,6 +137,8 @@ def parse_ground_truth(
         if name not in gt['nframes']:
             raise ValueError(f"ground truth: 'nframes' lacks video {name!r}")
         found = _tubes_of_video(gt, name, all_labels, labels)
+        for label, number, tube in found:
+            _refuse_off_frame(gt, name, f'class {labels[label]!r}, tube {number}', tube)
         if found or classes is None:
             flat += [(len(videos), *item) for item in found]
             videos.append(name)
@@ -118,8 +147,26 @@ def parse_ground_truth(
             'ground truth has no video to evaluate'
             + (f' with a tube of {labels}' if classes is not None else '')
         )
+    for name in videos:
+        count = gt['nframes'][name]
+        if not isinstance(count, int | np.integer) or not 1 <= count <= LONGEST:
+            raise ValueError(f"ground truth, video {name!r}: 'nframes' is {count!r}, no length")
     num_frames = np.array([int(gt['nframes'][name]) for name in videos], np.int64)
     return GroundTruth(labels, videos, num_frames, _flatten(flat, videos, labels, num_frames))
+
+
+def _refuse_off_frame(gt: dict[str, Any], name: str, where: str, tube: np.ndarray) -> None:
+    """Refuse boxes that are not in the frame, where the size is known."""
+    height, width = (gt.get('resolution') or {}).get(name) or (None, None)
+    if height is None or width is None or not np.isfinite(tube).all():
+        return
+    off = off_frame(tube[:, 1:], int(width), int(height))
+    if off.any():
+        box = ' '.join(f'{value:g}' for value in tube[off][0, 1:])
+        raise ValueError(
+            f'ground truth, video {name!r}, {where}, frame {tube[off][0, 0]:g}: box {box} is not'
+            f' in the frame of {width}x{height} pixels; boxes are in pixels of that size'
+        )
 
 
 def _tubes_of_video(

@@ -28,6 +28,7 @@ from mmstal_da.utils import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
 
 from ..annotation import Annotation, Tube, Video, validate
+from .numbers import whole, whole_array
 from .problems import Problem, note
 from .splits import split_name
 
@@ -73,12 +74,15 @@ def from_act(
         template = TEMPLATES.get(annotation.dataset)
         for key, num_frames in raw['nframes'].items():
             name = str(key)
+            if name in annotation.videos:
+                raise AnnotationError(f'two videos are called {name!r}')
             height, width = _resolution((raw.get('resolution') or {}).get(key))
             path_of = name if template else f'{name}.avi'
-            video = Video(path_of, int(num_frames), width, height, template)
+            length = whole(num_frames, f'nframes of {name!r}')
+            video = Video(path_of, length, width, height, template)
             known = extra.get('videos', {}).get(name, {})
-            for field in ('path', 'filename_tmpl', 'fps'):
-                setattr(video, field, known.get(field, getattr(video, field)))
+            for item in ('path', 'filename_tmpl', 'fps'):
+                setattr(video, item, known.get(item, getattr(video, item)))
             annotation.videos[name] = video
         for key, by_label in raw['gttubes'].items():
             tubes = _tubes(str(key), by_label, annotation.classes, problems)
@@ -89,7 +93,7 @@ def from_act(
         annotation.splits = _splits(raw, extra)
     except AnnotationError as error:
         raise AnnotationError(f'{path}: {error}') from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise AnnotationError(f"{path} is not in ACT's format: {error!r}") from error
     validate(annotation, path)
     return annotation
@@ -154,7 +158,7 @@ def _resolution(entry: Any) -> tuple[int | None, int | None]:
     if not entry:
         return None, None
     height, width = entry
-    return (height, None) if width is None else (int(height), int(width))
+    return (height, None) if width is None else (whole(height, 'height'), whole(width, 'width'))
 
 
 def _tubes(
@@ -165,7 +169,7 @@ def _tubes(
 ) -> list[Tube]:
     tubes = []
     for label, items in by_label.items():
-        if not 0 <= int(label) < len(classes):
+        if not 0 <= whole(label, f'video {video!r}: a label') < len(classes):
             raise AnnotationError(f'video {video!r}: label {label!r} is not below {len(classes)}')
         name = classes[int(label)]
         for number, rows in enumerate(items):
@@ -173,9 +177,9 @@ def _tubes(
             rows = np.asarray(rows)
             if rows.ndim != 2 or rows.shape[1] != 5:
                 raise AnnotationError(f'{where}: shape {rows.shape} instead of (n, 5)')
-            frames = rows[:, 0].astype(np.int64)
-            if (frames != rows[:, 0]).any():
-                raise AnnotationError(f'{where}: a frame is not a whole number')
+            if rows.dtype.kind not in 'iuf':
+                raise AnnotationError(f'{where}: stored as {rows.dtype}, not as numbers')
+            frames = whole_array(rows[:, 0], f'{where}: frames')
             boxes = rows[:, 1:].astype(np.float32)
             good = (boxes[:, 2:] >= boxes[:, :2]).all(1)
             for row in np.flatnonzero(~good):

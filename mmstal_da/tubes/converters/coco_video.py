@@ -40,6 +40,7 @@ from mmstal_da.errors import AnnotationError
 from mmstal_da.utils import atomic_write
 
 from ..annotation import Annotation, Video, validate
+from .numbers import whole, whole_text
 from .problems import Conversion, Problem, note
 from .tracks import (
     ImageName,
@@ -200,6 +201,11 @@ def _end(start: float | str, extent: float | str) -> np.float32:
     return np.float32(float(start) + float(extent) - 1)
 
 
+def _frame(value: object) -> int:
+    """A frame's number, also as text."""
+    return whole_text(value, 'frame') if isinstance(value, str) else whole(value, 'frame')
+
+
 class _Reader:
     """Reads one file."""
 
@@ -218,7 +224,13 @@ class _Reader:
     def read(self) -> Annotation:
         """The whole file."""
         for category in self.raw['categories']:
-            self.classes[category['id']] = str(category['name'])
+            name = str(category['name'])
+            if category['id'] in self.classes or name in self.classes.values():
+                raise AnnotationError(
+                    f'{self.path}: "categories" has the id {category["id"]!r} or the name {name!r}'
+                    ' twice; keep one'
+                )
+            self.classes[category['id']] = name
         classes = list(dict.fromkeys(self.classes.values()))
         self.annotation = Annotation(str(self.info.get('dataset', 'coco_video')), classes)
         for video in self.raw.get('videos') or []:
@@ -251,9 +263,12 @@ class _Reader:
             if [part.number for part in parts] == list(range(1, len(parts) + 1)):
                 template = templates.pop() if len(templates) == 1 else None
         path = file or (folder or name if template else f'{name}.avi')
-        found = Video(path, int(length), None, None, template, video.get('fps'))
+        where = f'{self.path}: video {name!r}:'
+        length = whole(length, f'{where} length')
+        found = Video(path, length, None, None, template, video.get('fps'))
         if video.get('width') and video.get('height'):
-            found.width, found.height = int(video['width']), int(video['height'])
+            found.width = whole(video['width'], f'{where} width')
+            found.height = whole(video['height'], f'{where} height')
         if not length:
             self.counted.add(name)
         if video['id'] in self.names:
@@ -276,8 +291,8 @@ class _Reader:
             name = self._video_of(image, parts)
             if key is not None:
                 try:
-                    numbers.setdefault(name, {})[image['id']] = int(image[key])
-                except ValueError as error:
+                    numbers.setdefault(name, {})[image['id']] = _frame(image[key])
+                except (ValueError, TypeError) as error:
                     raise AnnotationError(
                         f'{self.path}: video {name!r}, image {image["id"]}: {key} is'
                         f' {image[key]!r}, no whole number'
@@ -285,7 +300,11 @@ class _Reader:
             else:
                 names.setdefault(name, {})[image['id']] = parts
             if image.get('width') and image.get('height'):
-                size = (int(image['width']), int(image['height']))
+                where = f'{self.path}: image {image["id"]!r}:'
+                size = (
+                    whole(image['width'], f'{where} width'),
+                    whole(image['height'], f'{where} height'),
+                )
                 sizes.setdefault(name, set()).add(size)
         for name, same in sizes.items():
             video = self.annotation.videos[name]

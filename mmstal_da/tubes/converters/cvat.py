@@ -47,6 +47,7 @@ from mmstal_da.utils import atomic_write
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video, validate
+from ..walk import files_below
 from .cvat_xml import ARCHIVES, EDGES, EXTRA, Content, Image, Task, Track, parse
 from .fractions import decode, encode
 from .problems import Conversion, Problem, note
@@ -88,7 +89,7 @@ def convert(path: str | os.PathLike[str], problems: list[Problem] | None = None)
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob('*') if file.suffix.lower() in ('.xml', '.zip'))
+        files = files_below(path, ('.xml', '.zip'))
     if not files:
         raise AnnotationError(f'{path} holds no .xml files')
     annotation, counted = Annotation('cvat', []), set()

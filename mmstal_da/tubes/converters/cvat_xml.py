@@ -5,10 +5,8 @@ file with a DOCTYPE is refused, and with it every entity that a parser would exp
 """
 
 import json
-import os
 import re
 import xml.etree.ElementTree as ElementTree
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 
+from .archives import zip_member
 from .fractions import decode
 from .tracks import LONGEST
 
@@ -157,15 +156,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         with open(path, 'rb') as file:
             yield file
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if os.path.basename(name) in ARCHIVES]
-            if len(names) != 1:
-                raise AnnotationError(f'{path} holds no annotations.xml: give an export of CVAT')
-            with archive.open(names[0]) as file:
-                yield file
-    except zipfile.BadZipFile as error:
-        raise AnnotationError(f'{path} is damaged ({error}): download it again') from error
+    with zip_member(path, ARCHIVES, 'an export of CVAT') as file:
+        yield file
 
 
 def _boxes(edges: Sequence[Sequence[str]]) -> np.ndarray:

@@ -18,13 +18,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import av
-from PIL import Image, UnidentifiedImageError
-
 from mmstal_da.errors import AnnotationError, VideoError
-from mmstal_da.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES, count_frames
+from mmstal_da.video.images import IMAGE_SUFFIXES
+from mmstal_da.video.reader import VIDEO_SUFFIXES, count_frames, frame_rate, frame_size
 
 from ..annotation import Annotation, Video
+from ..walk import walk
 from .problems import Conversion, Problem, note
 from .subset import keep_videos
 from .tracks import Hints
@@ -121,7 +120,7 @@ def measure(conversion: Conversion, folder: str | os.PathLike[str]) -> None:
                 else:
                     video.num_frames = count
                 conversion.counted.discard(name)
-        except (VideoError, av.error.FFmpegError, OSError) as error:
+        except (VideoError, OSError) as error:
             raise AnnotationError(f'video {name!r}: {path} cannot be read ({error})') from error
 
 
@@ -146,36 +145,11 @@ def look_up(
         try:
             sizes[name] = frame_size(path, video.filename_tmpl)
             rate = None if video.filename_tmpl else frame_rate(path)
-        except (VideoError, av.error.FFmpegError, OSError) as error:
+        except (VideoError, OSError) as error:
             raise AnnotationError(f'video {name!r}: {path} cannot be read ({error})') from error
         if rate:
             rates[name] = rate
     return Hints(sizes, rates, absent=frozenset(set(videos) - set(found.videos)))
-
-
-def frame_rate(path: Path) -> float | None:
-    """Frames per second of a video file, from its header; None if it does not say."""
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise VideoError(f'{path} has no video stream')
-        rate = container.streams.video[0].average_rate
-        return float(rate) if rate else None
-
-
-def frame_size(path: Path, filename_tmpl: str | None) -> tuple[int, int]:
-    """Width and height in pixels, from the header of a video file or of image 1 of a folder."""
-    if filename_tmpl is None:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f'{path} has no video stream')
-            context = container.streams.video[0].codec_context
-            return context.width, context.height
-    file = path / filename_tmpl.format(1)
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except UnidentifiedImageError as error:
-        raise VideoError(f'{file} is not an image') from error
 
 
 def named_images(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
@@ -184,12 +158,18 @@ def named_images(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise AnnotationError(f'no folder {str(folder)!r}')
     _, images = _survey(folder)
-    return {
-        f'{path.parent.name}/{path.name}': [folder / path / name for name in names]
-        for paths in images.values()
-        for path, names in paths.items()
-        if path.parent.name
-    }
+    found: dict[str, list[Path]] = {}
+    for path, names in (item for paths in images.values() for item in paths.items()):
+        video = f'{path.parent.name}/{path.name}'
+        if not path.parent.name:
+            continue
+        if video in found:
+            raise AnnotationError(
+                f'{folder}: {found[video][0].parent} and {folder / path} both hold images of video'
+                f' {video!r}; give the folder of one copy'
+            )
+        found[video] = [folder / path / name for name in names]
+    return found
 
 
 def link_numbered(
@@ -222,9 +202,9 @@ def _survey(
     """Video files by stem, and folders of images by name with their images, relative."""
     files: dict[str, list[Path]] = {}
     images: dict[str, dict[Path, list[str]]] = {}
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not FLOW.search(name))
-        here = Path(root).relative_to(folder)
+    for root, folders, names in walk(folder):
+        folders[:] = [name for name in folders if not FLOW.search(name)]
+        here = root.relative_to(folder)
         pictures = sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES))
         if pictures:
             images.setdefault(here.name, {})[here] = pictures

@@ -8,11 +8,12 @@ masks themselves: :mod:`.puppet_mask`).
 import os
 
 import numpy as np
-import scipy.io
 
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from .mat import load_mat
+from .numbers import whole_array
 from .problems import Problem, large_enough
 
 WIDTH, HEIGHT, FPS = 320, 240, 30.0
@@ -35,17 +36,18 @@ def from_annot_mat(
         AnnotationError: Not such a file, or a video whose frames are not 1, 2, ..., n.
     """
     path = os.fspath(path)
+    what = 'jhmdb_annot.mat with annot.action, video_id, frame and bound'
+    annot = load_mat(path, 'annot', what, squeeze_me=True, struct_as_record=False)
     try:
-        annot = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)['annot']
         fields = [getattr(annot, key) for key in ('action', 'video_id', 'frame', 'bound')]
-    except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
-        raise AnnotationError(
-            f'{path} is not jhmdb_annot.mat with annot.action, video_id, frame and bound ({error})'
-        ) from error
-    actions, video_ids, frames, bounds = fields
-    names = np.array([f'{a}/{v}' for a, v in zip(actions, video_ids, strict=True)])
-    frames = frames.astype(np.int64)  # uint16 in the file
-    bounds = bounds.astype(np.float32)
+        actions, video_ids, frames, bounds = map(np.atleast_1d, fields)
+        names = np.array([f'{a}/{v}' for a, v in zip(actions, video_ids, strict=True)])
+        frames = whole_array(frames, 'frame')  # uint16 in the file
+        bounds = bounds.astype(np.float32).reshape(len(names), 4)
+        if len(frames) != len(names) or not len(names):
+            raise ValueError(f'{len(frames)} frames of {len(names)} boxes')
+    except (ValueError, AttributeError, TypeError) as error:
+        raise AnnotationError(f'{path} is not {what} ({error})') from error
     x, y, w, h = bounds.T
     boxes = np.stack([x - 1, y - 1, x + w - 2, y + h - 2], 1)  # 0-based, ends inclusive
 

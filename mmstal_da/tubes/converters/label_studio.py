@@ -39,6 +39,7 @@ from mmstal_da.errors import AnnotationError
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video, validate
+from .numbers import whole
 from .problems import Conversion, Problem, note
 from .tracks import (
     LONGEST,
@@ -202,7 +203,9 @@ def _read_task(
     for kind in dict.fromkeys(kind for kind in others if kind.lower() != 'videorectangle'):
         text = f'{others.count(kind)} regions of type {kind!r}'
         note(problems, Problem(name, text, 'not read'))
-    counts = [int(item['value'].get('framesCount') or 0) for item in regions]
+    counts = [
+        whole(item['value'].get('framesCount') or 0, f'{where}: framesCount') for item in regions
+    ]
     length = max(counts, default=0)
     if length > LONGEST:
         raise AnnotationError(f'{where}: framesCount is {length}; no video is as long')
@@ -247,7 +250,8 @@ def _keys(item: dict[str, Any], where: str) -> list[dict[str, Any]]:
                 raise AnnotationError(
                     f'{where}, key frame {number}: {key} is {value!r}, no number; export it again'
                 )
-    order = in_order([int(row['frame']) for row in keys], where)
+    frames = [whole(row['frame'], f'{where}: frame') for row in keys]
+    order = in_order(frames, where)
     return [keys[row] for row in order]
 
 

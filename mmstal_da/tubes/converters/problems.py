@@ -7,7 +7,8 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 
-from ..annotation import Annotation
+from ..annotation import Annotation, Tube
+from ..plausible import look_like_fractions, off_frame
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,55 @@ def note(problems: list[Problem] | None, problem: Problem) -> None:
     if problems is None:
         raise AnnotationError(str(problem))
     problems.append(problem)
+
+
+def leave_out_off_frame(conversion: Conversion, where: str) -> None:
+    """Leave out boxes that are not in the frame of their video, and note them.
+
+    Args:
+        conversion: Gets the notes. Videos without a size are left as they are.
+        where: The source, for the message.
+
+    Raises:
+        AnnotationError: All boxes are fractions of the frame, or more than a tenth are not in it:
+            they are in another unit.
+    """
+    annotation = conversion.annotation
+    boxes = [tube.boxes for tubes in annotation.tubes.values() for tube in tubes]
+    total, off_total = sum(map(len, boxes)), 0
+    for name, tubes in list(annotation.tubes.items()):
+        video, kept = annotation.videos[name], []
+        for number, tube in enumerate(tubes):
+            off = np.zeros(len(tube.frames), bool)
+            if video.width is not None and video.height is not None:
+                off = off_frame(tube.boxes, video.width, video.height)
+            if off.any():
+                off_total += int(off.sum())
+                frame, box = int(tube.frames[off][0]), tube.boxes[off][0].tolist()
+                text = (
+                    f'tube {number}: {off.sum()} boxes are not in the frame of'
+                    f' {video.width}x{video.height} pixels'
+                )
+                conversion.problems.append(
+                    Problem(name, text, 'left out', tube.label, frame, tuple(box), int(off.sum()))
+                )
+                tube = Tube(tube.label, tube.frames[~off], tube.boxes[~off])
+            if len(tube.frames):
+                kept.append(tube)
+        if kept:
+            annotation.tubes[name] = kept
+        else:
+            del annotation.tubes[name]
+    if off_total > total / 10:
+        raise AnnotationError(
+            f'{where}: {off_total} of {total} boxes are not in the frames of their videos, such as'
+            f' {conversion.problems[-1]}; are they in pixels of the right size?'
+        )
+    if boxes and all(look_like_fractions(items) for items in boxes):
+        raise AnnotationError(
+            f'{where}: all boxes lie between 0 and 1: they seem to be fractions of the frame;'
+            ' multiply them by width and height'
+        )
 
 
 def large_enough(

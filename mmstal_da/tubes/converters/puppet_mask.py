@@ -9,12 +9,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .jhmdb import FPS
+from .mat import load_mat
 from .problems import Problem, note
 
 FILE = 'puppet_mask.mat'
@@ -36,7 +37,7 @@ def from_puppet_masks(
     Raises:
         AnnotationError: No such files, or one without ``part_mask``.
     """
-    paths = sorted(Path(folder).rglob('*.mat'))
+    paths = files_below(folder, ('.mat',))
     if not paths:
         raise AnnotationError(f'{folder} holds no puppet masks (<class>/<video>/{FILE})')
     annotation = Annotation('jhmdb', [])
@@ -78,14 +79,13 @@ def bounding_boxes(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(path: Path) -> np.ndarray:
-    try:
-        mask = scipy.io.loadmat(path)['part_mask']
-    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
-        raise AnnotationError(
-            f'{path} is not a puppet mask with part_mask, height x width x frames ({error})'
-        ) from error
+    mask: np.ndarray = np.asarray(
+        load_mat(path, 'part_mask', 'a puppet mask with part_mask, height x width x frames')
+    )
+    if mask.dtype.kind not in 'iufb' or not np.isfinite(mask).all():
+        raise AnnotationError(f'{path}: part_mask is of {mask.dtype}, not of finite numbers')
     if mask.ndim == 2:  # a single frame
         mask = mask[:, :, None]
-    if mask.ndim != 3:
+    if mask.ndim != 3 or not mask.size:
         raise AnnotationError(f'{path}: part_mask has shape {mask.shape}, not (H, W, frames)')
     return mask

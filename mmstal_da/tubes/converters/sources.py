@@ -6,8 +6,10 @@ from pathlib import Path
 from mmstal_da.errors import AnnotationError
 from mmstal_da.utils.safe_pickle import load_pickle
 
+from ..walk import files_below
 from . import coco_video, cvat, label_studio, via, viper
 from .act import from_act, is_act
+from .archives import TAR
 from .jhmdb import from_annot_mat
 from .problems import Conversion, Problem
 from .puppet_mask import from_puppet_masks
@@ -26,7 +28,6 @@ ACCEPTED = {
     'label_studio': "Label Studio's JSON export of video tracking, or a folder of them",
     'via': 'a JSON project of VIA 3 (videos) or VIA 2 (images), or a folder of them',
 }
-TAR = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
 
 
 def read_source(
@@ -51,6 +52,8 @@ def read_source(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no {path}: for {dataset} give {ACCEPTED[dataset]}')
+    if not path.is_dir() and not path.is_file():  # a pipe would be waited for
+        raise AnnotationError(f'{path} is no file and no folder: give {ACCEPTED[dataset]}')
     problems: list[Problem] = []
     if dataset == 'cvat':
         return cvat.convert(path, problems)
@@ -67,13 +70,13 @@ def read_source(
             return Conversion(from_act(path, name, problems, raw), "ACT's pickle", problems)
         if dataset == 'ucf101_24':
             return Conversion(from_pyannot(path, problems, raw), 'pyannot.pkl', problems)
-    elif dataset == 'ucf101_24' and path.is_dir() and next(path.rglob('*.xgtf'), None):
+    elif dataset == 'ucf101_24' and path.is_dir() and files_below(path, ('.xgtf',)):
         return viper.convert(path)
     elif dataset == 'jhmdb' and path.suffix == '.mat' and path.is_file():
         return Conversion(from_annot_mat(path, problems), 'jhmdb_annot.mat', problems)
-    elif dataset == 'jhmdb' and path.is_dir() and next(path.rglob('*.mat'), None):
+    elif dataset == 'jhmdb' and path.is_dir() and files_below(path, ('.mat',)):
         return Conversion(from_puppet_masks(path, problems), 'puppet masks', problems)
-    elif dataset == 'ucf_sports' and (path.is_dir() or path.name.endswith(TAR)):
+    elif dataset == 'ucf_sports' and (path.is_dir() or path.name.lower().endswith(TAR)):
         annotation = from_gt_tree(path, problems, images)
         kind = 'ground-truth text files'
         return Conversion(annotation, kind, problems, set(annotation.videos))

@@ -11,16 +11,33 @@ Split 1 is called ``train`` and ``test``, split k > 1 ``train<k>`` and ``test<k>
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmstal_da.errors import AnnotationError
+from mmstal_da.utils.io import read_text
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation
 from .problems import Problem, note
 
 OFFICIAL_JHMDB = re.compile(r'(?P<label>.+)_test_split(?P<number>\d+)\.txt')
+
+
+PARTS = ('train', 'val', 'test', 'trainval', 'training', 'validation', 'testing')
+
+
+def split_of_file(path: str | os.PathLike[str]) -> str:
+    """The split that a list's or csv's name says.
+
+    That are the parts of the name that name a split (``ava_train_v2.1.csv``: ``train``,
+    ``test01.txt``: ``test01``), or else its last part (``..._old.txt``: ``old``).
+    """
+    stem = Path(path).stem
+    parts = re.split(r'[_\-. ]+', stem)
+    known = [part for part in parts if re.sub(r'\d+$', '', part.lower()) in PARTS]
+    return '_'.join(known) or stem.split('_')[-1]
 
 
 def split_name(part: str, number: int) -> str:
@@ -66,9 +83,9 @@ def read_splits(
                     )
                 _read_official(annotation, file, match, official, problems)
             else:
-                add_split(annotation, name or file.stem.split('_')[-1], file, problems)
+                add_split(annotation, name or split_of_file(file), file, problems)
     for name in sorted(official):
-        _add(annotation, name, official[name])
+        _add(annotation, name, official[name], ', '.join(map(str, sources)))
 
 
 def add_split(
@@ -102,7 +119,11 @@ def add_split(
     unknown = [video for video in missing if video.split('/')[0] in groups]
     for video in unknown:
         note(problems, _not_annotated(video, path))
-    _add(annotation, name, known)
+    others = [video for video in missing if video.split('/')[0] not in groups]
+    if others and problems is not None:
+        text = f'{Path(path).name} lists {len(others)} videos of classes that the annotation lacks'
+        problems.append(Problem(others[0], text, 'left out of the split'))
+    _add(annotation, name, known, os.fspath(path))
 
 
 def _read_official(
@@ -138,20 +159,23 @@ def _not_annotated(video: str, path: str | os.PathLike[str]) -> Problem:
     )
 
 
-def _add(annotation: Annotation, name: str, videos: list[str]) -> None:
+def _add(annotation: Annotation, name: str, videos: list[str], where: str) -> None:
     if name in annotation.splits:
         raise AnnotationError(
-            f'there is a split {name!r} already; name them: --splits train1=PATH train2=PATH'
+            f'{where}: there is a split {name!r} already; name them: --splits train1=PATH'
+            ' train2=PATH'
         )
+    twice = [video for video, number in Counter(videos).items() if number > 1]
+    if twice:
+        raise AnnotationError(f'{where}: split {name!r} names videos twice: {twice[:5]}')
     annotation.splits[name] = videos
 
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:
-    with open(path, encoding='utf-8') as file:
-        try:
-            lines = [line.strip() for line in file]
-        except UnicodeDecodeError as error:
-            raise AnnotationError(f'{os.fspath(path)} is not a list of names ({error})') from error
+    try:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except AnnotationError as error:
+        raise AnnotationError(f'{os.fspath(path)} is not a list of names ({error})') from error
     return [line for line in lines if line]
 
 

@@ -9,7 +9,6 @@ boxes of one class in a frame, they are one tube, else each of them is a tube of
 is noted.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from mmstal_da.errors import AnnotationError
+from mmstal_da.utils import io
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .problems import Problem, note
 
 Placed = tuple[int, tuple[float, ...]]  # 1-based frame, box x1 y1 x2 y2
@@ -69,19 +70,16 @@ def load_json(path: str | os.PathLike[str]) -> Any:
     """Read JSON; numerals too long for a float64 come as text, as :mod:`.coco_video` writes some.
 
     Raises:
-        AnnotationError: Not JSON, or cut off.
+        AnnotationError: Not JSON, cut off, or a key twice in one object.
     """
 
     def number(text: str) -> float | str:
         return text if len(text) > LONG else float(text)
 
-    with open(path, encoding='utf-8-sig') as file:
-        try:
-            return json.load(file, parse_float=number)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise AnnotationError(
-                f'{os.fspath(path)}: not JSON, or cut off ({error}); export it again'
-            ) from error
+    try:
+        return io.load_json(path, number)
+    except AnnotationError as error:
+        raise AnnotationError(f'{error}; export it again') from error
 
 
 @contextmanager
@@ -109,7 +107,7 @@ def json_files(path: str | os.PathLike[str]) -> list[Path]:
         AnnotationError: A folder without any.
     """
     path = Path(path)
-    files = sorted(path.rglob('*.json')) if path.is_dir() else [path]
+    files = files_below(path, ('.json',)) if path.is_dir() else [path]
     if not files:
         raise AnnotationError(f'{path} holds no .json files')
     return files
@@ -237,16 +235,6 @@ def add_tube(
             note(problems, Problem(video, f'{track} has no box', 'left out', tube.label))
         return
     facts = annotation.videos[video]
-    if facts.width is not None and facts.height is not None:
-        limit = np.array([facts.width, facts.height])
-        beyond = (tube.boxes[:, :2] >= limit).any(1) | (tube.boxes[:, 2:] < 0).any(1)
-        if beyond.any():
-            text = (
-                f'{track}: {beyond.sum()} boxes lie outside of the {facts.width} x {facts.height}'
-                ' pixels'
-            )
-            frame = int(tube.frames[beyond][0])
-            note(problems, Problem(video, text, 'kept as they are', tube.label, frame))
     longest = int(tube.frames[-1])
     if longest > facts.num_frames:
         text = f'{track} goes up to frame {longest}, the video has {facts.num_frames}'

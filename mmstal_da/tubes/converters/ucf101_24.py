@@ -16,6 +16,7 @@ from mmstal_da.errors import AnnotationError
 from mmstal_da.utils.safe_pickle import load_pickle
 
 from ..annotation import Annotation, Tube, Video
+from .numbers import whole, whole_array
 from .problems import Problem, large_enough
 
 WIDTH, HEIGHT = 320, 240
@@ -51,10 +52,10 @@ def from_pyannot(
         name, entry = str(key), raw[key]
         try:
             tubes = [_tube(item, classes, name, problems) for item in entry['annotations']]
-            num_frames = int(entry['numf'])
+            num_frames = whole(entry['numf'], 'numf')
         except AnnotationError as error:
             raise AnnotationError(f'{path}: {error}') from error
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise AnnotationError(f'{path}: video {name!r}: {error!r}') from error
         annotation.videos[name] = Video(f'{name}.avi', num_frames, WIDTH, HEIGHT)
         kept = [tube for tube in tubes if len(tube.frames)]
@@ -66,13 +67,21 @@ def from_pyannot(
 def _tube(
     item: dict[str, Any], classes: list[str], name: str, problems: list[Problem] | None
 ) -> Tube:
-    first, end = int(item['sf']), int(item['ef'])
-    raw = np.asarray(item['boxes']).astype(np.int64)
+    first, end = whole(item['sf'], 'sf'), whole(item['ef'], 'ef')
+    raw = np.asarray(item['boxes'])
+    if raw.ndim != 2 or raw.shape[1] != 4:
+        raise ValueError(f'boxes are (n, 4), not {raw.shape}')
+    raw = whole_array(raw, 'boxes')
     x, y, w, h = raw.T
     if len(x) != end - first:
         raise ValueError(f'{len(x)} boxes for frames {first + 1} to {end}')
     frames = np.arange(first + 1, end + 1)
     boxes = np.stack([x, y, x + w - 1, y + h - 1], 1).astype(np.float32)
-    label = classes[int(item['label'])]
+    number = whole(item['label'], 'label')
+    label = name.split('/')[0]
+    if not 0 <= number < len(classes) or classes[number] != label:
+        raise ValueError(
+            f'label {number} is not that of {label!r} among the {len(classes)} classes of the file'
+        )
     keep = large_enough(raw[:, 2:], raw, frames, name, label, problems)
     return Tube(label, frames[keep], boxes[keep])

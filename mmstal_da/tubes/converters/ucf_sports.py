@@ -16,7 +16,6 @@ Four boxes have no width or no height; they are left out and noted.
 
 import os
 import re
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ import numpy as np
 
 from mmstal_da.errors import AnnotationError
 
-from ..annotation import Annotation, Tube, Video
+from ..annotation import LARGEST, Annotation, Tube, Video
+from ..walk import files_below
+from .archives import tar_members
 from .problems import Problem, large_enough, note
 
 TEMPLATE = '{:06d}.jpg'  # ACT's frames
@@ -58,12 +59,19 @@ def from_gt_tree(
     """
     path = Path(path)
     rows: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {}  # video, gt folder, frame
+    root_of: dict[str, str] = {}
     for name, text in _files(path):
         parts = name.replace(os.sep, '/').split('/')
         match = _BOX_FILE.fullmatch(parts[-1])
-        if len(parts) < 4 or not re.fullmatch(r'gt\d*', parts[-2]) or not match:
+        if len(parts) < 4 or not re.fullmatch(r'gt\d*', parts[-2], re.IGNORECASE) or not match:
             continue
-        boxes = rows.setdefault('/'.join(parts[-4:-2]), {}).setdefault(parts[-2], {})
+        video, root = '/'.join(parts[-4:-2]), '/'.join(parts[:-4])
+        if root_of.setdefault(video, root) != root:
+            raise AnnotationError(
+                f'{path}: video {video!r} is in {root_of[video]!r} and in {root!r}; give the folder'
+                ' of one copy'
+            )
+        boxes = rows.setdefault(video, {}).setdefault(parts[-2], {})
         if match['stem'] in boxes:
             raise AnnotationError(f'{path}: {name}: the frame has another file of this actor')
         boxes[match['stem']] = _parse(text, f'{path}: {name}')
@@ -126,7 +134,7 @@ def parse_frame_sizes(raw: Any, where: str) -> dict[str, tuple[int, int]]:
             f' ({error!r})'
         ) from error
     for name, size in sizes.items():
-        if not all(isinstance(value, int) and value > 0 for value in size):
+        if not all(type(value) is int and 0 < value <= LARGEST for value in size):
             raise AnnotationError(f'{where}: video {name!r}: {size} is not a width and height')
     return sizes
 
@@ -149,33 +157,23 @@ def _tube(
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every text file of a folder or archive."""
-    if path.is_dir():
-        for root, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                if name.endswith('.txt') and not name.startswith('.'):
-                    box_file = Path(root, name)
-                    with open(box_file, 'rb') as opened:
-                        yield str(box_file), opened.read(_LIMIT)
+    if not path.is_dir():
+        yield from tar_members(path, '.txt', _LIMIT)
         return
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.rpartition('/')[2]
-                wanted = member.isfile() and name.endswith('.txt') and not name.startswith('.')
-                file = archive.extractfile(member) if wanted else None
-                if file is not None:
-                    yield member.name, file.read(_LIMIT)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise AnnotationError(f'{path} is not a readable tar archive ({error})') from error
+    for box_file in files_below(path, ('.txt',)):
+        with open(box_file, 'rb') as opened:
+            yield str(box_file), opened.read(_LIMIT)
 
 
 def _parse(text: bytes, where: str) -> tuple[float, ...]:
     """``x y w h`` of a box file."""
+    text = text.removeprefix(b'\xef\xbb\xbf')  # a byte order mark
     lines = [line.split() for line in text.decode('latin1').splitlines() if line.strip()]
     try:
         (line,) = lines
         x, y, w, h = (float(value) for value in line[:4])
+        if not np.isfinite([x, y, w, h]).all():
+            raise ValueError('a number is not finite')
     except ValueError as error:
         raise AnnotationError(f'{where} is not one line "x y w h label" ({error})') from error
     return x, y, w, h

@@ -195,7 +195,13 @@ def _attributes(
     def plain(name: str) -> str:
         return re.sub(r'[^a-z0-9]', '', name.lower())
 
-    track = next((key for key, name in names.items() if plain(name) in TRACKS), None)
+    tracks = [key for key, name in names.items() if plain(name) in TRACKS]
+    if len(tracks) > 1:
+        twice = sorted(names[key] for key in tracks)
+        raise AnnotationError(
+            f'{where}: several attributes may be the track: {twice}; rename all but one'
+        )
+    track = tracks[0] if tracks else None
     wanted = hints.label_attribute
     if wanted is not None:
         label = next((key for key, name in names.items() if wanted in (name, key)), None)
@@ -205,9 +211,14 @@ def _attributes(
             )
         return label, track if track != label else None
     for word in LABELS:
-        for key, name in names.items():
-            if plain(name) == word:
-                return key, track
+        same = [key for key, name in names.items() if plain(name) == word]
+        if len(same) > 1:
+            raise AnnotationError(
+                f'{where}: several attributes are called {[names[key] for key in same]}; say'
+                ' --label-attribute NAME'
+            )
+        if same:
+            return same[0], track
     others = [key for key in names if key != track]
     if len(others) == 1:
         return others[0], track

@@ -24,7 +24,9 @@ import numpy as np
 from mmstal_da.errors import AnnotationError
 
 from ..annotation import Annotation, Tube, Video
+from ..walk import files_below
 from .problems import Conversion, Problem, large_enough, note
+from .tracks import LONGEST
 from .ucf101_24 import HEIGHT, WIDTH
 
 
@@ -50,7 +52,7 @@ def from_xgtf(
         AnnotationError: There are no such files, or a file's folder is not its video's class.
     """
     folder = Path(folder)
-    paths = sorted(folder.rglob('*.xgtf'))
+    paths = files_below(folder, ('.xgtf',))
     if not paths:
         raise AnnotationError(f'{folder} holds no .xgtf files')
     annotation, counted = Annotation('ucf101_24', []), set()
@@ -76,6 +78,9 @@ def from_xgtf(
             note(problems, Problem(name, f'{path.name} has no tube', 'kept as background'))
         if not known:
             counted.add(name)
+    if not annotation.videos:
+        first = '' if not problems else f', such as {problems[0].problem}'
+        raise AnnotationError(f'{folder}: none of {len(paths)} files is readable{first}')
     annotation.classes = sorted({name.split('/')[0] for name in annotation.videos})
     return annotation, counted
 
@@ -145,6 +150,8 @@ def _boxes(actor: ElementTree.Element) -> dict[int, tuple[int, int, int, int]]:
     for box in actor.iterfind('attribute/bbox'):
         x, y, width, height = (_number(box, key) for key in ('x', 'y', 'width', 'height'))
         for first, last in _spans(box):
+            if last > LONGEST:
+                raise ViperError(f'frame {last} is in no video')
             boxes.update(dict.fromkeys(range(first, last + 1), (x, y, width, height)))
     return boxes
 
