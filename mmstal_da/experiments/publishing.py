@@ -79,7 +79,8 @@ def publish(
     if not records:
         raise UsageError('--publish: no run is finished')
     readme = pair / 'README.md'
-    text = insert_table(readme, format_table(table))  # refuses before anything is written
+    # refuses before anything is written
+    text = insert_table(readme, format_table(without_machine(table)))
     clean, files = [], []
     contents: dict[Path, bytes] = {}
     for record in records:

@@ -103,7 +103,8 @@ class _DomainBatchNorm(_BatchNorm):
     State: batch norm's own state, with the source's running statistics, and
     ``target_running_mean`` and ``target_running_var``. In a frozen layer ``source_seen_mean`` and
     so on hold the running averages. If weights lack these buffers, as pretrained ones do, both
-    domains start from the running statistics.
+    domains start from the running statistics. Gradient checkpointing (``with_cp``) changes neither
+    gradients nor statistics.
     """
 
     leaves_padding_out = True
@@ -121,6 +122,7 @@ class _DomainBatchNorm(_BatchNorm):
     def set_domain_norm(self, norm: DomainNorm) -> None:
         """Add the target's statistics."""
         self.norm = norm
+        self.used: dict[str, tuple[Tensor, Tensor]] = {}
         for name in TARGET_BUFFERS:
             self.register_buffer(name, getattr(self, source_buffer(name)).clone())
 
@@ -131,19 +133,26 @@ class _DomainBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, …)``, each row by its domain's statistics; padding becomes zero."""
-        rows = self.norm.rows(x, self.norm.of(self))
+        layout = self.norm.of(self)
+        rows = self.norm.rows(x, layout)
         if not rows:
             return x
-        if not self.training and len(rows) == 2 and not is_recomputed():
-            self._follow(*(part[1:] for part in rows))
-        parts = [self._normalise(*part) for part in rows]
+        if not self.training and not is_recomputed() and layout.num_source is not None:
+            if len(rows) == 2:
+                self._follow(*(part[1:] for part in rows))
+            # the next batch may change them before backward reads them
+            self.used = {d: tuple(t.clone() for t in self._statistics(d)) for d, *_ in rows}
+        parts = [self._normalise(*part, layout) for part in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _normalise(self, domain: str, x: Tensor, extents: Extents | None) -> Tensor:
+    def _normalise(self, domain: str, x: Tensor, extents: Extents | None, layout: Layout) -> Tensor:
+        if not self.training:
+            used = self._statistics(domain) if layout.num_source is None else self.used[domain]
+            return zero_padding(self._batch_norm(x, *used), extents)
+        # with gradient checkpointing backward computes the layer again: nothing is counted twice
         mean, var = self._statistics(domain)
-        if not self.training:  # the next batch may change them before backward reads them
+        if is_recomputed():
             mean, var = mean.clone(), var.clone()
-            return zero_padding(self._batch_norm(x, mean, var), extents)
         if extents is None:
             return self._batch_norm(x, mean, var)
         cells, restore = without_padding(x, extents)
