@@ -1,3 +1,4 @@
+from .adaptation_monitor_hook import AdaptationMonitorHook
 from .adaptation_weight_hook import AdaptationWeightHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .iteration_seed_hook import IterationSeedHook
@@ -5,6 +6,7 @@ from .precision_hook import PrecisionHook
 from .tube_visualization_hook import TubeVisualizationHook
 
 __all__ = [
+    'AdaptationMonitorHook',
     'AdaptationWeightHook',
     'AtomicCheckpointHook',
     'IterationSeedHook',

@@ -1,5 +1,6 @@
 """The detector of the paper with its adaptation: discriminators, statistics per domain."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -48,6 +49,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         super().__init__(*args, **kwargs)
         self.adaptation: DomainAdaptation | None = None
         self.taps: dict[str, FeatureTap] = {}
+        # if set, sees every training step: losses, maps, samples, proposals of all images
+        self.observer: Callable[[dict, dict[str, Tensor], list, list[Tensor]], None] | None = None
         adaptation = adaptation or {}
         if any(adaptation.get(name) is not None for name in ADAPTATION_MODULES):
             self.adaptation = MODELS.build(self._adaptation_config(adaptation))
@@ -128,6 +131,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation is None or not self.adaptation.needs_instances
         ):
             self._norm_instances(temporal, samples=batch_data_samples, boxes=boxes)
+        if self.observer is not None:
+            self.observer(losses, dict(SF=spatial, TF1=temporal), batch_data_samples, boxes)
         return losses
 
     def _joint(self, num_source: int) -> AbstractContextManager:
