@@ -1,6 +1,7 @@
 from .adaptation_monitor_hook import AdaptationMonitorHook
 from .adaptation_weight_hook import AdaptationWeightHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .domain_gap_hook import DomainGapHook
 from .iteration_seed_hook import IterationSeedHook
 from .precision_hook import PrecisionHook
 from .tube_visualization_hook import TubeVisualizationHook
@@ -9,6 +10,7 @@ __all__ = [
     'AdaptationMonitorHook',
     'AdaptationWeightHook',
     'AtomicCheckpointHook',
+    'DomainGapHook',
     'IterationSeedHook',
     'PrecisionHook',
     'TubeVisualizationHook',
