@@ -3,6 +3,7 @@ from .adaptation_weight_hook import AdaptationWeightHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .domain_gap_hook import DomainGapHook
 from .iteration_seed_hook import IterationSeedHook
+from .label_free_views_hook import LabelFreeViewsHook
 from .precision_hook import PrecisionHook
 from .tube_visualization_hook import TubeVisualizationHook
 
@@ -12,6 +13,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'DomainGapHook',
     'IterationSeedHook',
+    'LabelFreeViewsHook',
     'PrecisionHook',
     'TubeVisualizationHook',
 ]

@@ -1,5 +1,7 @@
 """The detector of the paper, without adaptation: key-frame proposals, clip features."""
 
+from collections.abc import Callable
+
 import torch
 from mmdet.models.detectors import TwoStageDetector
 from torch import Tensor
@@ -48,6 +50,8 @@ class ActionTubeDetector(TwoStageDetector):
             init_cfg=init_cfg,
         )
         self.clip_backbone = MODELS.build(clip_backbone)
+        # if set, sees every prediction: detector, maps, samples, the RPN's results, rescale
+        self.test_observer: Callable[..., None] | None = None
 
     def extract_feat(self, batch_inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """SF of the key frames and TF1 of the clips.
@@ -141,6 +145,9 @@ class ActionTubeDetector(TwoStageDetector):
         results = self.roi_head.predict((temporal,), proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
+        if self.test_observer is not None:
+            maps = dict(SF=spatial, TF1=temporal)
+            self.test_observer(self, maps, batch_data_samples, proposals, rescale)
         return batch_data_samples
 
     def _forward(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> tuple:
