@@ -16,20 +16,19 @@ default_hooks = dict(
     adaptation_weight=dict(
         type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0
     ),
+    # whether the adaptation works, in the log; does nothing in rows without adaptation
+    adaptation_monitor=dict(type='AdaptationMonitorHook', interval=50),
     # if bfloat16 is not native, tests run in float32; results record the precision
     precision=dict(type='PrecisionHook'),
-    visualization=dict(type='TubeVisualizationHook'),  # --show-dir of tools/test.py
+    # pictures of each validation in TensorBoard (0: none); --show-dir of tools/test.py
+    visualization=dict(type='TubeVisualizationHook', val_pictures=8),
 )
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
+env_cfg = dict(dist_cfg=dict(backend='nccl'))  # the rest is MMEngine's default
 randomness = dict(seed=0)
-# accuracies, too, are means over the window
-mean = r'.*(loss|time|data_time|grad_norm|acc).*'
+# accuracies and what the monitor measures are means over the window, too
+mean = r'.*(loss|time|data_time|grad_norm|grad_share|acc|target_).*'
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False, mean_pattern=mean)
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='mmaction.ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None

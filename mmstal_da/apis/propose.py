@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.datasets.proposals import FrameProposals
@@ -61,6 +62,23 @@ def load_detector(cfg: Config, checkpoint: str) -> ActionTubeDetector:
     except RuntimeError as error:
         raise UsageError(f'{checkpoint} does not fit the model of the config: {error}') from error
     return detector.to(get_device()).eval()
+
+
+def load_own_detector(checkpoint: str, cfg: Config) -> ActionTubeDetector:
+    """The detector of a checkpoint, built from the config that it carries, else from ``cfg``.
+
+    Raises:
+        UsageError: As :func:`load_detector`, or the config is of another version.
+    """
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+    carried = (loaded.get('meta') or {}).get('cfg')
+    try:
+        return load_detector(Config.fromstring(carried, '.py') if carried else cfg, checkpoint)
+    except TypeError as error:
+        raise UsageError(
+            f'{checkpoint} carries a config of another version of this project ({error}); use the'
+            ' version that trained it'
+        ) from error
 
 
 @torch.no_grad()

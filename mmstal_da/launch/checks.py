@@ -266,6 +266,13 @@ def _evaluation(
     return [_resolve(w, c, labelled, load, reads) for w, c, labelled, reads in parts]
 
 
+def _label_free_only(cfg: Config, stage: str) -> bool:
+    """Whether a stage computes nothing but scores that need no labels."""
+    metrics = cfg.get(f'{stage}_evaluator') or []
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    return bool(metrics) and all(_kind(metric) == 'LabelFreeMetric' for metric in metrics)
+
+
 def _is_metric(config: object) -> bool:
     return _kind(config) == 'TubeMetric'
 
@@ -362,6 +369,8 @@ def _check_overlap(
     for data in evaluated:
         # videos that the metric does not score are predicted without use, which does no harm
         scored = [set(other.names) for other in evaluated if other.paths is None]
+        if data.labels is None and _label_free_only(cfg, data.where.partition('_')[0]):
+            continue  # nothing is evaluated
         for key, name in data.identities().items():
             if all(name in names for names in scored):
                 seen[key] = (data.where, name)

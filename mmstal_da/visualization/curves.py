@@ -22,9 +22,14 @@ PANELS: tuple[Panel, ...] = (
     ('Total loss', 'loss', r'loss', False),
     ('Detection losses', 'loss', r'loss_(rpn_cls|rpn_bbox|cls|bbox)', False),
     ('Adaptation losses', 'loss', r'loss_da_(\w+)', False),
+    ('Learning rate', 'learning rate', r'lr(?: \((.+)\))?', False),
     ('Adaptation weight λ', 'λ', r'da_lambda', False),
     ('Discriminator accuracy, source', 'accuracy', r'acc_da_(\w+)_source', False),
     ('Discriminator accuracy, target', 'accuracy', r'acc_da_(\w+)_target', False),
+    ('Discriminator loss over guessing', 'loss / guessing', r'loss_ratio_da_(\w+)', False),
+    ('Reversed over detection gradient', 'share', r'grad_share_da_(\w+)', False),
+    ('Target: classes of proposals', 'entropy / ln C', r'target_(entropy|diversity)', False),
+    ('Target: confident detections', 'per frame', r'target_confident', False),
     ('Frame-mAP at IoU 0.5', 'frame-mAP (%)', r'(?:.*/)?frame_mAP@[\d.]+', True),
     ('Video-mAP at IoU 0.5', 'video-mAP (%)', r'(?:.*/)?video_mAP@0\.5', True),
 )
@@ -38,7 +43,11 @@ NAMES = {
     'spatial': 'spatial ($D_S$)',
     'timg': 'temporal image ($D_{Timg}$)',
     'tinst': 'temporal instance ($D_{Tinst}$)',
+    'entropy': 'of each',
+    'diversity': 'of all together (0: one class)',
 }
+
+SCHEDULED = ('λ', 'learning rate')  # not smoothed
 
 COLOURS = ('#1f6fd6', '#e8590c', '#2b8a3e', '#ae3ec9', '#c92a2a', '#0b7285', '#846358', '#5c5f66')
 LineStyle = Literal['-', '--', ':', '-.']
@@ -128,7 +137,7 @@ def _plot_panel(axis: Axes, runs: Sequence[Run], panel: Panel, window: int | Non
         colour = COLOURS[(key_index if by_key else run_index) % len(COLOURS)]
         style = STYLES[shown.index(run_index) % len(STYLES)] if by_key else '-'
         width = max(1, len(y) // 20) if window is None else window
-        if is_val or label == 'λ':
+        if is_val or label in SCHEDULED:
             width = 1
         if width > 1:
             axis.plot(x, y, color=colour, alpha=0.18, linewidth=0.8)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +48,35 @@ def scalar_files(path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
+def row_names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Names for a legend: the row, and the seed if the folder is one of ``tools/run_table.py``.
+
+    Args:
+        paths: Work directories (``work_dirs/table_a/full/seed0``: "full, seed 0"), ``scalars.json``
+            files in them, or configs.
+
+    Returns:
+        A name per path. Where two would be equal, folders above are put before them.
+    """
+    split = []
+    for path in paths:
+        parts = [part for part in Path(path).resolve().parts if part != os.sep]
+        if parts[-1] == 'scalars.json':
+            parts = parts[:-3] if parts[-2] == 'vis_data' else parts[:-1]
+        parts[-1] = parts[-1].removesuffix('.py')
+        seed = re.fullmatch(r'seed_?(\d+)', parts[-1])
+        split.append((parts[:-1], f', seed {seed[1]}') if seed and parts[:-1] else (parts, ''))
+    depth = [1] * len(split)
+    while True:
+        names = ['/'.join(p[-d:]) + seed for (p, seed), d in zip(split, depth, strict=True)]
+        again = [
+            names.count(names[i]) > 1 and depth[i] < len(split[i][0]) for i in range(len(names))
+        ]
+        if not any(again):
+            return names
+        depth = [d + more for d, more in zip(depth, again, strict=True)]
+
+
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
     """Read the curves of a work directory.
 
@@ -54,9 +85,9 @@ def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:
 
     Args:
         path: See :func:`scalar_files`.
-        name: Name in the legend; by default the folder's name.
+        name: Name in the legend; by default that of :func:`row_names`.
     """
-    run = Run(name or Path(path).resolve().name)
+    run = Run(name or row_names([path])[0])
     for file in scalar_files(path):
         train, val = _read_file(file)
         begin = min((points[0][0] for points in train.values()), default=0)

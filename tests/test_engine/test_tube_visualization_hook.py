@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 import torch
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.registry import VISUALIZERS
 from mmengine.structures import InstanceData
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmstal_da.engine.hooks import TubeVisualizationHook
+from mmstal_da.engine.hooks import tube_visualization_hook as module
 from mmstal_da.engine.hooks.tube_visualization_hook import picture
+from mmstal_da.registry import HOOKS
+from tests.model_builders import CONFIGS
 
 CLASSES = ['run', 'jump']
 
@@ -55,8 +61,18 @@ def test_boxes_stand_where_they_are_in_the_video(labelled):
     assert not changed(image, 50, 20, 80, 90)
 
 
+class Loader:
+    """What the hook asks of a data loader."""
+
+    batch_size, batches = 3, 1
+    dataset = SimpleNamespace(metainfo=dict(classes=CLASSES))
+
+    def __len__(self) -> int:
+        return self.batches
+
+
 def runner_with(images: list) -> SimpleNamespace:
-    loader = SimpleNamespace(batch_size=3, dataset=SimpleNamespace(metainfo=dict(classes=CLASSES)))
+    loader = Loader()
     visualizer = SimpleNamespace(add_image=lambda *args: images.append(args))
     return SimpleNamespace(
         val_dataloader=loader, test_dataloader=loader, iter=40, visualizer=visualizer
@@ -71,9 +87,9 @@ def test_every_so_many_th_sample_goes_to_the_backends_or_the_folder(tmp_path):
         samples = [sample(3 * batch + place) for place in range(3)]
         hook.after_val_iter(runner, batch, dict(inputs=grey(3)), samples)
     assert [(name, step) for name, _, step in images] == [
-        ('monday/a_00000', 40),
-        ('monday/a_00004', 40),
-        ('monday/a_00008', 40),
+        ('monday__a_00000', 40),
+        ('monday__a_00004', 40),
+        ('monday__a_00008', 40),
     ]
     hook = TubeVisualizationHook(enable=True, interval=1, out_dir=str(tmp_path))
     hook.after_test_iter(runner, 0, dict(inputs=grey(3)), [sample(i) for i in range(3)])
@@ -89,5 +105,51 @@ def test_every_so_many_th_sample_goes_to_the_backends_or_the_folder(tmp_path):
 def test_off_it_does_nothing():
     hook = TubeVisualizationHook()
     hook.after_test_iter(runner_with([]), 0, dict(inputs=[None]), [None])
-    with pytest.raises(ValueError, match='at least 1'):
-        TubeVisualizationHook(interval=0)
+    hook.after_val_iter(runner_with([]), 0, dict(inputs=[None]), [None])
+    for wrong in (dict(interval=0), dict(val_pictures=-1)):
+        with pytest.raises(ValueError, match='at least'):
+            TubeVisualizationHook(**wrong)
+
+
+def drawn(hook: TubeVisualizationHook, batches: int) -> list[str]:
+    """Names of the pictures of a validation of 3 samples a batch."""
+    images: list = []
+    runner = runner_with(images)
+    runner.val_dataloader.batches = batches
+    for batch in range(batches):
+        samples = [sample(3 * batch + place) for place in range(3)]
+        hook.after_val_iter(runner, batch, dict(inputs=grey(3)), samples)
+        hook.after_test_iter(runner, batch, dict(inputs=grey(3)), samples)  # draws nothing
+    return [name[-2:] for name, _, _ in images]
+
+
+def test_a_validation_has_a_few_pictures_spread_over_it(monkeypatch):
+    hook = TubeVisualizationHook(val_pictures=4)
+    assert drawn(hook, 5) == ['00', '03', '06', '09']
+    assert drawn(hook, 1) == ['00', '01', '02']  # fewer samples than pictures
+    assert drawn(TubeVisualizationHook(val_pictures=1), 5) == ['00']
+    monkeypatch.setattr(module, 'is_main_process', lambda: False)
+    assert drawn(hook, 5) == []
+
+
+def test_they_reach_tensorboard_and_the_local_backend(tmp_path):
+    """With the backends of the configs, for a video whose name has folders."""
+    config = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    visualizer = VISUALIZERS.build(
+        dict(config.visualizer, save_dir=str(tmp_path), name='test_pictures')
+    )
+    runner = runner_with([])
+    runner.visualizer = visualizer
+    hook = HOOKS.build(config.default_hooks.visualization)
+    hook.after_val_iter(runner, 0, dict(inputs=grey(3)), [sample(i) for i in range(3)])
+    visualizer.add_scalars(dict(loss=0.5), step=40)
+    visualizer.close()
+    (events,) = tmp_path.rglob('events.out.tfevents.*')
+    read = EventAccumulator(str(events.parent))
+    read.Reload()
+    assert read.Tags()['images'] == [f'monday__a_0000{i}' for i in range(3)]
+    assert read.Images('monday__a_00001')[0].step == 40
+    assert read.Scalars('loss')[0].value == 0.5
+    assert sorted(path.name for path in tmp_path.rglob('*.png')) == [
+        f'monday__a_0000{i}_40.png' for i in range(3)
+    ]

@@ -288,3 +288,17 @@ def test_a_head_on_proposals_has_the_classes_of_the_data(cfg):
     cfg.model = dict(type='mmdet.FastRCNN', roi_head=dict(bbox_head=dict(num_classes=3)))
     with pytest.raises(ConfigError, match='num_classes is 3, but .* has 2 classes'):
         check_config(cfg, 'test')
+
+
+def test_label_free_scores_may_be_of_the_videos_that_are_adapted_on(cfg):
+    """They read no labels, so they are no evaluation; with any other metric they would be."""
+    cfg.val_dataloader = dict(dataset=copy.deepcopy(cfg.train_dataloader.dataset.target))
+    cfg.val_evaluator = dict(type='LabelFreeMetric')
+    check_config(cfg)
+    cfg.val_evaluator = [dict(type='LabelFreeMetric'), dict(type='DumpResults')]
+    with pytest.raises(ConfigError, match='training videos must not be evaluated'):
+        check_config(cfg)
+    cfg.val_evaluator = dict(type='LabelFreeMetric')
+    cfg.val_dataloader.dataset.labelled = True
+    with pytest.raises(ConfigError, match='training videos must not be evaluated'):
+        check_config(cfg)

@@ -1,11 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmstal_da.visualization.curves import plot_curves, smooth
-from mmstal_da.visualization.scalars import read_run
+from mmstal_da.visualization.scalars import read_run, row_names
 from tests.load_tool import load_tool
 
 
@@ -94,6 +95,7 @@ def test_panels_show_what_the_runs_have(tmp_path):
     assert list(axes) == [
         'Total loss',
         'Adaptation losses',
+        'Learning rate',
         'Adaptation weight λ',
         'Discriminator accuracy, source',
         'Frame-mAP at IoU 0.5',
@@ -122,3 +124,36 @@ def test_command_line_writes_a_picture(tmp_path, capsys):
         assert image.width > 800
     assert tool.main([str(tmp_path / 'none'), '--out', str(out)]) == 2
     assert 'none' in capsys.readouterr().err
+
+
+def test_a_run_is_called_by_its_row_and_seed():
+    table = ['w/a/full/seed0', 'w/a/source_only/seed0', 'w/a/full/seed_1/20250101/vis_data/']
+    assert row_names(table[:2]) == ['full, seed 0', 'source_only, seed 0']
+    assert row_names([table[2] + 'scalars.json', 'w/plain', 'seed3']) == [
+        'full, seed 1', 'plain', f'{Path.cwd().name}, seed 3',
+    ]  # fmt: skip
+    # two pairs: as many folders as are needed
+    assert row_names(['w/a/full/seed0', 'w/b/full/seed0', 'w/b/dn/seed0']) == [
+        'a/full, seed 0', 'b/full, seed 0', 'dn, seed 0',
+    ]  # fmt: skip
+    assert row_names(['configs/a/full.py', 'configs/b/full.py']) == ['a/full', 'b/full']
+    assert row_names(['w/v0.1', 'w/v0.2']) == ['v0.1', 'v0.2']
+    assert row_names(['w/x', 'w/x']) == [row_names(['w/x', 'w/x'])[0]] * 2  # the same twice
+
+
+def test_what_the_monitor_logs_has_panels(tmp_path):
+    monitored = {
+        'acc_da_timg': 0.5, 'loss_ratio_da_timg': 0.9, 'grad_share_da_timg_TF1': 0.1,
+        'target_entropy': 0.4, 'target_diversity': 0.8, 'target_confident': 1.5,
+    }  # fmt: skip
+    write(tmp_path / 'full', 'seed0/1', [train(i, **monitored) for i in range(1, 9)])
+    figure = plot_curves([read_run(tmp_path / 'full/seed0')])
+    axes = {axis.get_title(): axis for axis in figure.axes if axis.axison}
+    assert list(axes)[2:] == [
+        'Discriminator loss over guessing',
+        'Reversed over detection gradient',
+        'Target: classes of proposals',
+        'Target: confident detections',
+    ]
+    legend = axes['Total loss'].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ['full, seed 0']

@@ -1,10 +1,12 @@
 """Pictures of key frames with ground truth and detections, during validation and test."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -18,10 +20,12 @@ class TubeVisualizationHook(Hook):
 
     Pictures go to ``out_dir``, to a window, and else to the visualizer's backends (TensorBoard,
     WandB, …: ``vis_backends`` of the config). ``tools/test.py --show-dir`` and ``--show`` switch
-    it on.
+    it on. Apart from that, a few pictures of every validation go to the backends, always of the
+    same key frames.
 
     Args:
-        enable: Off, nothing is drawn.
+        enable: Off, nothing is drawn but the pictures of a validation.
+        val_pictures: Pictures of a validation, spread evenly over its samples; 0 for none.
         interval: Draw every so many-th sample.
         score_thr: Detections with a lower score are left out.
         show: Show each picture in a window.
@@ -34,6 +38,7 @@ class TubeVisualizationHook(Hook):
     def __init__(
         self,
         enable: bool = False,
+        val_pictures: int = 0,
         interval: int = 50,
         score_thr: float = 0.3,
         show: bool = False,
@@ -42,7 +47,10 @@ class TubeVisualizationHook(Hook):
     ) -> None:
         if interval < 1:
             raise ValueError(f'`interval` is at least 1, not {interval}')
+        if val_pictures < 0:
+            raise ValueError(f'`val_pictures` is at least 0, not {val_pictures}')
         self.enable = enable
+        self.val_pictures = val_pictures
         self.interval = interval
         self.score_thr = score_thr
         self.show = show
@@ -53,21 +61,32 @@ class TubeVisualizationHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence
     ) -> None:
         """Draw samples of a validation batch."""
-        self._draw(runner, batch_idx, data_batch, outputs, runner.val_dataloader, runner.iter)
+        loader = runner.val_dataloader
+        if self.enable:
+            self._draw(runner, batch_idx, data_batch, outputs, loader, runner.iter, self.interval)
+        elif self.val_pictures and is_main_process():  # others would draw for nothing
+            mine = len(loader) * loader.batch_size
+            every = max(1, mine // self.val_pictures)
+            self._draw(
+                runner, batch_idx, data_batch, outputs, loader, runner.iter, every,
+                last=every * (self.val_pictures - 1),
+            )  # fmt: skip
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence
     ) -> None:
         """Draw samples of a test batch."""
-        self._draw(runner, batch_idx, data_batch, outputs, runner.test_dataloader, 0)
+        if self.enable:
+            loader = runner.test_dataloader
+            self._draw(runner, batch_idx, data_batch, outputs, loader, 0, self.interval)
 
-    def _draw(self, runner, batch_idx, data_batch, outputs, loader, step) -> None:
-        if not self.enable:
-            return
+    def _draw(
+        self, runner, batch_idx, data_batch, outputs, loader, step, every, last=math.inf
+    ) -> None:
         classes = list(loader.dataset.metainfo.get('classes') or ())
         first = batch_idx * loader.batch_size
         for place, (clip, sample) in enumerate(zip(data_batch['inputs'], outputs, strict=True)):
-            if (first + place) % self.interval:
+            if (first + place) % every or first + place > last:
                 continue
             meta = sample.metainfo
             image = picture(clip.numpy(), sample, classes, self.score_thr)
@@ -79,7 +98,8 @@ class TubeVisualizationHook(Hook):
             if self.out_dir is not None:
                 write_png(Path(self.out_dir) / f'{name}.png', image)
             elif not self.show:
-                runner.visualizer.add_image(name, image, step)
+                # MMEngine's local backend makes no folders, and says nothing if it cannot write
+                runner.visualizer.add_image(name.replace('/', '__'), image, step)
 
 
 def picture(clip: np.ndarray, sample, classes: Sequence[str], score_thr: float = 0.3) -> np.ndarray:

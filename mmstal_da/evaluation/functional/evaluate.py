@@ -38,6 +38,14 @@ def link_detections(dets: Detections, offsets: np.ndarray, protocol: Protocol) -
     return trim_tubes(build_tubes(kept, protocol), protocol)
 
 
+def suppressed_frames(dets: Detections, protocol: Protocol) -> tuple[Detections, np.ndarray]:
+    """Detections in any order by class, video and frame, after NMS, and the groups' offsets."""
+    groups = np.column_stack((dets.label, dets.video, dets.frame))
+    key = np.unique(groups, axis=0, return_inverse=True)[1].ravel()
+    order = stable_argsort(key)
+    return suppress_frames(dets.take(order), group_starts(key[order]), protocol)
+
+
 def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
     """Tubes of all videos and classes, as in the evaluation, but without ground truth.
 
@@ -49,11 +57,7 @@ def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
         Tubes with the video indices and labels of ``dets``, before tube NMS.
     """
     protocol = protocol or get_protocol('act')
-    groups = np.column_stack((dets.label, dets.video, dets.frame))
-    key = np.unique(groups, axis=0, return_inverse=True)[1].ravel()
-    order = stable_argsort(key)
-    suppressed = suppress_frames(dets.take(order), group_starts(key[order]), protocol)
-    return link_detections(*suppressed, protocol)
+    return link_detections(*suppressed_frames(dets, protocol), protocol)
 
 
 def evaluate_detections(

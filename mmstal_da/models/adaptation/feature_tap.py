@@ -27,9 +27,10 @@ class FeatureTap:
                 'layers within these as named_modules() calls them'
             )
         self.layer = layer
+        self.module = layers[layer]
         self.key = key
         self._caught: Any = None
-        layers[layer].register_forward_hook(self._catch)
+        self.module.register_forward_hook(self._catch)
 
     def _catch(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         if torch.is_grad_enabled():

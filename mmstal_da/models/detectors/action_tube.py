@@ -1,5 +1,6 @@
 """The detector of the paper, without adaptation: key-frame proposals, clip features."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -74,6 +75,8 @@ class ActionTubeDetector(TwoStageDetector):
         )
         self.clip_backbone = MODELS.build(clip_backbone)
         self.layout = BatchLayout()
+        # if set, sees every prediction: detector, maps, samples, the RPN's results, rescale
+        self.test_observer: Callable[..., None] | None = None
         self._check_parts()
 
     def init_weights(self) -> None:
@@ -324,6 +327,9 @@ class ActionTubeDetector(TwoStageDetector):
         results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
+        if self.test_observer is not None:
+            maps = dict(SF=spatial, TF1=temporal)
+            self.test_observer(self, maps, batch_data_samples, proposals, rescale)
         return batch_data_samples
 
     def _forward(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> tuple:

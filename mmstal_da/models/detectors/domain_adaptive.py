@@ -1,5 +1,6 @@
 """The detector of the paper with its adaptation: discriminators, statistics per domain."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -53,6 +54,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         super().__init__(*args, **kwargs)
         self.adaptation: DomainAdaptation | None = None
         self.taps: dict[str, FeatureTap] = {}
+        # if set, sees every training step: losses, maps, samples, proposals of all images
+        self.observer: Callable[[dict, dict[str, Tensor], list, list[Tensor]], None] | None = None
         adaptation = adaptation or {}
         modules = any(adaptation.get(name) is not None for name in ADAPTATION_MODULES)
         if modules or 'type' in adaptation:
@@ -157,6 +160,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation is None or not self.adaptation.needs_instances
         ):
             self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
+        if self.observer is not None:
+            self.observer(losses, dict(SF=spatial, TF1=temporal), batch_data_samples, boxes)
         step = Step(batch_inputs, batch_data_samples, n_source, spatial, temporal, boxes, losses)
         return self._with_further_losses(step)
 

@@ -1,0 +1,101 @@
+"""Adds to predictions what label-free scores need: candidates before NMS, boxes under dropout."""
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmstal_da.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LabelFreeViewsHook(Hook):
+    """Gives every sample of a validation or test ``candidates`` and ``dropout_instances``.
+
+    :class:`mmstal_da.evaluation.metrics.LabelFreeMetric` reads them. Off by default; a config
+    switches both on::
+
+        custom_hooks = [dict(type='LabelFreeViewsHook')]
+        val_evaluator = [_base_.val_evaluator, dict(type='LabelFreeMetric')]
+
+    ``candidates`` are the RoI head's boxes before NMS: ``bboxes`` (R, 4), ``scores`` (R, C + 1)
+    with the background last. ``dropout_instances`` are detections from feature maps of which a
+    share is set to zero. The authors of box stability drop inside the backbone; here SF and TF1
+    themselves are thinned, so only the heads run a second time **[derived]**. What is dropped
+    depends on video and frame alone.
+
+    Args:
+        dropout: Share of the maps' values that is set to zero; 0.15 is the authors'.
+    """
+
+    def __init__(self, dropout: float = 0.15) -> None:
+        if not 0 < dropout < 1:
+            raise ValueError(f'dropout is between 0 and 1, not {dropout}')
+        self.dropout = dropout
+
+    def before_val_epoch(self, runner) -> None:
+        """Watch the predictions of a validation."""
+        _detector(runner).test_observer = self.observe
+
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Leave the model as it was."""
+        _detector(runner).test_observer = None
+
+    def before_test_epoch(self, runner) -> None:
+        """Watch the predictions of a test."""
+        self.before_val_epoch(runner)
+
+    def after_test_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Leave the model as it was."""
+        self.after_val_epoch(runner)
+
+    def observe(
+        self,
+        detector: nn.Module,
+        maps: dict[str, Tensor],
+        samples: Sequence,
+        proposals: Sequence,
+        rescale: bool,
+    ) -> None:
+        """Add the views; ``ActionTubeDetector.predict`` calls it before it returns.
+
+        Args:
+            detector: The detector, in eval mode.
+            maps: ``SF`` and ``TF1``, (N, C, h, w).
+            samples: N samples, which get the views.
+            proposals: N results of the RPN.
+            rescale: Whether boxes are in pixels of the original video.
+        """
+        metas = [sample.metainfo for sample in samples]
+        head = detector.roi_head
+        before_nms = head.predict_bbox(
+            (maps['TF1'],), metas, list(proposals), rcnn_test_cfg=None, rescale=rescale
+        )
+        spatial, temporal = (self._drop(maps[name], name, metas) for name in ('SF', 'TF1'))
+        scores, deltas = detector._propose(spatial)
+        with torch.autocast(spatial.device.type, enabled=False):
+            other = detector.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
+        found = head.predict_bbox(
+            (temporal,), metas, other, rcnn_test_cfg=head.test_cfg, rescale=rescale
+        )
+        for sample, candidates, dropped in zip(samples, before_nms, found, strict=True):
+            sample.candidates = InstanceData(bboxes=candidates.bboxes, scores=candidates.scores)
+            sample.dropout_instances = dropped
+
+    def _drop(self, feature_map: Tensor, name: str, metas: Sequence[dict]) -> Tensor:
+        """Set values to zero and scale up the others, as dropout does."""
+        kept = []
+        for meta, image in zip(metas, feature_map, strict=True):
+            key = f'{meta["video_name"]}/{meta["key_frame"]}/{name}'
+            generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+            kept.append(torch.rand(image.shape, generator=generator) >= self.dropout)
+        mask = torch.stack(kept).to(feature_map.device)
+        return feature_map * mask / (1 - self.dropout)
+
+
+def _detector(runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,0 +1,156 @@
+"""Measures of an adaptation on the tensors of one training step, as functions."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor, nn
+
+LossDict = Mapping[str, Tensor | list[Tensor]]
+
+
+def gradient_norm(loss: Tensor, feature_map: Tensor, loss_scale: float = 1.0) -> float | None:
+    """Norm of a loss's gradient at a feature map; the graph is kept for the step's own backward.
+
+    No parameter gets a gradient, and nothing before the map is computed.
+
+    Args:
+        loss: Scalar.
+        feature_map: A tensor that the loss was computed from.
+        loss_scale: Factor that keeps gradients in float16 from vanishing; the norm is without it.
+
+    Returns:
+        The L2 norm over all images; None if no gradient of the loss reaches the map.
+    """
+    if not (loss.requires_grad and feature_map.requires_grad):
+        return None
+    with torch.autocast(feature_map.device.type, enabled=False):
+        (grad,) = torch.autograd.grad(
+            loss * loss_scale, feature_map, retain_graph=True, allow_unused=True
+        )
+    return None if grad is None else grad.float().norm().item() / loss_scale
+
+
+def gradient_shares(
+    losses: LossDict, places: Mapping[str, tuple[str, Tensor]], loss_scale: float = 1.0
+) -> dict[str, float]:
+    """How strongly each discriminator pulls at the features, compared with the detection losses.
+
+    Args:
+        losses: What ``DomainAdaptiveDetector.loss`` returns; lambda is in the losses already, or in
+            their reversed gradients.
+        places: Discriminator (``spatial``, ``timg``, ``tinst``) -> name of the feature map at which
+            its reversed gradient arrives, and the map.
+        loss_scale: See :func:`gradient_norm`.
+
+    Returns:
+        ``{'<discriminator>_<map>': share}``, the norm of the reversed gradient over the norm of the
+        gradient of all detection losses. 1 is equally strong. A share that cannot be formed, since
+        no gradient arrives or the detection's is 0, is left out.
+    """
+    detection = total(value for key, value in losses.items() if is_detection_loss(key))
+    at_map: dict[int, float | None] = {}
+    shares = {}
+    for name, (map_name, feature_map) in places.items():
+        if id(feature_map) not in at_map:
+            at_map[id(feature_map)] = gradient_norm(detection, feature_map, loss_scale)
+        task = at_map[id(feature_map)]
+        reverse = gradient_norm(total([losses[f'loss_da_{name}']]), feature_map, loss_scale)
+        if task and reverse is not None:
+            shares[f'{name}_{map_name}'] = reverse / task
+    return shares
+
+
+def is_detection_loss(key: str) -> bool:
+    """Whether a key of the model's losses is one of L_act."""
+    return 'loss' in key and not key.startswith('loss_da_')
+
+
+def total(losses) -> Tensor:
+    """Sum of losses; some are lists of one tensor per level."""
+    flat = [part for loss in losses for part in (loss if isinstance(loss, list) else [loss])]
+    return torch.stack([part.mean() for part in flat]).sum()
+
+
+def class_mass(probabilities: Tensor) -> Tensor:
+    """Expected number of boxes of each class: ``(R, C + 1)``, background last, to ``(C,)``."""
+    return probabilities[:, :-1].sum(0)
+
+
+def class_entropy(probabilities: Tensor) -> float:
+    """Mean entropy of the class of a box, given that it is an action.
+
+    With p(c) of a box and p(action) = 1 - p(background): the mean over boxes of
+    ``H(p(c) / p(action)) / ln C``, weighted by p(action). Most proposals are background, so an
+    unweighted mean would be about them **[derived]**.
+
+    Args:
+        probabilities: ``(R, C + 1)``, background last; R > 0, C > 1.
+
+    Returns:
+        0 if every box is sure of its class, 1 if all classes are equally likely.
+    """
+    action = probabilities[:, :-1].double()
+    weight = action.sum(1)
+    entropy = torch.special.entr(action / weight[:, None].clamp(min=1e-30)).sum(1)
+    mean = (weight * entropy).sum() / weight.sum().clamp(min=1e-30)
+    return mean.item() / math.log(action.shape[1])
+
+
+def diversity(mass: Tensor) -> float:
+    """Entropy of the classes of many boxes together, over ln C; 0 if all are of one class.
+
+    Args:
+        mass: ``(C,)``, see :func:`class_mass`; C > 1.
+    """
+    shares = mass.double() / mass.double().sum().clamp(min=1e-30)
+    return torch.special.entr(shares).sum().item() / math.log(len(mass))
+
+
+@torch.no_grad()
+def predict_boxes(
+    roi_head: nn.Module, feature_map: Tensor, proposals: Sequence[Tensor], samples: Sequence
+) -> tuple[Tensor, list[Tensor]]:
+    """What the RoI head would find at test, from features that training has computed.
+
+    Nothing changes in the head: its batch norm runs in eval mode.
+
+    Args:
+        roi_head: ``ActionRoIHead``.
+        feature_map: TF1(V) ``(N, C', h, w)``.
+        proposals: N tensors ``(k_i, 4)`` in input pixels.
+        samples: N samples; their metainfo is read, nothing else.
+
+    Returns:
+        Probabilities ``(R, C + 1)`` of all proposals, background last, and per image the scores of
+        the detections after the head's NMS.
+    """
+    rois = bbox2roi(list(proposals))
+    if not len(rois):
+        return feature_map.new_zeros((0, roi_head.bbox_head.num_classes + 1)), []
+    with evaluating(roi_head):
+        found = roi_head._bbox_forward((feature_map,), rois)
+    counts = [len(boxes) for boxes in proposals]
+    results = roi_head.bbox_head.predict_by_feat(
+        rois=rois.split(counts),
+        cls_scores=found['cls_score'].split(counts),
+        bbox_preds=found['bbox_pred'].split(counts),
+        batch_img_metas=[sample.metainfo for sample in samples],
+        rcnn_test_cfg=roi_head.test_cfg,
+        rescale=False,
+    )
+    return found['cls_score'].float().softmax(-1), [result.scores for result in results]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Inside this context a module is in eval mode; afterwards every layer is as before."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
