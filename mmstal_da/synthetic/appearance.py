@@ -74,12 +74,15 @@ def camouflage(outfit: Outfit, scene: Colour, strength: float) -> Outfit:
     """
     if strength == 0:
         return outfit
-    mixed = {
-        name: tuple((1 - 0.8 * strength) * own + 0.8 * strength * behind
-                    for own, behind in zip(getattr(outfit, name), scene, strict=True))
-        for name in ('shirt', 'trousers', 'shoes')
-    }  # fmt: skip
-    return replace(outfit, **mixed)
+    share = 0.8 * strength
+
+    def mix(own: Colour) -> Colour:
+        red, green, blue = ((1 - share) * a + share * b for a, b in zip(own, scene, strict=True))
+        return red, green, blue
+
+    return replace(
+        outfit, shirt=mix(outfit.shirt), trousers=mix(outfit.trousers), shoes=mix(outfit.shoes)
+    )
 
 
 def sample_look(rng: np.random.Generator, strength: float) -> Look:

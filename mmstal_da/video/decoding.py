@@ -165,7 +165,7 @@ def _check(
             problem,
         )
     if size is None or frame.rotation:
-        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
         how = None if matrix is None else describe_matrix(bytes(matrix))
         if how:
             raise VideoError(

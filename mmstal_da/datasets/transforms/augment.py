@@ -71,10 +71,10 @@ class AugmentClip(BaseTransform):
         self.hue = hue
         self.grey = grey
         self.blur = blur
-        self.sigma = tuple(sigma)
+        self.sigma = (sigma[0], sigma[1])
         self.noise = noise
         self.erase = erase
-        self.erase_area = tuple(erase_area)
+        self.erase_area = (erase_area[0], erase_area[1])
 
     def transform(self, results: dict) -> dict:
         """Change every frame of the clip in the same way."""

@@ -328,8 +328,8 @@ class ActionTubeDetector(TwoStageDetector):
         for sample, result in zip(batch_data_samples, results, strict=True):
             sample.pred_instances = result
         if self.test_observer is not None:
-            maps = dict(SF=spatial, TF1=temporal)
-            self.test_observer(self, maps, batch_data_samples, proposals, rescale)
+            seen = dict(SF=spatial, TF1=temporal)
+            self.test_observer(self, seen, batch_data_samples, proposals, rescale)
         return batch_data_samples
 
     def _forward(self, batch_inputs: dict[str, Tensor], batch_data_samples: list) -> tuple:

@@ -141,7 +141,10 @@ class _DomainBatchNorm(_BatchNorm):
             if len(rows) == 2:
                 self._follow(*(part[1:] for part in rows))
             # the next batch may change them before backward reads them
-            self.used = {d: tuple(t.clone() for t in self._statistics(d)) for d, *_ in rows}
+            self.used = {}
+            for name, *_ in rows:
+                mean, variance = self._statistics(name)
+                self.used[name] = mean.clone(), variance.clone()
         parts = [self._normalise(*part, layout) for part in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
