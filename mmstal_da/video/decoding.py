@@ -20,9 +20,9 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import av
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from mmstal_da.errors import VideoError
@@ -165,7 +165,11 @@ def _check(
             problem,
         )
     if size is None or frame.rotation:
+<<<<<<< HEAD
         matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+=======
+        matrix: Any = frame.side_data.get('DISPLAYMATRIX')
+>>>>>>> h-faultsdata
         how = None if matrix is None else describe_matrix(bytes(matrix))
         if how:
             raise VideoError(
