@@ -165,11 +165,7 @@ def _check(
             problem,
         )
     if size is None or frame.rotation:
-<<<<<<< HEAD
-        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
-=======
         matrix: Any = frame.side_data.get('DISPLAYMATRIX')
->>>>>>> h-faultsdata
         how = None if matrix is None else describe_matrix(bytes(matrix))
         if how:
             raise VideoError(
