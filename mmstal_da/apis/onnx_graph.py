@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from mmstal_da.errors import UsageError
 from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.models.detectors import ActionTubeDetector
+from mmstal_da.models.layers.batch_layout import Layout
 from mmstal_da.models.roi_heads import ActionRoIHead
 
 NO_SCORE = float('-inf')  # of what cannot be chosen: below every threshold
@@ -90,6 +91,57 @@ class FixedSizes(TorchFunctionMode):
         return result
 
 
+class TracedExtents:
+    """What images cover of a map, with sizes that are tensors (see ``models.layers.batch_layout``).
+
+    Args:
+        sizes: (N, 2) height and width of the images in input pixels.
+        stride: (y, x) of the map.
+    """
+
+    def __init__(self, sizes: Tensor, stride: tuple[int, int]) -> None:
+        self.sizes = sizes
+        self.stride = stride
+
+    def _coordinates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Row (1, 1, h, w) and column of every cell; no size becomes a constant."""
+        ones = torch.ones_like(x[:1, :1, 0] if x.ndim == 5 else x[:1, :1])
+        return ones.cumsum(2) - 1, ones.cumsum(3) - 1
+
+    def mask(self, x: Tensor) -> Tensor:
+        """As ``valid_mask``."""
+        height, width = (self.sizes[:, axis].view(-1, 1, 1, 1) for axis in (0, 1))
+        row, column = self._coordinates(x)
+        return (row * self.stride[0] < height) & (column * self.stride[1] < width)
+
+    def extend_edges(self, x: Tensor) -> Tensor:
+        """As ``extend_edges``."""
+        for axis, place in enumerate(self._coordinates(x)):
+            last = (self.sizes[:, axis] / self.stride[axis]).ceil().view(-1, 1, 1, 1) - 1
+            index = torch.minimum(place, last).long() + torch.zeros_like(x).long()
+            x = x.gather(2 + axis, index)
+        return x
+
+
+class TracedLayout:
+    """A batch at inference whose images have sizes that are tensors.
+
+    Args:
+        sizes: (N, 2) height and width of the images.
+        full: (height, width) to which they are padded.
+    """
+
+    num_source = None
+
+    def __init__(self, sizes: Tensor, full: tuple[int, int]) -> None:
+        self.sizes = sizes
+        self.full = full
+
+    def extents(self, height: int, width: int) -> TracedExtents:
+        """What each image covers of a map ``height`` x ``width``."""
+        return TracedExtents(self.sizes, (self.full[0] // height, self.full[1] // width))
+
+
 class DetectorGraph(nn.Module):
     """:meth:`ActionTubeDetector.predict` of a batch of clips of one size.
 
@@ -131,9 +183,17 @@ class DetectorGraph(nn.Module):
         """
         inputs = dict(clip=self._pad(clip), key_frame=self._pad(key_frame))
         with FixedSizes():
-            spatial, temporal = self.detector.extract_feat(inputs)
+            height, width = inputs['clip'].shape[-2:]
+            layout = TracedLayout(img_shape, (height, width))
+            self.detector.layout.now = layout
+            try:
+                spatial, temporal = self.detector.extract_feat(inputs)
+            finally:
+                self.detector.layout.now = Layout()
+            extents = layout.extents(*spatial.shape[-2:])
+        temporal = extents.extend_edges(temporal)
         limits = img_shape[:, [1, 0, 1, 0]]  # (N, 4): largest x, y, x, y
-        proposals, image = self._propose(spatial, limits)
+        proposals, image = self._propose(spatial, limits, extents)
         # one RoI more, of no image, so that there is always one
         proposals = torch.cat([proposals, proposals.new_zeros(1, 4)])
         image = torch.cat([image, image.new_full((1,), -1)])
@@ -144,13 +204,16 @@ class DetectorGraph(nn.Module):
         height, width = x.shape[-2:]
         return nn.functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
 
-    def _propose(self, spatial: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    def _propose(
+        self, spatial: Tensor, limits: Tensor, extents: TracedExtents
+    ) -> tuple[Tensor, Tensor]:
         """The RPN's proposals (S, 4) in input pixels, and their images (S,)."""
         head = self.detector.rpn_head
         cfg = head.test_cfg
         (scores,), (deltas,) = head((spatial,))
         n = scores.shape[0]
-        scores = scores.permute(0, 2, 3, 1).reshape(n, -1).sigmoid()  # (N, A)
+        scores = torch.where(extents.mask(scores), scores.sigmoid(), NO_SCORE)
+        scores = scores.permute(0, 2, 3, 1).reshape(n, -1)  # (N, A)
         deltas = deltas.permute(0, 2, 3, 1).reshape(n, -1, 4)
         (anchors,) = head.prior_generator.grid_priors([spatial.shape[-2:]], device=spatial.device)
         scores, order = scores.sort(1, descending=True)

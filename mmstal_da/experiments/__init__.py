@@ -7,6 +7,7 @@ Read in this order; a file imports only what stands above it.
 ``fingerprint``  digests of what a result depends on: config and data
 ``cells``        row x seed, how far it is, its lock, runs whose config has changed
 ``record``       ``result.json``: written, found, compared
+``detections``   the detections beside a published result
 ``commands``     the tools that train, score and propose
 ``progress``     how far a training is
 ``running``      one cell from training to its record, and ``attempts.json``

@@ -187,6 +187,8 @@ def map_extents(samples: Sequence, feature_map: Tensor) -> Extents | None:
 
 def valid_mask(extents: Extents, x: Tensor) -> Tensor:
     """``(N, 1, h, w)`` of bool for maps ``(N, C, …, h, w)``: True inside of the image."""
+    if not isinstance(extents, tuple):  # of a graph that is exported, where sizes are tensors
+        return extents.mask(x)
     device, (height, width) = x.device, x.shape[-2:]
     rows = torch.tensor([rows for rows, _ in extents], device=device).view(-1, 1, 1, 1)
     columns = torch.tensor([columns for _, columns in extents], device=device).view(-1, 1, 1, 1)
@@ -250,6 +252,8 @@ def extend_edges(x: Tensor, extents: Extents | None) -> Tensor:
     """
     if extents is None:
         return x
+    if not isinstance(extents, tuple):  # as in valid_mask
+        return extents.extend_edges(x)
     height, width = x.shape[-2:]
     images = []
     for image, (rows, columns) in zip(x, extents, strict=True):
