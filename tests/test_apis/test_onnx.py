@@ -238,7 +238,7 @@ def test_files_that_are_not_ours(joint, tmp_path):
         refused(content, r'x\.onnx (is no ONNX file that|carries no class names)')
     for key, value, message in (
         ('version', '2', 'has metadata of version 2, this mmstal_da reads 1'),
-        ('config', '__import__("os")', 'metadata are damaged'),
+        ('config', f'__import__("pathlib").Path("{tmp_path}/ran").touch()', 'metadata are damaged'),
         ('config', None, r'Mine is not in .*; give a config whose custom_imports name the module'),
         ('format', 'other', 'export_onnx.py did not write it'),
     ):
@@ -246,6 +246,7 @@ def test_files_that_are_not_ours(joint, tmp_path):
         (entry,) = (x for x in proto.metadata_props if x.key == key)
         entry.value = value or entry.value.replace('mmaction.Resize', 'Mine')
         refused(proto.SerializeToString(), message)
+    assert not (tmp_path / 'ran').exists()  # no code of the file
     del proto.metadata_props[:]
     refused(proto.SerializeToString(), 'carries no class names and no preprocessing')
     with pytest.raises(UsageError, match=r'absent\.onnx does not exist'):

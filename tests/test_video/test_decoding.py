@@ -3,13 +3,14 @@
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from mmstal_da.errors import VideoError
-from mmstal_da.video.decoding import describe_matrix
+from mmstal_da.video.decoding import describe_matrix, video_stream
 from mmstal_da.video.reader import (
     VIDEO_SUFFIXES,
     _timeline,
@@ -258,6 +259,21 @@ def test_a_cover_picture_is_no_video(tmp_path):
                 count_frames(path)
         else:
             assert (count_frames(path), frame_size(path)) == (expected, (64, 48))
+
+
+def test_a_cover_picture_before_the_video_is_no_video():
+    """In the order of some containers, which PyAV does not write."""
+
+    def track(index: int, width: int, height: int, disposition: int) -> SimpleNamespace:
+        context = SimpleNamespace(width=width, height=height)
+        return SimpleNamespace(index=index, codec_context=context, disposition=disposition)
+
+    kinds = av.stream.Disposition
+    cover = track(0, 1000, 1000, kinds.attached_pic | kinds.default)
+    thumbnails = track(1, 900, 900, kinds.timed_thumbnails)
+    video = track(2, 64, 48, kinds.default)
+    container = SimpleNamespace(streams=SimpleNamespace(video=[cover, thumbnails, video]))
+    assert video_stream(container, 'a.mov') is video
 
 
 def test_another_size_within_a_file_is_found_wherever_it_is_read(tmp_path):
