@@ -1,6 +1,6 @@
 r"""Writes a trained detector as an ONNX file: clip and key frame in, boxes and scores out.
 
-    python tools/export_onnx.py work_dirs/full/iter_600.pth --out detector.onnx
+    python tools/export_onnx.py work_dirs/full/iter_300.pth --out detector.onnx
     python tools/infer.py detector.onnx my_videos/ --out work_dirs/found
 
 The file holds the whole detector in float32, with ONNX's own operators (opset 16): both networks,

@@ -1,7 +1,7 @@
 r"""Finds actions in videos: boxes on frames, linked into tubes.
 
-    python tools/infer.py work_dirs/full/iter_600.pth my_videos/ --out work_dirs/found
-    python tools/infer.py work_dirs/full/iter_600.pth 'day1/*.mp4' --key-frame-stride 4
+    python tools/infer.py work_dirs/full/iter_300.pth my_videos/ --out work_dirs/found
+    python tools/infer.py work_dirs/full/iter_300.pth 'day1/*.mp4' --key-frame-stride 4
     python tools/infer.py detector.onnx my_videos/    # of tools/export_onnx.py
 
 An input is a file, a folder (searched at any depth), a glob in quotes, or a stream's URL. Every

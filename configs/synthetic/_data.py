@@ -11,3 +11,6 @@ val_dataloader = dict(dataset=dict(**pair))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file='data/synthetic/target.json', classes=classes)
 test_evaluator = val_evaluator
+
+train_cfg = dict(max_iters=300, val_interval=300)
+param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=250, end=300)]

@@ -29,7 +29,7 @@ class ActionTubeInferencer:
     ::
 
         from mmstal_da.apis import ActionTubeInferencer
-        inferencer = ActionTubeInferencer('work_dirs/full/iter_600.pth')
+        inferencer = ActionTubeInferencer('work_dirs/full/iter_300.pth')
         for result in inferencer('my_videos/', out_dir='found'):
             print(result.name, len(result.shown_tubes()))
 

@@ -14,7 +14,7 @@ README = Path(__file__).resolve().parents[2] / 'README.md'
 def test_the_cell(case, tmp_path, monkeypatch):  # noqa: F811
     (cell,) = re.findall(r'```python\n(from mmstal_da\.apis .*?)```', README.read_text(), re.S)
     folder, checkpoint, *_ = case
-    places = ('work_dirs/quickstart/full/iter_600.pth', 'data/synthetic/target/wave')
+    places = ('work_dirs/quickstart/full/iter_300.pth', 'data/synthetic/target/wave')
     for place, target in zip(places, (checkpoint, folder), strict=True):
         assert f"'{place}'" in cell
         (tmp_path / place).parent.mkdir(parents=True)

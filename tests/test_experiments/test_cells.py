@@ -33,7 +33,7 @@ def test_seeds_are_outside_and_the_two_ends_of_the_scale_come_first(tmp_path):
     cells = make_cells(ROOT / 'configs/synthetic', rows, [4, 2], tmp_path, Settings())
     once = ['source_only', 'oracle', 't_img', 'full']
     assert [(cell.seed, cell.row) for cell in cells] == [(s, row) for s in (4, 2) for row in once]
-    assert cells[0].folder == tmp_path / 'source_only/seed4' and cells[0].max_iters == 600
+    assert cells[0].folder == tmp_path / 'source_only/seed4' and cells[0].max_iters == 300
 
 
 def test_rows_that_are_scored_on_other_data_are_refused(tmp_path):

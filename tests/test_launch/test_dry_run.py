@@ -18,13 +18,13 @@ def test_warm_up_cosine_and_dann_of_the_synthetic_pair():
     curves = planned_curves(cfg)
     assert list(curves) == ['lr', 'da_lambda']
     lr, weight = dict(curves['lr']), dict(curves['da_lambda'])
-    assert list(lr) == list(range(1, 601))
+    assert list(lr) == list(range(1, 301))
     assert lr[1] == pytest.approx(1e-4)  # a tenth
-    for i in (51, 300, 600):  # MMEngine's cosine, to 1 % of 1e-3
-        done = (i - 1 - 50) / 550
+    for i in (51, 150, 300):  # MMEngine's cosine, to 1 % of 1e-3
+        done = (i - 1 - 50) / 250
         expected = 1e-5 + (1e-3 - 1e-5) * (1 + np.cos(np.pi * done)) / 2
         assert lr[i] == pytest.approx(expected, rel=1e-3), i
-        assert weight[i] == pytest.approx(0.1 * (2 / (1 + np.exp(-10 * (i - 1) / 600)) - 1))
+        assert weight[i] == pytest.approx(0.1 * (2 / (1 + np.exp(-10 * (i - 1) / 300)) - 1))
 
 
 def test_without_adaptation_there_is_no_lambda_and_long_trainings_have_fewer_points():

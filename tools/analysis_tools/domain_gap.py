@@ -3,7 +3,7 @@ r"""How far apart source and target are in a detector's features, with and witho
 Usage::
 
     python tools/analysis_tools/domain_gap.py configs/synthetic/full.py \
-        work_dirs/source_only/iter_600.pth work_dirs/full/iter_600.pth
+        work_dirs/source_only/iter_300.pth work_dirs/full/iter_300.pth
 
 A freshly trained linear probe (logistic regression on standardised features, cross-validated by
 video) recognises the domain of a key frame from SF, TF1 and TF2. It prints its accuracy (0.5 is

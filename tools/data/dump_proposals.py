@@ -1,7 +1,7 @@
 r"""Writes the proposals of a trained detector's RPN, for detectors without an RPN.
 
     python tools/data/dump_proposals.py configs/synthetic/source_only.py \
-        work_dirs/source_only/iter_600.pth --out data/proposals/synthetic.npz
+        work_dirs/source_only/iter_300.pth --out data/proposals/synthetic.npz
 
 One file holds the key frames of the labelled training data and of the test data. Both go through
 the config's test pipeline (no flips). See mmstal_da/datasets/proposals.py for the format.
