@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmstal_da.registry import DATASETS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.plausible import refuse_implausible
-from mmstal_da.tubes.selection import boxes_by_frame, class_labels, select_videos
+from mmstal_da.tubes.selection import boxes_by_frame, class_labels, merge_boxes, select_videos
 
 from .draws import seeded
 from .proposals import GROUND_TRUTH, PARTS, ProposalFile
@@ -35,6 +35,7 @@ class ActionTubeDataset(BaseDataset):
       ``height`` and ``width`` to which boxes refer (None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
       inclusive, and ``gt_labels`` (n,) int64;
+      with ``multi_label``, every box once and ``gt_labels`` (n, C) float32, 1 for its classes;
     - with ``proposals``: ``proposals`` (k, 4) float32 in the same convention, by descending score;
       ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms handle
       proposals only together with ``gt_bboxes``, so unlabelled samples have empty ``gt_bboxes``.
@@ -53,6 +54,9 @@ class ActionTubeDataset(BaseDataset):
             ``class_map`` is not used.
         videos: Shell patterns on video names; this selection needs no labels.
         background_frames: At test, also frames without a box.
+        multi_label: A box may have several classes, as in AVA: equal boxes of a frame are one box
+            with the classes of all of them. For :class:`MultiLabelBBoxHead` and MMAction2's
+            multi-label heads.
         key_frame_stride: n keeps every n-th key frame of each video.
         proposals: For detectors without an RPN, such as MMAction2's AVA-style ones: a file of
             ``tools/data/dump_proposals.py`` (:mod:`mmstal_da.datasets.proposals`), relative to
@@ -89,6 +93,7 @@ class ActionTubeDataset(BaseDataset):
         proposals_part: str | None = None,
         max_proposals: int | None = None,
         test_mode: bool = False,
+        multi_label: bool = False,
         **kwargs,
     ) -> None:
         if background_frames and labelled and not test_mode:
@@ -114,6 +119,7 @@ class ActionTubeDataset(BaseDataset):
         self.proposals = proposals
         self.proposals_part = proposals_part or ('test' if test_mode else 'train')
         self.max_proposals = max_proposals
+        self.multi_label = multi_label
         self._proposal_file: ProposalFile | None = None
         # MMAction2's ColorJitter draws the order of its operations when it is built. A separate
         # random state makes equal configs give equal samples.
@@ -139,11 +145,13 @@ class ActionTubeDataset(BaseDataset):
         else:
             labels = {}
             self._metainfo['classes'] = self.classes or ()
-        if self.proposals is not None and len(self._metainfo['classes']) < 2:
+        needs_classes = self.proposals is not None or (self.multi_label and self.labelled)
+        if needs_classes and len(self._metainfo['classes']) < 2:
             # MMAction2 asserts it too, but far from the cause
             raise ValueError(
-                f'{self.ann_file}: AVA-style heads, which take proposals, have at least 2 classes,'
-                f' not {len(self._metainfo["classes"])}; name them in `classes`'
+                f'{self.ann_file}: AVA-style heads, which take proposals or several labels per box,'
+                f' have at least 2 classes, not {len(self._metainfo["classes"])}; name them in'
+                ' `classes`'
             )
         if self.proposals not in (None, GROUND_TRUTH):
             self._proposal_file = ProposalFile(self.proposals, self.proposals_part)
@@ -184,8 +192,10 @@ class ActionTubeDataset(BaseDataset):
         if self.labelled:
             frames, boxes, labels = self._boxes[info['video_name']]
             first, last = np.searchsorted(frames, [info['key_frame'], info['key_frame'] + 1])
-            info['gt_bboxes'] = boxes[first:last].copy()
-            info['gt_labels'] = labels[first:last].copy()
+            found = boxes[first:last].copy(), labels[first:last].copy()
+            if self.multi_label:
+                found = merge_boxes(*found, len(self._metainfo['classes']))
+            info['gt_bboxes'], info['gt_labels'] = found
         if self.proposals is not None:
             self._add_proposals(info)
         return info
