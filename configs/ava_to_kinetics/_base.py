@@ -13,7 +13,7 @@ model = dict(
             loss_cls=dict(_delete_=True, type='MultiLabelCrossEntropy'),
         )
     ),
-    train_cfg=dict(rcnn=dict(assigner=dict(type='mmdet.MaxIoUAssignerAVA'))),
+    train_cfg=dict(rcnn=dict(assigner=dict(type='MultiLabelAssigner'))),
     # every box may come once per class
     test_cfg=dict(rcnn=dict(score_thr=0.002, max_per_img=100)),
 )

@@ -145,13 +145,11 @@ class ActionTubeDataset(BaseDataset):
         else:
             labels = {}
             self._metainfo['classes'] = self.classes or ()
-        needs_classes = self.proposals is not None or (self.multi_label and self.labelled)
-        if needs_classes and len(self._metainfo['classes']) < 2:
+        if self.proposals is not None and len(self._metainfo['classes']) < 2:
             # MMAction2 asserts it too, but far from the cause
             raise ValueError(
-                f'{self.ann_file}: AVA-style heads, which take proposals or several labels per box,'
-                f' have at least 2 classes, not {len(self._metainfo["classes"])}; name them in'
-                ' `classes`'
+                f'{self.ann_file}: AVA-style heads, which take proposals, have at least 2 classes,'
+                f' not {len(self._metainfo["classes"])}; name them in `classes`'
             )
         if self.proposals not in (None, GROUND_TRUTH):
             self._proposal_file = ProposalFile(self.proposals, self.proposals_part)

@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from mmstal_da.datasets.transforms import PackTubeInputs
 from mmstal_da.errors import ConfigError
-from mmstal_da.models.roi_heads import MultiLabelBBoxHead, MultiLabelCrossEntropy
+from mmstal_da.models.roi_heads import (
+    MultiLabelAssigner,
+    MultiLabelBBoxHead,
+    MultiLabelCrossEntropy,
+)
 from mmstal_da.tubes.selection import merge_boxes
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 
 HEAD = {
     'roi_head.bbox_head.type': 'MultiLabelBBoxHead',
     'roi_head.bbox_head.loss_cls': dict(_delete_=True, type='MultiLabelCrossEntropy'),
-    'train_cfg.rcnn.assigner.type': 'mmdet.MaxIoUAssignerAVA',
+    'train_cfg.rcnn.assigner.type': 'MultiLabelAssigner',
 }
 
 
@@ -79,6 +83,25 @@ def test_without_background_the_loss_is_that_of_mmaction2s_head():
     )
     ours = MultiLabelCrossEntropy()(logits, labels, torch.ones(5), avg_factor=5)
     torch.testing.assert_close(ours, found['loss_bbox']['loss_action_cls'])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(0, 9))
+def test_rois_are_assigned_as_by_mmaction2(seed, boxes, rois):
+    from mmaction.models.task_modules import MaxIoUAssignerAVA  # imports all models
+
+    generator = torch.Generator().manual_seed(seed)
+    overlaps = torch.rand(boxes, rois, generator=generator)
+    labels = (torch.rand(boxes, 3, generator=generator) < 0.5).float()
+    thresholds = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.5, match_low_quality=False)
+    thresholds['iou_calculator'] = dict(type='mmdet.BboxOverlaps2D')
+    ours = MultiLabelAssigner(**thresholds).assign_wrt_overlaps(overlaps, labels)
+    theirs = MaxIoUAssignerAVA(**thresholds).assign_wrt_overlaps(overlaps, labels)
+    assert torch.equal(ours.gt_inds, theirs.gt_inds)
+    if rois:
+        assert torch.equal(ours.labels, theirs.labels)
+    assert ours.labels.shape == (rois, 3)
+    none = MultiLabelAssigner(**thresholds).assign_wrt_overlaps(overlaps[:0], labels[:0])
+    assert none.labels.shape == (rois, 3) and not none.labels.any() and not none.gt_inds.any()
 
 
 def test_recall_and_precision_of_the_classes():
@@ -172,7 +195,7 @@ def test_heads_and_labels_that_do_not_fit_are_errors():
     with pytest.raises(ConfigError, match=r'are \(\d+, 3\) instead of \(\d+, 4\); set .*num_clas'):
         four = build_detector(**HEAD, **{'roi_head.bbox_head.num_classes': 4})
         losses_of(four, multi_hot(plain_batch()))
-    with pytest.raises(ConfigError, match="assigner: .*'mmdet.MaxIoUAssignerAVA'"):
+    with pytest.raises(ConfigError, match="assigner: .*'MultiLabelAssigner'"):
         build_detector(**{**HEAD, 'train_cfg.rcnn.assigner.type': 'mmdet.MaxIoUAssigner'})
     with pytest.raises(ConfigError, match='needs reg_class_agnostic=True'):
         build_detector(**HEAD, **{'roi_head.bbox_head.reg_class_agnostic': False})

@@ -45,8 +45,7 @@ class ActionRoIHead(StandardRoIHead):
             )
         if self._several_classes and type(self.bbox_assigner) is MaxIoUAssigner:
             raise ConfigError(
-                'model.train_cfg.rcnn.assigner: MultiLabelBBoxHead needs'
-                " type='mmdet.MaxIoUAssignerAVA'"
+                "model.train_cfg.rcnn.assigner: MultiLabelBBoxHead needs type='MultiLabelAssigner'"
             )
 
     @property

@@ -4,10 +4,36 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.task_modules import AssignResult, MaxIoUAssigner
 from torch import Tensor, nn
 
 from mmstal_da.errors import ConfigError
-from mmstal_da.registry import MODELS
+from mmstal_da.registry import MODELS, TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class MultiLabelAssigner(MaxIoUAssigner):
+    """mmdet's assigner of RoIs to boxes, for labels ``(n, C)`` of 0 and 1.
+
+    It assigns as MMAction2's ``MaxIoUAssignerAVA``. That is registered only once all of MMAction2's
+    models are imported. It needs two classes, and a clip without boxes gets labels of another
+    shape. The arguments are those of ``mmdet.MaxIoUAssigner``.
+    """
+
+    def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:
+        """Assign by IoU.
+
+        Args:
+            overlaps: ``(n, R)`` IoU of boxes and RoIs.
+            gt_labels: ``(n, C)``.
+        """
+        numbers = torch.arange(len(gt_labels), device=overlaps.device)
+        result = super().assign_wrt_overlaps(overlaps, numbers)
+        on_a_box = result.gt_inds > 0
+        labels = gt_labels.new_zeros((overlaps.shape[1], gt_labels.shape[1]))
+        labels[on_a_box] = gt_labels[result.gt_inds[on_a_box] - 1]
+        result.labels = labels
+        return result
 
 
 @MODELS.register_module()
@@ -72,7 +98,7 @@ class MultiLabelCrossEntropy(nn.Module):
 class MultiLabelBBoxHead(BBoxHead):
     """mmdet's box head for boxes with several classes.
 
-    The data sets have ``multi_label=True`` and the assigner is ``mmdet.MaxIoUAssignerAVA``, so that
+    The data sets have ``multi_label=True`` and the assigner is :class:`MultiLabelAssigner`, so that
     a sampled box's labels are ``(C,)`` of 0 and 1. A prediction is one box per class with a high
     enough score, after NMS per class.
 
@@ -104,7 +130,7 @@ class MultiLabelBBoxHead(BBoxHead):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of one image: as mmdet's, with labels ``(R, C)``."""
         count = len(pos_priors)
-        if count and pos_gt_labels.shape[1:] != (self.num_classes,):
+        if pos_gt_labels.shape[1:] != (self.num_classes,):
             raise ConfigError(
                 f'labels of boxes are {tuple(pos_gt_labels.shape)} instead of ({count},'
                 f' {self.num_classes}); set bbox_head.num_classes to the number of classes'
@@ -112,7 +138,7 @@ class MultiLabelBBoxHead(BBoxHead):
         first = pos_priors.new_zeros(count, dtype=torch.long)
         _, *others = super()._get_targets_single(pos_priors, neg_priors, pos_gt_bboxes, first, cfg)
         labels = pos_priors.new_zeros((count + len(neg_priors), self.num_classes))
-        labels[:count] = pos_gt_labels if count else 0
+        labels[:count] = pos_gt_labels
         return labels, *others
 
     def loss(
