@@ -77,8 +77,8 @@ METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )
 
-# Empty so far: a child of MMDetection's, whose classes look up others by bare names
-# (MaxIoUAssigner looks up BboxOverlaps2D). Without a child MMEngine warns on every start.
+# the assigner of boxes with several classes. A child of MMDetection's, whose classes look up others
+# by bare names (MaxIoUAssigner looks up BboxOverlaps2D)
 TASK_UTILS = Registry(
     'task util',
     parent=mmdet.registry.TASK_UTILS,

@@ -48,6 +48,7 @@ PAIRS = (
     'ucfsports_to_ucf101',
     'jhmdb_to_foggy',
     'jhmdb_static_to_moving',
+    'ava_to_kinetics',
 )
 PARTS = ('dataloader', 'evaluator')
 

@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmstal_da.registry import DATASETS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.plausible import refuse_implausible
-from mmstal_da.tubes.selection import boxes_by_frame, class_labels, select_videos
+from mmstal_da.tubes.selection import boxes_by_frame, class_labels, merge_boxes, select_videos
 
 from .draws import seeded
 from .proposals import GROUND_TRUTH, PARTS, ProposalFile
@@ -36,6 +36,7 @@ class ActionTubeDataset(BaseDataset):
       ``height`` and ``width`` to which boxes refer (None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
       inclusive, and ``gt_labels`` (n,) int64;
+      with ``multi_label``, every box once and ``gt_labels`` (n, C) float32, 1 for its classes;
     - with ``proposals``: ``proposals`` (k, 4) float32 in the same convention, by descending score;
       ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms handle
       proposals only together with ``gt_bboxes``, so unlabelled samples have empty ``gt_bboxes``.
@@ -57,6 +58,9 @@ class ActionTubeDataset(BaseDataset):
         background_share: In training, the share in [0, 1) that frames without a box have among the
             key frames. They are taken evenly from all videos with a box. If there are too few, all
             are taken.
+        multi_label: A box may have several classes, as in AVA: equal boxes of a frame are one box
+            with the classes of all of them. For :class:`MultiLabelBBoxHead` and MMAction2's
+            multi-label heads.
         key_frame_stride: n keeps every n-th key frame of each video.
         proposals: For detectors without an RPN, such as MMAction2's AVA-style ones: a file of
             ``tools/data/dump_proposals.py`` (:mod:`mmstal_da.datasets.proposals`), relative to
@@ -94,6 +98,7 @@ class ActionTubeDataset(BaseDataset):
         proposals_part: str | None = None,
         max_proposals: int | None = None,
         test_mode: bool = False,
+        multi_label: bool = False,
         **kwargs,
     ) -> None:
         if background_frames and labelled and not test_mode:
@@ -124,6 +129,7 @@ class ActionTubeDataset(BaseDataset):
         self.proposals = proposals
         self.proposals_part = proposals_part or ('test' if test_mode else 'train')
         self.max_proposals = max_proposals
+        self.multi_label = multi_label
         self._proposal_file: ProposalFile | None = None
         # MMAction2's ColorJitter draws the order of its operations when it is built. A separate
         # random state makes equal configs give equal samples.
@@ -214,8 +220,10 @@ class ActionTubeDataset(BaseDataset):
         if self.labelled:
             frames, boxes, labels = self._boxes[info['video_name']]
             first, last = np.searchsorted(frames, [info['key_frame'], info['key_frame'] + 1])
-            info['gt_bboxes'] = boxes[first:last].copy()
-            info['gt_labels'] = labels[first:last].copy()
+            found = boxes[first:last].copy(), labels[first:last].copy()
+            if self.multi_label:
+                found = merge_boxes(*found, len(self._metainfo['classes']))
+            info['gt_bboxes'], info['gt_labels'] = found
         if self.proposals is not None:
             self._add_proposals(info)
         return info

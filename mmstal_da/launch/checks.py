@@ -104,6 +104,7 @@ def check_config(cfg: Config, mode: str = 'train') -> None:
     evaluations = {s: _evaluation(cfg, s, load, required=s == stages[0]) for s in stages}
     if mode == 'train':
         _check_source([data for role, data in training if role == SOURCE])
+    _check_labels(cfg, [data for role, data in training if role == SOURCE])
     parts = [data for _, data in training]
     _check_classes(cfg, parts + [data for part in evaluations.values() for data in part])
     for stage in ('train', 'val') if mode == 'train' else ('test',):
@@ -296,6 +297,23 @@ def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
             f'model.roi_head.bbox_head.num_classes is {head["num_classes"]}, but'
             f' {where} has {len(classes)} classes {list(classes)}'
         )
+
+
+def _check_labels(cfg: Config, sources: Sequence[Choice]) -> None:
+    """Check that boxes have one class or several, as the head learns them."""
+    head = ((cfg.get('model') or {}).get('roi_head') or {}).get('bbox_head') or {}
+    kind = _kind(head)
+    if kind not in ('BBoxHead', 'MultiLabelBBoxHead'):
+        return
+    several = kind == 'MultiLabelBBoxHead'
+    for data in sources:
+        if bool(data.config.get('multi_label')) != several:
+            raise ConfigError(
+                f'{data.where}: multi_label is {not several}, but model.roi_head.bbox_head is'
+                f' {kind}, which learns {"several classes" if several else "one class"} per box;'
+                f' set multi_label={several}, or'
+                + (' bbox_head.type="mmdet.BBoxHead"' if several else ' use MultiLabelBBoxHead')
+            )
 
 
 def _check_proposals(cfg: Config, stage: str) -> None:

@@ -99,6 +99,26 @@ def _suggestion(names: Sequence[str], known: Sequence[str]) -> str:
     return f'; was {close[0]!r} meant?' if close else ''
 
 
+def merge_boxes(
+    boxes: np.ndarray, labels: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of one frame with all their classes: equal boxes, of tubes of several classes, are one.
+
+    Args:
+        boxes: (n, 4) float32.
+        labels: (n,) int64.
+        num_classes: C.
+
+    Returns:
+        The different boxes (k, 4), in their order, and (k, C) float32: 1 for every class of a box.
+    """
+    _, first, index = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[np.ravel(index)]  # of every box among the different ones
+    merged = np.zeros((len(first), num_classes), np.float32)
+    merged[place, labels] = 1
+    return boxes[np.sort(first)], merged
+
+
 def boxes_by_frame(
     tubes: Sequence[Tube], labels: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -178,11 +178,14 @@ def overlays(sample, classes: Sequence[str]) -> list[Overlay] | None:
     boxes = sample.gt_instances.bboxes.numpy().copy()  # (n, 4)
     # the packed x2, y2 are the scaled last pixel; the last pixel of the scaled box is drawn
     boxes[:, 2:] += np.asarray(sample.scale_factor, np.float32) - 1
-    labels = sample.gt_instances.labels.tolist()
-    return [
-        Overlay(tuple(box), classes[label] if label < len(classes) else f'class {label}')
-        for box, label in zip(boxes.tolist(), labels, strict=True)
-    ]
+    labels = sample.gt_instances.labels
+    several = labels.nonzero().tolist() if labels.ndim == 2 else enumerate(labels.tolist())
+    names: dict[int, list[str]] = {}
+    for row, label in several:
+        names.setdefault(row, []).append(
+            classes[label] if label < len(classes) else f'class {label}'
+        )
+    return [Overlay(tuple(box), ' + '.join(names[row])) for row, box in enumerate(boxes.tolist())]
 
 
 def draw(view: View, frames: np.ndarray, height: int, keys: Sequence[int]) -> list[np.ndarray]:

@@ -12,104 +12,61 @@ of_videomae = zoo + 'videomae/'
 of_videomae += 'vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400_20221013-860a3cd3.pth'
 
 clip_colours = dict(clip_mean=[123.675, 116.28, 103.53], clip_std=[58.395, 57.12, 57.375])
+strict = dict(type='StrictPretrained', prefix='backbone.')
 # TF2 of networks that are used up to their last layer [derived]
 conv_stage = dict(_delete_=True, type='ConvRoIStage', channels=(512, 1024))
 
+# up to stage 3 of 4: (N, 1024, T/4, H/16, W/16); TF2 is stage 4
+slowonly_to_3 = dict(_delete_=True, type='mmaction.ResNet3dSlowOnly', num_stages=3, norm_eval=True)
+slowonly_to_3.update(out_indices=(2,), spatial_strides=(1, 2, 2), temporal_strides=(1, 1, 1))
+slowonly_to_3.update(dilations=(1, 1, 1), conv1_stride_t=4)  # every fourth frame of the clip
+slowonly_to_3.update(init_cfg=dict(strict, checkpoint=of_slowonly, unused=('layer4.',)))
+before_4 = ('conv1.', 'layer1.', 'layer2.', 'layer3.')
+stage_4 = dict(_delete_=True, type='ResNet3dRoIStage', norm_eval=True)
+stage_4.update(init_cfg=dict(strict, checkpoint=of_slowonly, unused=before_4))
 slowonly = dict(
     data_preprocessor=clip_colours,
-    # up to stage 3 of 4: (N, 1024, T/4, H/16, W/16)
-    clip_backbone=dict(
-        _delete_=True,
-        type='mmaction.ResNet3dSlowOnly',
-        depth=50,
-        pretrained=None,
-        lateral=False,
-        num_stages=3,
-        out_indices=(2,),
-        spatial_strides=(1, 2, 2),
-        temporal_strides=(1, 1, 1),
-        dilations=(1, 1, 1),
-        conv1_kernel=(1, 7, 7),
-        conv1_stride_t=4,  # every fourth frame of the clip
-        inflate=(0, 0, 1),
-        norm_eval=True,
-        init_cfg=dict(
-            type='StrictPretrained', checkpoint=of_slowonly, prefix='backbone.', unused=('layer4.',)
-        ),
-    ),
+    clip_backbone=slowonly_to_3,
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=1024),
-        shared_head=dict(  # stage 4
-            _delete_=True,
-            type='ResNet3dRoIStage',
-            depth=50,
-            norm_eval=True,
-            init_cfg=dict(
-                type='StrictPretrained',
-                checkpoint=of_slowonly,
-                prefix='backbone.',
-                unused=('conv1.', 'layer1.', 'layer2.', 'layer3.'),
-            ),
-        ),
+        shared_head=stage_4,
         bbox_head=dict(in_channels=2048),
     ),
 )
 
-pathway = dict(type='resnet3d', depth=50, pretrained=None, norm_eval=True)
-pathway.update(conv1_stride_t=1, pool1_stride_t=1, spatial_strides=(1, 2, 2, 1))
-slow = dict(pathway, lateral=True, fusion_kernel=7, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
-slow.update(dilations=(1, 1, 1, 1))
-fast = dict(pathway, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7))
+# slow (N, 2048, T/4, H/16, W/16) and fast (N, 256, T, H/16, W/16), each averaged over time
+fast = dict(type='resnet3d', lateral=False, spatial_strides=(1, 2, 2, 1), norm_eval=True)
+slow = dict(fast, lateral=True, fusion_kernel=7, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
+fast.update(base_channels=8, conv1_kernel=(5, 7, 7))
 slowfast = dict(
     data_preprocessor=clip_colours,
-    # slow (N, 2048, T/4, H/16, W/16) and fast (N, 256, T, H/16, W/16), each averaged over time
     clip_backbone=dict(
         _delete_=True,
         type='mmaction.ResNet3dSlowFast',
-        pretrained=None,
         resample_rate=4,
         speed_ratio=4,
-        channel_ratio=8,
         slow_pathway=slow,
         fast_pathway=fast,
-        init_cfg=dict(type='StrictPretrained', checkpoint=of_slowfast, prefix='backbone.'),
+        init_cfg=dict(strict, checkpoint=of_slowfast),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=2304),
-        shared_head=dict(conv_stage, in_channels=2304),
+        bbox_roi_extractor=dict(out_channels=2304), shared_head=dict(conv_stage, in_channels=2304)
     ),
 )
 
+# (N, 768, T/2, H/32, W/32), interpolated to the key frame's stride of 16
+mvit_s = dict(_delete_=True, type='mmaction.MViT', arch='small', output_cls_token=False)
 mvit = dict(
-    # (N, 768, T/2, H/32, W/32), interpolated to the key frame's stride of 16
     data_preprocessor=dict(pad_size_divisor=32, **clip_colours),
-    clip_backbone=dict(
-        _delete_=True,
-        type='mmaction.MViT',
-        arch='small',
-        drop_path_rate=0.2,
-        output_cls_token=False,
-        init_cfg=dict(type='StrictPretrained', checkpoint=of_mvit, prefix='backbone.'),
-    ),
+    clip_backbone=dict(mvit_s, drop_path_rate=0.2, init_cfg=dict(strict, checkpoint=of_mvit)),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)
     ),
 )
 
-videomae = dict(
-    data_preprocessor=clip_colours,
-    # (N, 768, T/2, H/16, W/16)
-    clip_backbone=dict(
-        _delete_=True,
-        type='mmaction.VisionTransformer',
-        num_frames=16,  # of the clip, for the position embedding
-        drop_path_rate=0.2,
-        use_mean_pooling=False,
-        return_feat_map=True,
-        # not strict: the file has a norm after pooling, in place of the last norm here
-        init_cfg=dict(type='Pretrained', checkpoint=of_videomae, prefix='backbone.'),
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)
-    ),
-)
+# (N, 768, T/2, H/16, W/16), for clips of 16 frames
+vit_b = dict(_delete_=True, type='mmaction.VisionTransformer', num_frames=16)
+vit_b.update(use_mean_pooling=False, return_feat_map=True, drop_path_rate=0.2)
+# not strict: the file has a norm after pooling, in place of the last norm here
+vit_b.update(init_cfg=dict(type='Pretrained', checkpoint=of_videomae, prefix='backbone.'))
+videomae = dict(data_preprocessor=clip_colours, clip_backbone=vit_b, roi_head=mvit['roi_head'])

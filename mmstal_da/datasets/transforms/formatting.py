@@ -18,7 +18,8 @@ class PackTubeInputs(BaseTransform):
 
     - ``inputs``: (3, T, H, W) uint8 tensor, RGB;
     - ``data_samples``: an ``ActionDataSample`` with, if the clip has labels,
-      ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64;
+      ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64, or (n, C)
+      float32 with several classes per box;
     - with proposals (for MMAction2's AVA-style detectors, ``mmdet.FastRCNN`` with
       ``AVARoIHead``): ``proposals.bboxes`` (k, 4) float32 and ``proposals.scores`` (k,) float32;
       ``gt_instances.labels`` is then (n, C) float32 with a single 1 in every row, as MMAction2's
@@ -67,6 +68,8 @@ class PackTubeInputs(BaseTransform):
                 bboxes=torch.from_numpy(boxes),
                 scores=torch.from_numpy(results['proposal_scores']),
             )
-            one_hot = np.eye(results['num_classes'], dtype=np.float32)[results['gt_labels']]
-            sample.gt_instances.labels = torch.from_numpy(one_hot)
+            labels = results['gt_labels']
+            if labels.ndim == 1:
+                labels = np.eye(results['num_classes'], dtype=np.float32)[labels]
+            sample.gt_instances.labels = torch.from_numpy(labels)
         return dict(inputs=torch.from_numpy(clip), data_samples=sample)

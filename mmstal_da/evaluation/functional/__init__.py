@@ -5,11 +5,11 @@ from .confusion import confusion_matrix
 from .curves import precision_recall_curves
 from .detections import Detections, parse_detections
 from .error_analysis import analyse_errors
-from .evaluate import evaluate_detections, tubes_of
+from .evaluate import evaluate_detections, evaluate_frames, tubes_of
 from .ground_truth import GroundTruth, parse_ground_truth
 from .iou import box_iou, paired_iou
 from .linking import build_tubes, link_boxes
-from .matching import greedy_match
+from .matching import best_match, greedy_match
 from .nms import nms, suppression_weights
 from .protocol import PROTOCOLS, Protocol, get_protocol
 from .trimming import trim_tubes, viterbi_labels
@@ -23,10 +23,12 @@ __all__ = [
     'TubeSet',
     'analyse_errors',
     'average_precision',
+    'best_match',
     'box_iou',
     'build_tubes',
     'confusion_matrix',
     'evaluate_detections',
+    'evaluate_frames',
     'get_protocol',
     'greedy_match',
     'link_boxes',

@@ -128,7 +128,7 @@ def analyse_errors(
             continue
         parts = [part[label] for part in rows]
         score, found = select_class(pairs, parts)
-        order, matched = true_positives(score, found, protocol.ties)
+        order, matched = true_positives(score, found, protocol.ties, protocol.match)
         kind = np.concatenate([k[part] for k, part in zip(kinds, parts, strict=True)])
         classes[name] = error_shares(matched, kind[order], int(num_gt[label]))
     known = [shares for shares in classes.values() if shares is not None]

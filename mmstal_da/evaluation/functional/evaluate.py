@@ -60,6 +60,33 @@ def tubes_of(dets: Detections, protocol: Protocol | None = None) -> TubeSet:
     return link_detections(*suppressed_frames(dets, protocol), protocol)
 
 
+def evaluate_frames(
+    dets: Detections, gt: GroundTruth, protocol: Protocol, background_frames: bool = False
+) -> dict[str, Any]:
+    """Frame-mAP and per-class frame-AP alone, without linking.
+
+    Args:
+        dets: Raw detections of every frame.
+        gt: Ground truth.
+        protocol: E.g. ``get_protocol('ava')``.
+        background_frames: As :func:`evaluate_detections`.
+
+    Returns:
+        In percent: ``frame_mAP@<iou>`` and ``frame_AP@<iou>`` (list by class).
+    """
+    dets = evaluated_detections(dets, gt, background_frames)
+    pairs = [found for _, _, found in frame_blocks(dets, gt, protocol)]
+    return _frame_result(frame_average_precision(pairs, gt, protocol), protocol)
+
+
+def _frame_result(frame_ap: list[float], protocol: Protocol) -> dict[str, Any]:
+    iou = f'{protocol.frame_iou:g}'
+    return {
+        f'frame_mAP@{iou}': percent(mean_over_classes(frame_ap)),
+        f'frame_AP@{iou}': [percent(value) for value in frame_ap],
+    }
+
+
 def evaluate_detections(
     dets: Detections,
     gt: GroundTruth,
@@ -101,9 +128,7 @@ def evaluate_detections(
     video_ap = video_average_precision(kept, gt, thresholds, protocol)
     seconds = {'total': time.perf_counter() - start}
 
-    frame_iou = f'{protocol.frame_iou:g}'
-    result: dict[str, Any] = {f'frame_mAP@{frame_iou}': percent(mean_over_classes(frame_ap))}
-    result[f'frame_AP@{frame_iou}'] = [percent(value) for value in frame_ap]
+    result = _frame_result(frame_ap, protocol)
     for iou in protocol.video_ious:
         result[f'video_mAP@{iou:g}'] = percent(mean_over_classes(video_ap[iou]))
     average = [mean_over_classes(video_ap[iou]) for iou in steps]

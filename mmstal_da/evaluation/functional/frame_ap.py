@@ -9,7 +9,7 @@ from .ap import Ranking, average_precision
 from .detections import Detections
 from .ground_truth import GroundTruth
 from .iou import paired_iou
-from .matching import greedy_match
+from .matching import best_match, greedy_match
 from .nms import suppression_weights
 from .protocol import Protocol
 from .ranking import descending
@@ -66,9 +66,11 @@ def suppress_frames(
         protocol: ``nms``, ``nms_iou``, ``pixel`` and ``ties`` are used.
 
     Returns:
-        The detections in the same order, with new scores (soft) or without the suppressed
-        ones (hard), and their groups.
+        The detections in the same order, with new scores (soft), without the suppressed ones
+        (hard) or unchanged (none), and their groups.
     """
+    if protocol.nms == 'none':
+        return dets, offsets
     weights = suppression_weights(
         dets.boxes, dets.score, offsets, protocol.nms_iou, protocol.pixel, protocol.ties
     )
@@ -180,7 +182,7 @@ def frame_blocks(
 
 
 def true_positives(
-    score: np.ndarray, pairs: FramePairs, ties: str
+    score: np.ndarray, pairs: FramePairs, ties: str, match: str = 'free'
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which detections of one class are matched to ground truth.
 
@@ -188,6 +190,7 @@ def true_positives(
         score: (N,) float32 of the class's detections.
         pairs: Their pairs; ``det`` counts within ``score``.
         ties: See :mod:`~.ranking`.
+        match: See :class:`~.protocol.Protocol`.
 
     Returns:
         (N,) order by descending score, and (N,) bool in that order.
@@ -197,7 +200,10 @@ def true_positives(
     rank[order] = np.arange(len(order))
     place = rank.take(pairs.det)
     matched = np.zeros(len(order), bool)
-    matched[greedy_match(pairs.frame, place, pairs.gt, pairs.iou)] = True
+    if match == 'best':
+        matched[best_match(pairs.det, place, pairs.gt, pairs.iou)] = True
+    else:
+        matched[greedy_match(pairs.frame, place, pairs.gt, pairs.iou)] = True
     return order, matched
 
 
@@ -222,7 +228,7 @@ def rank_frames(blocks: list[FramePairs], gt: GroundTruth, protocol: Protocol) -
     Args:
         blocks: From :func:`pair_frames`, together all videos, in their order.
         gt: Ground truth.
-        protocol: ``ties`` is used.
+        protocol: ``match`` and ``ties`` are used.
     """
     num_labels = len(gt.labels)
     num_gt = np.bincount(gt.rows()[1], minlength=num_labels)
@@ -230,7 +236,7 @@ def rank_frames(blocks: list[FramePairs], gt: GroundTruth, protocol: Protocol) -
     result = []
     for label in range(num_labels):
         score, pairs = select_class(blocks, [part[label] for part in rows])
-        order, matched = true_positives(score, pairs, protocol.ties)
+        order, matched = true_positives(score, pairs, protocol.ties, protocol.match)
         result.append(Ranking(score[order], matched, int(num_gt[label])))
     return result
 
@@ -243,7 +249,7 @@ def frame_average_precision(
     Args:
         blocks: From :func:`pair_frames`, together all videos, in their order.
         gt: Ground truth.
-        protocol: ``ap`` and ``ties`` are used.
+        protocol: ``ap``, ``match`` and ``ties`` are used.
     """
     return [
         average_precision(ranking.is_true, ranking.num_gt, protocol.ap)

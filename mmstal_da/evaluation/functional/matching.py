@@ -45,3 +45,22 @@ def greedy_pairs(
         left = ~(best | taken[gt])
         group, rank, gt, iou, number = (item[left] for item in (group, rank, gt, iou, number))
     return np.concatenate(chosen)
+
+
+def best_match(det: np.ndarray, rank: np.ndarray, gt: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    """Each detection asks for the ground truth it overlaps most; the best that asks gets it.
+
+    Args:
+        det: (P,) int, not decreasing: the detection of every admissible pair.
+        rank: (P,) int, its rank, lowest first.
+        gt: (P,) int, ground truth of the pair.
+        iou: (P,) overlap of the pair, already at or above the threshold.
+
+    Returns:
+        (D,) int, ranks of the matched detections (true positives). Of equal overlaps the ground
+        truth of the lowest number is asked for.
+    """
+    order = np.lexsort((gt, -iou, det))
+    chosen = order[group_starts(det[order])[:-1]]  # of every detection, its best pair
+    order = np.lexsort((rank[chosen], gt[chosen]))
+    return rank[chosen[order[group_starts(gt[chosen[order]])[:-1]]]]

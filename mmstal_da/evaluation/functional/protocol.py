@@ -13,12 +13,15 @@ class Protocol:
         pixel: Added to every box width and height: 1 for inclusive pixel coordinates
             (``width = x2 - x1 + 1``), 0 for continuous ones.
         nms: ``'soft'``: a box overlapped by a better one keeps ``score * (1 - IoU)``;
-            ``'hard'``: it is removed.
+            ``'hard'``: it is removed; ``'none'``: nothing happens.
         nms_iou: Boxes of a frame and class whose IoU to a better box is above this are
             suppressed.
         ap: ``'trapezoid'``: area under the precision-recall points from (p=1, r=0);
             ``'envelope'``: all-point interpolated area (PASCAL VOC 2010 onwards).
         frame_iou: Smallest IoU of a true-positive frame detection.
+        match: ``'free'``: a frame detection takes, of the ground truth that no better one has
+            taken, what it overlaps most; ``'best'``: what it overlaps most of all, and it is a
+            false positive if that is taken.
         keep_per_frame: Boxes of a frame and class that linking considers.
         link_iou: Smallest IoU between a tube's last box and the box that extends it.
         max_gap: A tube that finds no box ends once the current frame is this many frames or
@@ -41,6 +44,7 @@ class Protocol:
     nms_iou: float = 0.6
     ap: str = 'trapezoid'
     frame_iou: float = 0.5
+    match: str = 'free'
     keep_per_frame: int = 10
     link_iou: float = 0.5
     max_gap: int = 1
@@ -53,8 +57,10 @@ class Protocol:
     video_iou_range: tuple[float, float, float] = (0.5, 0.95, 0.05)
 
     def __post_init__(self) -> None:
-        if self.nms not in ('soft', 'hard'):
-            raise ValueError(f"nms is 'soft' or 'hard', not {self.nms!r}")
+        if self.nms not in ('soft', 'hard', 'none'):
+            raise ValueError(f"nms is 'soft', 'hard' or 'none', not {self.nms!r}")
+        if self.match not in ('free', 'best'):
+            raise ValueError(f"match is 'free' or 'best', not {self.match!r}")
         if self.ap not in ('trapezoid', 'envelope'):
             raise ValueError(f"ap is 'trapezoid' or 'envelope', not {self.ap!r}")
         if self.ties not in ('numpy', 'stable'):
@@ -87,6 +93,9 @@ PROTOCOLS = {
     'act': Protocol(),
     # continuous boxes, all-point AP, hard NMS; everything else as 'act' [derived]
     'voc': Protocol(name='voc', pixel=0.0, nms='hard', ap='envelope', ties='stable'),
+    # frame-mAP of AVA (Gu et al., CVPR 2018), as MMAction2's AVAMetric computes it on annotated
+    # frames (background_frames=False); AVA has no video-mAP
+    'ava': Protocol(name='ava', nms='none', ap='envelope', match='best', ties='stable'),
 }
 
 
@@ -94,7 +103,7 @@ def get_protocol(name: str = 'act', **overrides: Any) -> Protocol:
     """A named protocol with some of its constants replaced.
 
     Args:
-        name: ``'act'`` or ``'voc'``.
+        name: ``'act'``, ``'voc'`` or ``'ava'``.
         overrides: Constants by the names of :class:`Protocol`. A result made with overrides
             is labelled with them: ``act(max_gap=3)``.
 

@@ -14,6 +14,7 @@ from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import (
     Detections,
     evaluate_detections,
+    evaluate_frames,
     get_protocol,
     parse_detections,
     parse_ground_truth,
@@ -46,7 +47,8 @@ class TubeMetric(BaseMetric):
     ``video_mAP@0.75`` and ``video_mAP@0.5:0.95``; ``frame_AP@0.5/<class>`` and
     ``video_AP@0.5/<class>`` of the classes with ground truth. With ``background_frames`` also
     ``annotated_frame_mAP@0.5`` and ``annotated_video_mAP@0.5``, of the frames with ground truth
-    alone. Also ``protocol``, ``dataset``, ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``.
+    alone. With ``ava`` also ``AVA_frame_mAP@0.5`` and ``AVA_frame_AP@0.5/<class>``. Also
+    ``protocol``, ``dataset``, ``split``, ``n_frames``, ``n_videos`` and ``n_tubes``.
     ``last_result`` holds the whole record of the last evaluation.
 
     Args:
@@ -57,9 +59,13 @@ class TubeMetric(BaseMetric):
         videos: Shell patterns on video names.
         background_frames: Evaluate every frame of the videos; otherwise only frames with ground
             truth.
-        protocol: ``'act'`` or ``'voc'`` (:mod:`mmstal_da.evaluation.functional.protocol`).
+        protocol: ``'act'``, ``'voc'`` or ``'ava'``
+            (:mod:`mmstal_da.evaluation.functional.protocol`).
         data_root: Folder that ``ann_file`` is relative to.
         min_class_score: Least score of a detection that is made from a score matrix.
+        ava: Also AVA's frame-mAP of the same detections, on frames with ground truth, as
+            MMAction2's ``AVAMetric`` computes it. Unlike there, a class that is never detected
+            counts as 0.
         dump: File to write the predictions to (``.npz``).
             ``tools/analysis_tools/eval_detections.py`` can score them again.
         collect_device: ``'cpu'`` or ``'gpu'``, how processes exchange their results.
@@ -86,6 +92,7 @@ class TubeMetric(BaseMetric):
         protocol: str = 'act',
         data_root: str = '',
         min_class_score: float = 0.01,
+        ava: bool = False,
         dump: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -101,6 +108,7 @@ class TubeMetric(BaseMetric):
         self.protocol = get_protocol(protocol, **constants)
         self.background_frames = background_frames
         self.min_class_score = min_class_score
+        self.ava = ava
         self.dump = dump
         self._choice = dict(
             split=split,
@@ -189,6 +197,8 @@ class TubeMetric(BaseMetric):
             self._dump(dets, self.dump)
         result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
         result.update(dataset=self.dataset, split=self.split, n_predicted_frames=len(frames))
+        if self.ava:
+            result['ava'] = evaluate_frames(dets, gt, get_protocol('ava'))
         self.last_result = result
         metrics = self._flatten(result)
         if self.background_frames:
@@ -196,7 +206,10 @@ class TubeMetric(BaseMetric):
             for key in (f'frame_mAP@{self.protocol.frame_iou:g}', 'video_mAP@0.5'):
                 if key in annotated:
                     metrics[f'annotated_{key}'] = annotated[key]
-        print_log(f'{self.dataset}, split {self.split}\n{format_results(result)}', logger='current')
+        lines = [f'{self.dataset}, split {self.split}', format_results(result)]
+        if self.ava:
+            lines.append(f"AVA's frame-mAP@0.5: {result['ava']['frame_mAP@0.5']:.2f}")
+        print_log('\n'.join(lines), logger='current')
         return metrics
 
     def _warn_of_missing_frames(self, seen: set[tuple[int, int]]) -> None:
@@ -225,8 +238,12 @@ class TubeMetric(BaseMetric):
     def _flatten(self, result: dict) -> dict:
         frame_iou = f'{self.protocol.frame_iou:g}'
         metrics = {key: value for key, value in result.items() if '_mAP@' in key}
-        for key in (f'frame_AP@{frame_iou}', 'video_AP@0.5'):
-            for label, ap in zip(result['labels'], result[key], strict=True):
+        lists = {key: result[key] for key in (f'frame_AP@{frame_iou}', 'video_AP@0.5')}
+        if 'ava' in result:
+            metrics['AVA_frame_mAP@0.5'] = result['ava']['frame_mAP@0.5']
+            lists['AVA_frame_AP@0.5'] = result['ava']['frame_AP@0.5']
+        for key, values in lists.items():
+            for label, ap in zip(result['labels'], values, strict=True):
                 if ap is not None:
                     metrics[f'{key}/{label}'] = ap
         for key in ('protocol', 'dataset', 'split'):

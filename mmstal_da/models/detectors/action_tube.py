@@ -256,7 +256,8 @@ class ActionTubeDetector(TwoStageDetector):
             actors = []
             for sample in samples[:n_source]:
                 instances = sample.gt_instances.clone()
-                instances.labels = torch.zeros_like(instances.labels)  # the RPN knows one class
+                # the RPN knows one class, the head several per box
+                instances.labels = instances.labels.new_zeros(len(instances), dtype=torch.long)
                 actors.append(instances)
             metas = [sample.metainfo for sample in samples]
             losses = self.rpn_head.loss_by_feat(

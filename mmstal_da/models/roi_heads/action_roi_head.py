@@ -2,11 +2,14 @@
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
 from mmstal_da.errors import ConfigError
 from mmstal_da.registry import MODELS
+
+from .multi_label_bbox_head import MultiLabelBBoxHead
 
 
 @MODELS.register_module()
@@ -26,7 +29,8 @@ class ActionRoIHead(StandardRoIHead):
         **kwargs: Likewise.
 
     Raises:
-        ConfigError: The box head has layers of its own, or does not average.
+        ConfigError: The box head has layers of its own, or does not average; or the assigner does
+            not fit to it.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -39,6 +43,32 @@ class ActionRoIHead(StandardRoIHead):
                 ' classifier sees: set with_avg_pool=True, and put layers into roi_head.shared_head'
                 ' (ConvRoIStage)'
             )
+        if self._several_classes and type(self.bbox_assigner) is MaxIoUAssigner:
+            raise ConfigError(
+                "model.train_cfg.rcnn.assigner: MultiLabelBBoxHead needs type='MultiLabelAssigner'"
+            )
+
+    @property
+    def _several_classes(self) -> bool:
+        """Whether a box has several classes."""
+        return isinstance(self.bbox_head, MultiLabelBBoxHead)
+
+    def loss(
+        self, x: tuple[Tensor], rpn_results_list: list, batch_data_samples: list
+    ) -> dict[str, Tensor]:
+        """As mmdet's, with labels ``(n,)`` of boxes or ``(n, C)`` for :class:`MultiLabelBBoxHead`.
+
+        Raises:
+            ConfigError: The labels are of the other kind.
+        """
+        for sample in batch_data_samples:
+            if (sample.gt_instances.labels.ndim == 2) != self._several_classes:
+                raise ConfigError(
+                    f'{type(self.bbox_head).__name__} learns'
+                    f' {"several classes" if self._several_classes else "one class"} per box: set'
+                    f' multi_label={self._several_classes} in the data sets that are trained on'
+                )
+        return super().loss(x, rpn_results_list, batch_data_samples)
 
     def roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """TF2 of the pooled RoIs.

@@ -1,6 +1,5 @@
 """TF2 of MMAction2's 3D ResNets that stop before their last stage: that stage, on RoI features."""
 
-from mmaction.models.backbones.resnet3d import ResNet3d
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import constant_init, kaiming_init
 from torch import Tensor, nn
@@ -44,6 +43,8 @@ class ResNet3dRoIStage(BaseModule):
         norm_eval: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
+        from mmaction.models.backbones.resnet3d import ResNet3d  # imports all models
+
         super().__init__(init_cfg=init_cfg)
         if depth not in ResNet3d.arch_settings:
             depths = ', '.join(map(str, ResNet3d.arch_settings))

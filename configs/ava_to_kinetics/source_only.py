@@ -1,0 +1,2 @@
+_base_ = './_base.py'
+train_dataloader = dict(dataset=dict(train_on='source'))

@@ -1,0 +1,2 @@
+_base_ = './_base.py'
+model = dict(adaptation=_base_.t_inst)
