@@ -185,7 +185,7 @@ class DetectorGraph(nn.Module):
         with FixedSizes():
             height, width = inputs['clip'].shape[-2:]
             layout = TracedLayout(img_shape, (height, width))
-            self.detector.layout.now = layout
+            self.detector.layout.now = layout  # type: ignore[assignment]  # the same methods
             try:
                 spatial, temporal = self.detector.extract_feat(inputs)
             finally:
