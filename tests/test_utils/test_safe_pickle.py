@@ -84,11 +84,12 @@ def array_of(shape: tuple, kind: bytes = b'b') -> bytes:
 
 HOSTILE = {
     'memo': b'\x80\x02]r\xff\xff\xff\x7f.',
+    'memo of a gigabyte': b'\x80\x02]r\x00\x00\x00\x04.',
     'memo in text': b'(lp99999999999\n.',
     'array': array_of((10**12,)),
     'small array': array_of((1000,)),  # its numbers would be whatever was in memory
     'ndarray': b'\x80\x02cnumpy\nndarray\nM\xe8\x03\x85R.',
-    'bytearray': b'\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R.',
+    'bytearray': b'\x80\x02cbuiltins\nbytearray\nJ\x40\x42\x0f\x00\x85R.',
     'long text': b'\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.',
     'long bytes': b'\x80\x05\x96\xff\xff\xff\xff\x00\x00\x00\x00.',
     'frame': b'\x80\x04\x95\xff\xff\xff\xff\xff\xff\x00\x00N.',

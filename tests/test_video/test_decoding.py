@@ -65,14 +65,14 @@ def found(data: bytes, path: Path) -> bool:
 # share of single wrong bytes that must be found, well below what was seen; the others give other
 # pictures that no decoder can tell (see mmstal_da/utils/README.md)
 LEAST = {'a.avi': 0.5, 'a.mp4': 0.5, 'a.mkv': 0.9, 'a.flv': 0.4, 'a.wmv': 0.5, 'a.mpg': 0.4}
-LEAST['mjpeg.avi'] = 0.2
+LEAST['mjpeg.avi'] = 0.3  # a tenth without `explode`
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', LEAST)
 def test_wrong_bytes_are_found(whole, tmp_path, name):
     rng = np.random.default_rng(0)
-    hits, trials = 0, 20
+    hits, trials = 0, 60 if name == 'mjpeg.avi' else 20
     for _ in range(trials):
         data = bytearray(whole[name])
         place = int(rng.integers(len(data) // 10, len(data) * 9 // 10))
