@@ -17,6 +17,9 @@ FILES = {
 TORCH_FREE = (
     'mmstal_da.domains',
     'mmstal_da.errors',
+    'mmstal_da.evaluation.checkpoint_ranking',
+    'mmstal_da.evaluation.domain_gap.embedding',
+    'mmstal_da.evaluation.domain_gap.probe',
     'mmstal_da.evaluation.files',
     'mmstal_da.evaluation.functional',
     'mmstal_da.evaluation.report',
