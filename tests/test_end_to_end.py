@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmstal_da.launch.checks import check_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.synthetic import (
     PRESETS,
@@ -159,3 +160,36 @@ def test_overfits_one_clip(tmp_path):
     cfg.experiment_name = 'test'
     score = Runner.from_cfg(cfg).test()['frame_mAP@0.5']
     assert score > 90
+
+
+def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path):
+    """The lines of mmstal_da/evaluation/README.md, and what every training logs."""
+    annotation = json.loads((pair / 'target.json').read_text())
+    annotation['tubes'] = {}
+    (tmp_path / 'unlabelled.json').write_text(json.dumps(annotation))
+    cfg = tiny_config(pair, tmp_path / 'work')
+    unlabelled = dict(ann_file=str(tmp_path / 'unlabelled.json'), data_root='')
+    cfg.train_dataloader.dataset.target.update(unlabelled, data_prefix=str(pair))
+    cfg.val_dataloader.dataset.update(unlabelled, data_prefix=str(pair))
+    cfg.val_dataloader.dataset.update(labelled=False, split='train')
+    cfg.val_evaluator = dict(type='LabelFreeMetric', score_thr=0.01, min_length=4)
+    cfg.custom_hooks = [
+        dict(type='LabelFreeViewsHook'),
+        dict(type='DomainGapHook', max_videos=4, folds=2),
+    ]
+    cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    check_config(cfg)
+    cfg.experiment_name = 'watched'
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    (log,) = Path(runner.log_dir).glob('vis_data/scalars.json')
+    *steps, validation = map(json.loads, log.read_text().splitlines())
+    assert len(steps) == 2
+    monitored = {'grad_share_da_timg_TF1', 'loss_ratio_da_spatial', 'target_entropy'}
+    assert all(monitored < step.keys() for step in steps)
+    assert 0 <= validation['label_free/box_stability'] <= 1
+    assert 'label_free/pcr' in validation and 'label_free/tube_steadiness' in validation
+    assert 0 <= validation['probe_accuracy_TF2'] <= 1
+    assert len(list(Path(runner.log_dir).rglob('*.png'))) == 8
+    assert len(list(Path(runner.log_dir).rglob('events.out.tfevents.*'))) == 1

@@ -84,7 +84,7 @@ def _step(
     schedulers: list, rates: list[float], max_iters: int, epoch: int
 ) -> Iterator[list[float]]:
     """Learning rates of every iteration, as MMEngine's runner and hook step them."""
-    groups = [dict(params=[nn.Parameter(torch.zeros(1))], lr=rate) for rate in rates]
+    groups: list[dict] = [dict(params=[nn.Parameter(torch.zeros(1))], lr=rate) for rate in rates]
     optimizer = torch.optim.SGD(groups, lr=rates[0], momentum=0.9)
     groups = optimizer.param_groups
     built = []

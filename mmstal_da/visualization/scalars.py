@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,23 +59,26 @@ def row_names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     Returns:
         A name per path. Where two would be equal, folders above are put before them.
     """
-    split = []
-    for path in paths:
-        parts = [part for part in Path(path).resolve().parts if part != os.sep]
-        if parts[-1] == 'scalars.json':
-            parts = parts[:-3] if parts[-2] == 'vis_data' else parts[:-1]
-        parts[-1] = parts[-1].removesuffix('.py')
-        seed = re.fullmatch(r'seed_?(\d+)', parts[-1])
-        split.append((parts[:-1], f', seed {seed[1]}') if seed and parts[:-1] else (parts, ''))
-    depth = [1] * len(split)
+    split = [_row_and_seed(path) for path in paths]
+    depth = dict.fromkeys(split, 1)
     while True:
-        names = ['/'.join(p[-d:]) + seed for (p, seed), d in zip(split, depth, strict=True)]
-        again = [
-            names.count(names[i]) > 1 and depth[i] < len(split[i][0]) for i in range(len(names))
-        ]
-        if not any(again):
-            return names
-        depth = [d + more for d, more in zip(depth, again, strict=True)]
+        names = {key: '/'.join(key[0][-d:]) + key[1] for key, d in depth.items()}
+        shared = [name for name, count in Counter(names.values()).items() if count > 1]
+        again = [key for key in depth if names[key] in shared and depth[key] < len(key[0])]
+        if not again:
+            return [names[key] for key in split]
+        for key in again:
+            depth[key] += 1
+
+
+def _row_and_seed(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], str]:
+    """Folders down to the row, and the seed as it follows in a name."""
+    parts = tuple(part for part in Path(path).resolve().parts if part != os.sep)
+    if parts[-1] == 'scalars.json':
+        parts = parts[:-3] if parts[-2] == 'vis_data' else parts[:-1]
+    parts = (*parts[:-1], parts[-1].removesuffix('.py'))
+    seed = re.fullmatch(r'seed_?(\d+)', parts[-1])
+    return (parts[:-1], f', seed {seed[1]}') if seed and parts[:-1] else (parts, '')
 
 
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> Run:

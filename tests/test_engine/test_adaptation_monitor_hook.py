@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import LOG_PROCESSORS
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -209,6 +209,24 @@ def test_accumulation_and_bfloat16_leave_the_shares():
     for key in SHARES:
         assert accumulated[key] == plain[key]
         assert 0.5 < low[key][0] / plain[key][0] < 2, key  # not 1024 times, nor 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='torch.cuda is not available')
+def test_float16_on_a_gpu_leaves_the_shares():
+    modules = module_configs()
+    for name in ('spatial', 'temporal_instance'):
+        modules[name]['dropout'] = 0.0
+    plain, low = (
+        train(
+            fake_runner(build_detector(modules).cuda(), **wrapper),
+            [AdaptationMonitorHook()],
+            batches(1),
+        )
+        for wrapper in ({}, dict(kind=AmpOptimWrapper, loss_scale='dynamic'))
+    )
+    for key in SHARES:
+        assert 0.5 < low[key][0] / plain[key][0] < 2, key
 
 
 def test_a_batch_without_proposals_is_measured_as_far_as_it_goes():

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import Detections
 from mmstal_da.evaluation.functional.label_free import tube_steadiness
-from mmstal_da.synthetic import PRESETS, generate
+from mmstal_da.synthetic import ClipSettings, SyntheticConfig, generate
 from tests.load_tool import load_tool
 from tests.model_builders import CONFIGS, TINY, build_detector, module_configs
 
@@ -22,7 +22,9 @@ tool = load_tool('analysis_tools/rank_checkpoints')
 def pair(tmp_path_factory) -> tuple:
     """A config on the tiny pair, its folder, and three checkpoints of two runs."""
     folder = tmp_path_factory.mktemp('ranking')
-    generate(folder / 'pair', PRESETS['tiny'])
+    clip = ClipSettings(width=64, height=48, min_frames=16, max_frames=16)
+    videos = dict(source_train=1, source_test=1, target_train=1, target_test=2)
+    generate(folder / 'pair', SyntheticConfig(clip=clip, **videos))
     cfg = Config.fromfile(CONFIGS / 'synthetic/full.py')
     changes = {f'model.{key}': value for key, value in TINY.items()}
     cfg.merge_from_dict({**changes, 'model.adaptation': module_configs()})

@@ -138,7 +138,8 @@ def test_a_run_is_called_by_its_row_and_seed():
     ]  # fmt: skip
     assert row_names(['configs/a/full.py', 'configs/b/full.py']) == ['a/full', 'b/full']
     assert row_names(['w/v0.1', 'w/v0.2']) == ['v0.1', 'v0.2']
-    assert row_names(['w/x', 'w/x']) == [row_names(['w/x', 'w/x'])[0]] * 2  # the same twice
+    assert row_names(['w/x', 'w/x', 'v/x']) == ['w/x', 'w/x', 'v/x']  # the same twice
+    assert row_names(['w/x', 'w/x']) == ['x', 'x']
 
 
 def test_what_the_monitor_logs_has_panels(tmp_path):

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from mmengine.dist import all_reduce
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmstal_da.domains import TARGET
+from mmstal_da.models.detectors import DomainAdaptiveDetector
 from mmstal_da.registry import HOOKS
 
 from ..monitor.diagnosis import diagnose
@@ -152,7 +154,7 @@ class AdaptationMonitorHook(Hook):
 
     def _observe(
         self,
-        detector: nn.Module,
+        detector: DomainAdaptiveDetector,
         loss_scale: float,
         losses: dict,
         maps: dict[str, Tensor],
@@ -197,16 +199,16 @@ class AdaptationMonitorHook(Hook):
                 self._held[key] = value / count
         if len(mass) > 1 and mass.any():
             self._masses.append(mass.cpu())
-            self._held['target_diversity'] = diversity(sum(self._masses))
+            self._held['target_diversity'] = diversity(torch.stack(tuple(self._masses)).sum(0))
         self._measured = self._mass = None
 
     def _of_outputs(self, outputs: dict) -> dict[str, float]:
         """Scalars of every iteration; without those that a batch without proposals lacks."""
         scalars = {}
         for name in self._on:
-            accuracy = [outputs.get(f'acc_da_{name}_{domain}') for domain in ('source', 'target')]
-            if None not in accuracy:
-                scalars[f'acc_da_{name}'] = sum(map(float, accuracy)) / 2
+            source, target = (outputs.get(f'acc_da_{name}_{d}') for d in ('source', 'target'))
+            if source is not None and target is not None:
+                scalars[f'acc_da_{name}'] = (float(source) + float(target)) / 2
             ratio = float(self._ratios.pop(name, torch.nan))
             if ratio == ratio:  # not 0 / 0
                 scalars[f'loss_ratio_da_{name}'] = ratio
@@ -232,12 +234,13 @@ class AdaptationMonitorHook(Hook):
         if not self._masses:
             return ''
         classes = runner.train_dataloader.dataset.metainfo.get('classes') or ()
-        index = int(sum(self._masses).argmax())
+        index = int(torch.stack(tuple(self._masses)).sum(0).argmax())
         return classes[index] if index < len(classes) else str(index)
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+def _unwrap(model: nn.Module) -> DomainAdaptiveDetector:
+    """The detector; of another model only what it may lack is asked."""
+    return cast(DomainAdaptiveDetector, model.module if is_model_wrapper(model) else model)
 
 
 def _loss_scale(wrapper: object) -> float:

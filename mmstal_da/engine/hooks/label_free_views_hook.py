@@ -7,8 +7,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import HOOKS
 
 
@@ -55,7 +56,7 @@ class LabelFreeViewsHook(Hook):
 
     def observe(
         self,
-        detector: nn.Module,
+        detector: ActionTubeDetector,
         maps: dict[str, Tensor],
         samples: Sequence,
         proposals: Sequence,
@@ -97,5 +98,5 @@ class LabelFreeViewsHook(Hook):
         return feature_map * mask / (1 - self.dropout)
 
 
-def _detector(runner) -> nn.Module:
+def _detector(runner) -> ActionTubeDetector:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -8,6 +8,8 @@ import torch
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
+from mmstal_da.models.roi_heads import ActionRoIHead
+
 LossDict = Mapping[str, Tensor | list[Tensor]]
 
 
@@ -111,7 +113,7 @@ def diversity(mass: Tensor) -> float:
 
 @torch.no_grad()
 def predict_boxes(
-    roi_head: nn.Module, feature_map: Tensor, proposals: Sequence[Tensor], samples: Sequence
+    roi_head: ActionRoIHead, feature_map: Tensor, proposals: Sequence[Tensor], samples: Sequence
 ) -> tuple[Tensor, list[Tensor]]:
     """What the RoI head would find at test, from features that training has computed.
 

@@ -4,16 +4,18 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from mmstal_da.domains import SOURCE, TARGET
 from mmstal_da.errors import UsageError
+from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import DATASETS
 from mmstal_da.utils.io import atomic_write
 
@@ -41,9 +43,9 @@ class Features:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ``.npz`` with the places and ``domain``, ``video``, ``frame``."""
         with atomic_write(path, 'wb') as file:
-            np.savez_compressed(
-                file, **self.at, domain=self.domains, video=self.videos, frame=self.frames
-            )
+            rows = dict(domain=self.domains, video=self.videos, frame=self.frames)
+            columns: Any = {**self.at, **rows}  # NumPy's stubs know no arrays by name
+            np.savez_compressed(file, **columns)
 
 
 def domain_dataset(cfg: Config, domain: str, split: str | None = None) -> dict:
@@ -113,7 +115,7 @@ def domain_batches(
 
 @torch.no_grad()
 def extract(
-    detector: nn.Module, batches: dict[str, Iterable[dict]], num_proposals: int = 16
+    detector: ActionTubeDetector, batches: dict[str, Iterable[dict]], num_proposals: int = 16
 ) -> Features:
     """Run a detector over both domains.
 
@@ -127,7 +129,7 @@ def extract(
     Raises:
         UsageError: The detector has no such features.
     """
-    if not hasattr(detector, 'clip_backbone') or not hasattr(detector, 'rpn_head'):
+    if not isinstance(detector, ActionTubeDetector):
         raise UsageError(
             f'{type(detector).__name__} has no SF, TF1 and TF2; give a row such as source_only'
         )
@@ -150,7 +152,7 @@ def extract(
     return Features(at, np.array(domains), np.array(videos), np.array(frames))
 
 
-def _statistics_of(detector: nn.Module, domain: int) -> AbstractContextManager:
+def _statistics_of(detector: ActionTubeDetector, domain: int) -> AbstractContextManager:
     """Inside this context, batch norm uses the statistics of one domain, if it has several."""
     norm = getattr(detector, 'domain_norm', None)
     if norm is None:
@@ -159,7 +161,7 @@ def _statistics_of(detector: nn.Module, domain: int) -> AbstractContextManager:
 
 
 def batch_features(
-    detector: nn.Module, inputs: dict[str, Tensor], samples: list, num_proposals: int
+    detector: ActionTubeDetector, inputs: dict[str, Tensor], samples: list, num_proposals: int
 ) -> dict[str, Tensor]:
     """``SF``, ``TF1`` and ``TF2`` of a batch, (N, C) each."""
     spatial, temporal = detector.extract_feat(inputs)

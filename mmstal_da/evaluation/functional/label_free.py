@@ -94,8 +94,10 @@ def pcr(consistency: np.ndarray, reliability: np.ndarray) -> float:
     The authors fit mAP to both on hundreds of corrupted labelled sets. Here are only checkpoints,
     so the means are subtracted, with the signs that these have in the authors' work.
     """
-    means = [values[np.isfinite(values)] for values in (reliability, consistency)]
-    return float(np.subtract(*(part.mean() if len(part) else np.nan for part in means)))
+    known = [values[np.isfinite(values)] for values in (reliability, consistency)]
+    if not all(map(len, known)):
+        return float('nan')
+    return float(known[0].mean() - known[1].mean())
 
 
 def box_stability(

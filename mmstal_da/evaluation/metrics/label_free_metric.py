@@ -129,7 +129,7 @@ class LabelFreeMetric(BaseMetric):
             results: For every process, its list of (video and frame, (n, 6) rows, list of
                 (consistency, reliability), stability).
         """
-        frames = {}
+        frames: dict[tuple[str, int], list] = {}
         for part in results:
             for key, *values in part:
                 frames.setdefault(key, values)  # a sampler's padding repeats samples
