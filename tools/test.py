@@ -1,6 +1,11 @@
 """Test a model: python tools/test.py CONFIG CHECKPOINT."""
 
+from mmstal_da.utils.interrupt import INTERRUPTED, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
+import sys
 
 from mmengine.config import Config, DictAction
 
@@ -15,6 +20,7 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.stopping import PlaceInTest, through_launcher
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -98,16 +104,23 @@ def make_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
+def main() -> int:
     parser = make_parser()
-    args = parser.parse_args()
-    try:
-        cfg = make_config(args)
-        check_config(cfg, 'test')
-    except (UsageError, ConfigError) as error:
-        parser.error(str(error))
-    build_runner(cfg).test()
+    with interruptible(__file__) as stop:
+        args = parser.parse_args()
+        place = PlaceInTest()
+        stop.where, stop.command = place.where, through_launcher(stop.command)
+        try:
+            cfg = make_config(args)
+            check_config(cfg, 'test')
+        except (UsageError, ConfigError) as error:
+            parser.error(str(error))
+        runner = build_runner(cfg)
+        runner.register_hook(place)
+        runner.test()
+        return 0
+    return INTERRUPTED
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

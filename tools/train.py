@@ -1,6 +1,11 @@
 """Train a model: python tools/train.py CONFIG."""
 
+from mmstal_da.utils.interrupt import INTERRUPTED, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
+import sys
 
 from mmengine.config import Config, DictAction
 
@@ -17,6 +22,7 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.stopping import TrainingStop
 from mmstal_da.launch.weights import check_weights
 
 
@@ -93,17 +99,23 @@ def make_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
+def main() -> int:
     parser = make_parser()
-    args = parser.parse_args()
-    try:
-        cfg = make_config(args)
-        check_config(cfg, 'train')
-        check_weights(cfg)
-    except (UsageError, ConfigError) as error:
-        parser.error(str(error))
-    build_runner(cfg).train()
+    with interruptible(__file__) as stop:
+        args = parser.parse_args()
+        try:
+            cfg = make_config(args)
+            check_config(cfg, 'train')
+            check_weights(cfg)
+        except (UsageError, ConfigError) as error:
+            parser.error(str(error))
+        runner = build_runner(cfg)
+        training = TrainingStop(runner, stop.command)
+        stop.where, stop.command = training.where, training.command
+        runner.train()
+        return 0
+    return INTERRUPTED
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

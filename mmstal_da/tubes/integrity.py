@@ -7,6 +7,7 @@ with it, because the rest follows from that.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -97,8 +98,13 @@ def check_videos(
     if workers == 1:
         yield from zip(names, map(check, *arguments), strict=True)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+    # Ctrl-C is for this process, which then gives the videos back that no other has begun
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=ignore)
+    try:
+        yield from zip(names, pool.map(check, *arguments), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_video(
