@@ -28,6 +28,7 @@ TORCH_FREE = (
     'mmstal_da.evaluation.runs',
     'mmstal_da.synthetic',
     'mmstal_da.tubes',
+    'mmstal_da.utils.interrupt',
     'mmstal_da.utils.io',
     'mmstal_da.utils.safe_pickle',
     'mmstal_da.video',

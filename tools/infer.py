@@ -19,6 +19,10 @@ A second start with the same checkpoint and settings goes on with what is missin
 skipped, and the exit code is 1.
 """
 
+from mmstal_da.utils.interrupt import INTERRUPTED, Stop, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
 import json
 import os
@@ -161,6 +165,13 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
 def main(argv: list[str] | None = None) -> int:
     """Infer; the exit status is 1 if a video could not be read, 2 for wrong usage."""
     args = parse_args(argv)
+    with interruptible(__file__, argv) as stop:
+        return infer(args, stop)
+    return INTERRUPTED
+
+
+def infer(args: argparse.Namespace, stop: Stop) -> int:
+    """Look at all videos; returns the exit status."""
     try:
         clips = my_share(find_clips(args.inputs))
         todo = [clip for clip in clips if not is_done(clip, args.out / clip.name)]
@@ -177,7 +188,9 @@ def main(argv: list[str] | None = None) -> int:
     columns = (TextColumn('videos'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task('', total=len(todo))
-        for clip in todo:
+        for number, clip in enumerate(todo):
+            done = len(clips) - len(todo) + number - len(failed)
+            stop.where = f'in {clip.name}, with {done} of {len(clips)} videos done in {args.out}'
             try:
                 bar.console.print(look_at(inferencer, clip, args), markup=False, highlight=False)
             except (VideoError, OSError) as error:

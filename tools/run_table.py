@@ -10,6 +10,10 @@ r"""Makes the table of a pair: trains and scores every row with every seed.
 The same command again resumes what was stopped. See mmstal_da/experiments/README.md.
 """
 
+from mmstal_da.utils.interrupt import INTERRUPTED, Stop, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
 import re
 import sys
@@ -17,7 +21,14 @@ from pathlib import Path
 
 from mmstal_da.errors import UsageError
 from mmstal_da.experiments import cells, display, publishing, record, rows
-from mmstal_da.experiments.cells import Cell, State, find_changed, state_of
+from mmstal_da.experiments.cells import (
+    Cell,
+    State,
+    find_changed,
+    iteration_of,
+    last_checkpoint,
+    state_of,
+)
 from mmstal_da.experiments.commands import Launcher
 from mmstal_da.experiments.fingerprint import Settings
 from mmstal_da.experiments.scheduling import Scheduler, Slot, plan_slots
@@ -162,7 +173,7 @@ def dry_run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     return 0
 
 
-def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
+def run(args: argparse.Namespace, states: dict[Cell, State], stop: Stop) -> int:
     """Run what is not finished; returns the exit status."""
     cells.refuse_changed(states)
     on_slurm = args.launcher == 'slurm'
@@ -188,16 +199,20 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     launcher, slots = plan(args, len(pending))
     print(f'{done} of {len(states)} runs are finished; {launcher.jobs} at a time in {args.out}')
     shown = display.Display(len(states), done, build_tables)
+    scheduler = Scheduler(args.settings, launcher, slots, shown)
     try:
         if on_slurm:
             failures = run_on_slurm(pending, args.settings, launcher, flags, shown)
         else:
-            failures = Scheduler(args.settings, launcher, slots, shown).run(pending)
+            failures = scheduler.run(pending)
     except KeyboardInterrupt:
         build_tables()  # a run may have been scored since the last one ended
-        jobs = '; jobs stay in the queue, scancel ends them' if on_slurm else ''
-        warn(f'stopped; the same command goes on from here{jobs}')
-        return 130
+        stop.where = f'with {shown.done} of {len(states)} runs finished'
+        if on_slurm:
+            stop.where += ' (jobs stay in the queue, scancel ends them)'
+        elif scheduler.stopped:
+            stop.where += f', in {"; ".join(map(describe_stopped, scheduler.stopped))}'
+        raise
     if failures:
         build_tables()
     print((args.out / 'table.md').read_text())
@@ -206,9 +221,28 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
     return 1 if failures else 0
 
 
+def describe_stopped(stopped: tuple[Cell, str]) -> str:
+    """A row that was interrupted: what it was at, and from where it goes on."""
+    cell, stage = stopped
+    saved = iteration_of(last_checkpoint(cell.folder))
+    text = f'{cell.name} ({stage}'
+    if stage == 'train':
+        text += (
+            f', {saved} of {cell.max_iters} iterations saved' if saved else ', nothing saved yet'
+        )
+    return f'{text})'
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit status."""
     args = parse_args(argv)
+    with interruptible(__file__, argv) as stop:
+        return do(args, stop)
+    return INTERRUPTED
+
+
+def do(args: argparse.Namespace, stop: Stop) -> int:
+    """Do what the command line asks for; returns the exit status."""
     try:
         if args.collect or args.restore:
             return (collect if args.collect else restore)(args)
@@ -223,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
                 kept = cells.set_aside(cell)
                 print(f'run_table: {cell.name} had another config or data; kept as {kept}')
         states = {cell: state_of(cell) for cell in wanted}
-        return (dry_run if args.dry_run else run)(args, states)
+        return dry_run(args, states) if args.dry_run else run(args, states, stop)
     except UsageError as error:
         warn(str(error))
         return 2

@@ -1,6 +1,11 @@
 """Test a model: python tools/test.py CONFIG CHECKPOINT."""
 
+from mmstal_da.utils.interrupt import INTERRUPTED, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
+import sys
 
 from mmengine.config import Config, DictAction
 
@@ -16,6 +21,7 @@ from mmstal_da.launch.config import (
 )
 from mmstal_da.launch.reporting import one_sentence
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.stopping import PlaceInTest, through_launcher
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -99,12 +105,20 @@ def make_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    with one_sentence('test.py'):
-        cfg = make_config(make_parser().parse_args())
+def main() -> int:
+    parser = make_parser()
+    with interruptible(__file__) as stop, one_sentence('test.py'):
+        args = parser.parse_args()
+        place = PlaceInTest()
+        stop.where, stop.command = place.where, through_launcher(stop.command)
+        cfg = make_config(args)
         check_config(cfg, 'test')
-        build_runner(cfg).test()
+        runner = build_runner(cfg)
+        runner.register_hook(place)
+        runner.test()
+        return 0
+    return INTERRUPTED
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

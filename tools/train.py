@@ -1,6 +1,11 @@
 """Train a model: python tools/train.py CONFIG."""
 
+from mmstal_da.utils.interrupt import INTERRUPTED, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
+import sys
 
 from mmengine.config import Config, DictAction
 
@@ -18,6 +23,7 @@ from mmstal_da.launch.config import (
 )
 from mmstal_da.launch.reporting import one_sentence
 from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.stopping import TrainingStop
 from mmstal_da.launch.weights import check_weights
 
 
@@ -94,13 +100,20 @@ def make_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    with one_sentence('train.py'):
-        cfg = make_config(make_parser().parse_args())
+def main() -> int:
+    parser = make_parser()
+    with interruptible(__file__) as stop, one_sentence('train.py'):
+        args = parser.parse_args()
+        cfg = make_config(args)
         check_config(cfg, 'train')
         check_weights(cfg)
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        training = TrainingStop(runner, stop.command)
+        stop.where, stop.command = training.where, training.command
+        runner.train()
+        return 0
+    return INTERRUPTED
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -74,6 +74,7 @@ class Scheduler:
         self.failures: list[str] = []
         self.locked_until: dict[Cell, float] = {}
         self.asked: list[int] = []  # signals to stop
+        self.stopped: list[tuple[Cell, str]] = []  # cells that a signal has stopped, and in what
 
     def run(self, cells: Sequence[Cell]) -> list[str]:
         """Run the cells.
@@ -216,6 +217,7 @@ class Scheduler:
 
     def stop(self) -> None:
         """Stop all processes and release their cells; they can be resumed."""
+        self.stopped = [(job.cell, job.stage) for job in self.running]
         for job in self.running:
             _kill_group(job.process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE

@@ -8,6 +8,7 @@ thing that is wrong with it, because the rest follows from that.
 
 import io
 import os
+import signal
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -104,13 +105,17 @@ def check_videos(
     if workers == 1:
         yield from zip(names, map(check, *arguments), strict=True)
         return
+    # Ctrl-C is for this process, which then gives the videos back that no other has begun
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=ignore)
     try:
-        with ProcessPoolExecutor(workers) as pool:
-            yield from zip(names, pool.map(check, *arguments, chunksize=8), strict=True)
+        yield from zip(names, pool.map(check, *arguments), strict=True)
     except BrokenProcessPool as error:
         raise AnnotationError(
             f'{folder}: a process that decoded was killed (is memory short?); try fewer --workers'
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_video(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -232,10 +233,17 @@ def test_ctrl_c_stops_the_children(run_table, pair, tmp_path, monkeypatch, capsy
     killer.wait()
     assert signal.getsignal(number) is handler
     assert not Path(f'/proc/{pidfile.read_text()}').exists()
-    assert 'the same command goes on from here' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'run_table.py: stopped with 0 of 1 runs finished, in full seed 0 (train, ' in said
+    assert '(train, nothing saved yet); to go on: ' in said
+    again = shlex.split(said.partition('to go on: ')[2])[2:]
+    assert again == [str(pair), '--rows', 'full', '--seeds', '0', '--out', str(out)]
     assert holder(out / 'full/seed0') is None
     (attempt,) = json.loads((out / 'full/seed0/attempts.json').read_text())['attempts']
     assert attempt['ended'] == 'interrupted' and attempt['wall_s'] > 0
+    monkeypatch.setenv('SLEEP', '0')
+    assert run_table(*again) == 0
+    assert json.loads((out / 'table.json').read_text())['missing'] == []
 
 
 def test_a_child_that_outlives_its_scheduler_holds_the_lock(tmp_path):

@@ -7,7 +7,13 @@ One file holds the key frames of the labelled training data and of the test data
 the config's test pipeline (no flips). See mmstal_da/datasets/proposals.py for the format.
 """
 
+from mmstal_da.utils.interrupt import INTERRUPTED, Stop, at_start, interruptible
+
+at_start(__name__)
+
 import argparse
+import sys
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from mmengine.config import DictAction
@@ -69,7 +75,14 @@ def describe(part: str, proposals: FrameProposals, shares: tuple[float, float]) 
     )
 
 
-def dump(args: argparse.Namespace) -> None:
+def noting(batches: Iterable, part: str, stop: Stop) -> Iterator:
+    """Batches, each noted as where the tool is."""
+    for number, batch in enumerate(batches):
+        stop.where = f'after batch {number} of {part} (nothing was written)'
+        yield batch
+
+
+def dump(args: argparse.Namespace, stop: Stop) -> None:
     """Do what the command line asks for."""
     cfg = load_config(args.config, args.cfg_options)
     register_all_modules()
@@ -81,7 +94,7 @@ def dump(args: argparse.Namespace) -> None:
             dataset, args.batch_size, num_workers=args.workers, collate_fn=pseudo_collate
         )
         shown = track(loader, part, console=Console(stderr=True), transient=True)
-        proposals = propose(detector, shown, args.max_per_frame)
+        proposals = propose(detector, noting(shown, part, stop), args.max_per_frame)
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         parts[part] = proposals, {info['video_name']: info['total_frames'] for info in infos}
         actors = {
@@ -94,17 +107,20 @@ def dump(args: argparse.Namespace) -> None:
     print(f'written to {args.out}')
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     numbers = [args.batch_size, args.max_per_frame or 1]
     if not args.out.endswith('.npz') or np.min(numbers) < 1 or args.max_per_frame == 0:
         parser.error('--out must end in .npz, --batch-size and --max-per-frame be at least 1')
-    try:
-        dump(args)
-    except (UsageError, ValueError, VideoError, OSError) as error:
-        parser.error(str(error))
+    with interruptible(__file__, argv) as stop:
+        try:
+            dump(args, stop)
+        except (UsageError, ValueError, VideoError, OSError) as error:
+            parser.error(str(error))
+        return 0
+    return INTERRUPTED
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -26,8 +26,12 @@ to the file and its ``data_prefix`` to the folder given as ``--frames``. Without
 videos are searched, and paths are those of the official release.
 
 Exit code: 0 on success, 1 with a message on stderr if nothing could be written or the check has
-complaints.
+complaints. Ctrl-C ends it with 130 and a sentence; nothing is written by halves.
 """
+
+from mmstal_da.utils.interrupt import INTERRUPTED, Stop, at_start, interruptible
+
+at_start(__name__)
 
 import argparse
 import json
@@ -159,17 +163,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; complaints go to stderr with exit code 1."""
     args = parse_args(argv)
     command = {'export': export, 'check': check}.get(args.command, convert)
-    try:
-        return command(args)
-    # ValueError: the readers of .mat and .pkl also raise it for files of another kind
-    except (ValueError, OSError, pickle.UnpicklingError) as error:
-        print(f'prepare.py: {error}', file=sys.stderr)
-        return 1
+    with interruptible(__file__, argv) as stop:
+        try:
+            return command(args, stop)
+        # ValueError: the readers of .mat and .pkl also raise it for files of another kind
+        except (ValueError, OSError, pickle.UnpicklingError) as error:
+            print(f'prepare.py: {error}', file=sys.stderr)
+            return 1
+    return INTERRUPTED
 
 
-def convert(args: argparse.Namespace) -> int:
+def convert(args: argparse.Namespace, stop: Stop) -> int:
     """Write the annotation of a dataset."""
     out = args.out if args.out.suffix == '.json' else args.out / f'{args.command}.json'
+    stop.where = f'while it read {args.annotations} ({out} was not written)'
     sizes = {}
     if args.frame_sizes:
         sizes = parse_frame_sizes(load_json(args.frame_sizes), str(args.frame_sizes))
@@ -207,10 +214,12 @@ def convert(args: argparse.Namespace) -> int:
             video.width, video.height = sizes[name]
     narrow(conversion, annotation)
     if frames:
+        stop.where = f'while it looked at the videos in {frames} ({out} was not written)'
         measure(conversion, frames)
     examine(conversion, args)
     annotation.splits.setdefault('all', list(annotation.videos))
     save_annotation(annotation, out)
+    stop.where = f'after it wrote {out}'
     counts = statistics(conversion)
     if args.stats:
         with atomic_write(args.stats) as file:
@@ -299,8 +308,9 @@ def report(conversion: Conversion, counts: dict, out: Path) -> None:
         print(f'  ... {len(conversion.problems) - SHOWN} more: --stats FILE lists all')
 
 
-def export(args: argparse.Namespace) -> int:
+def export(args: argparse.Namespace, stop: Stop) -> int:
     """Write an annotation in another format."""
+    stop.where = f'while it exported {args.annotation} to {args.out}'
     annotation = load_annotation(args.annotation)
     one = {'act': (save_act, '.pkl'), 'coco_video': (save_coco_video, '.json')}.get(args.format)
     if one and args.out.is_dir():
@@ -320,7 +330,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def check(args: argparse.Namespace) -> int:
+def check(args: argparse.Namespace, stop: Stop) -> int:
     """Decode every video; exit code 1 if anything is wrong."""
     annotation = load_annotation(args.annotation)
     folder = args.frames
@@ -335,7 +345,9 @@ def check(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with Progress(*columns, console=console) as bar:
         task = bar.add_task('', total=len(annotation.videos))
-        for _, complaint in check_videos(annotation, folder, args.workers):
+        for number, (_, complaint) in enumerate(check_videos(annotation, folder, args.workers)):
+            of = f'{len(annotation.videos)} videos of {args.annotation}'
+            stop.where = f'after {number + 1} of {of} (no report was written)'
             if complaint is not None:
                 complaints.append(complaint)
             bar.advance(task)
