@@ -63,8 +63,10 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         self.domain_norm = None
         if domain_norm is not None:
             self.domain_norm = self.layout = DomainNorm(domain_norm)
-            for part in (self.backbone, self.clip_backbone, self._roi_stage):
-                convert_batch_norm(part, self.domain_norm)
+            parts = ['backbone', 'clip_backbone']
+            parts += ['roi_head.shared_head'] if self.roi_head.with_shared_head else []
+            for key in parts:
+                convert_batch_norm(self.get_submodule(key), self.domain_norm, f'model.{key}')
 
     @property
     def _roi_stage(self) -> nn.Module:
@@ -128,6 +130,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
 
         Raises:
             ValueError: A domain is missing from the batch.
+            RuntimeError: Layers with statistics per domain were replaced.
         """
         if self.adaptation is None and self.domain_norm is None:
             return super().loss(batch_inputs, batch_data_samples)
@@ -137,6 +140,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 'adaptation is on but the batch has no target samples; train on a '
                 'DualDomainDataset, or set model.adaptation=None and model.domain_norm=None'
             )
+        if self.domain_norm is not None:
+            self.domain_norm.check(self)
         self.layout.begin_step()
         with self.layout.joint(n_source), self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
@@ -160,6 +165,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation is None or not self.adaptation.needs_instances
         ):
             self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
+        if self.domain_norm is not None:
+            self.domain_norm.synchronise()
         if self.observer is not None:
             self.observer(losses, dict(SF=spatial, TF1=temporal), batch_data_samples, boxes)
         step = Step(batch_inputs, batch_data_samples, n_source, spatial, temporal, boxes, losses)
