@@ -65,7 +65,7 @@ def found(data: bytes, path: Path) -> bool:
 # share of single wrong bytes that must be found, well below what was seen; the others give other
 # pictures that no decoder can tell (see mmstal_da/utils/README.md)
 LEAST = {'a.avi': 0.5, 'a.mp4': 0.5, 'a.mkv': 0.9, 'a.flv': 0.4, 'a.wmv': 0.5, 'a.mpg': 0.4}
-LEAST['mjpeg.avi'] = 0.3  # a tenth without `explode`
+LEAST['mjpeg.avi'] = 0.3
 
 
 @pytest.mark.slow
