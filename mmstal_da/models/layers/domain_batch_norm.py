@@ -5,11 +5,13 @@ Statistics of the source alone do not fit the target (AdaBN, Li et al., 2016; do
 norm, Chang et al., CVPR 2019).
 """
 
+import logging
 import sys
 from contextlib import AbstractContextManager
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -264,7 +266,8 @@ def convert_batch_norm(module: nn.Module, norm: DomainNorm, key: str = 'the netw
 
     Raises:
         ValueError: The module has another kind of norm with statistics of the batch, or no batch
-            norm at all, so that nothing would be kept per domain.
+            norm at all, so that nothing would be kept per domain. A transformer, with LayerNorm
+            alone, is only noted.
     """
     others = {
         f'{name} ({type(child).__name__})'
@@ -280,7 +283,15 @@ def convert_batch_norm(module: nn.Module, norm: DomainNorm, key: str = 'the netw
             ' statistics per domain are averaged over the processes without SyncBN'
         )
     count = _convert(module, norm)
-    if not count:
+    transformer = {kinds[name.split(' ')[0]] for name in others} == {nn.LayerNorm}
+    if not count and transformer:
+        print_log(
+            f'model.domain_norm: {key} has LayerNorm alone, which has no statistics of a batch:'
+            ' nothing is kept per domain there',
+            'current',
+            logging.WARNING,
+        )
+    elif not count:
         found = f', only others such as {min(others)}' if others else ''
         raise ValueError(
             f'model.domain_norm keeps statistics per domain in layers of BN; {key} has none{found}.'
