@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmstal_da.evaluation import published
 from mmstal_da.evaluation.compact import LIMIT
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.metrics import TubeMetric
-from mmstal_da.experiments import detections
 from mmstal_da.experiments.fingerprint import Settings, digest_config, digest_file
 from mmstal_da.experiments.rows import read_config
 from mmstal_da.synthetic import PRESETS, annotate
@@ -131,7 +131,7 @@ def test_nothing_is_published_that_cannot_be_scored_again(
 
 def _change_score(path: Path) -> None:
     record = json.loads(path.read_text())
-    record['metrics']['video_AP@0.5']['class 1'] += 0.2
+    record['metrics']['video_AP@0.5']['class 1'] += 0.3
     path.write_text(json.dumps(record))
 
 
@@ -152,12 +152,8 @@ def test_old_results_stay_without_detections(run_table, table, tmp_path, capsys)
 
 def test_who_publishes_is_told_what_does_not_fit(run_table, table, monkeypatch, capsys):
     pair, out, _ = table
-    encode = detections.publish_detections.__globals__['encode_compact']
-    monkeypatch.setitem(
-        detections.publish_detections.__globals__,
-        'encode_compact',
-        lambda *args: encode(*args, 3000),
-    )
+    encode = published.encode_compact
+    monkeypatch.setattr(published, 'encode_compact', lambda *args: encode(*args, limit=3000))
     assert publish(run_table, pair, out) == 0
     said = capsys.readouterr().err
     facts = json.loads((pair / 'results/full_seed0.json').read_text())['detections']
@@ -204,4 +200,4 @@ def test_what_is_published_gives_its_numbers(place, tmp_path):
     run_tool(TOOL, tmp_path / 'target.json', path, '--out', tmp_path / 'again.json')
     again = json.loads((tmp_path / 'again.json').read_text())
     for key, value in facts['metrics'].items():  # another CPU orders equal scores differently
-        assert again[key] == pytest.approx(value, abs=detections.TOLERANCE)
+        assert again[key] == pytest.approx(value, abs=0.05)
