@@ -15,7 +15,6 @@ Read in this order; a file imports only what stands above it.
 ``display``      lines and a live table for the terminal; how long it will take
 ``scheduling``   several cells at a time on this machine
 ``slurm``        a cell is a job
-``detections``   what stands beside a published result
 ``publishing``   table, results, ``metafile.yml`` and ``model-index.yml`` in the configs' folder
 ===============  ===============================================================
 """
