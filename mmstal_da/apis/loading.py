@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -15,6 +16,11 @@ from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 
+# what torch.load raises of other files' bytes
+UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, pickle.UnpicklingError, struct.error),
+    *(LookupError, ValueError, TypeError, AttributeError),
+)
 PathLike = str | os.PathLike[str]
 
 
@@ -51,8 +57,9 @@ def load_trained(
     checkpoint = check_checkpoint(os.fspath(checkpoint))
     try:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise UsageError(f'{checkpoint} is not a readable checkpoint ({error})') from error
+    except UNREADABLE as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise UsageError(f'{checkpoint} is not a readable checkpoint ({reason})') from error
     if not isinstance(loaded, dict):
         raise UsageError(f'{checkpoint} is no checkpoint: it holds a {type(loaded).__name__}')
     meta = loaded.get('meta') or {}

@@ -272,7 +272,7 @@ def test_checkpoints_that_cannot_be_exported(joint, tmp_path, monkeypatch, capsy
         assert files() == before
 
     refused('absent.pth does not exist', 'absent.pth')
-    for content in (b'', b'no checkpoint', joint.checkpoint.read_bytes()[:5000]):
+    for content in (b'', b'no checkpoint', b'hello', joint.checkpoint.read_bytes()[:5000]):
         (tmp_path / 'x.pth').write_bytes(content)
         refused('x.pth is not a readable checkpoint', tmp_path / 'x.pth')
     refused('is not a readable checkpoint', joint.file)
