@@ -27,6 +27,11 @@ TINY = {
     'roi_head.bbox_head.num_classes': 3,
 }
 
+# the packaged weights do not fit these widths: for configs that start from them
+FROM_RANDOM_WEIGHTS = dict.fromkeys(
+    ('backbone.init_cfg', 'clip_backbone.init_cfg', 'roi_head.shared_head.init_cfg')
+)
+
 
 def module_configs() -> dict:
     """The three modules of configs/_base_/adaptation, small."""

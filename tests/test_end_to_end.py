@@ -17,7 +17,7 @@ from mmstal_da.synthetic import (
     SyntheticConfig,
     generate,
 )
-from tests.model_builders import CONFIGS
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,7 @@ def tiny_config(pair: Path, work_dir: Path, row: str = 'full', **options) -> Con
             'model.roi_head.bbox_roi_extractor.out_channels': 84,
             'model.roi_head.shared_head.width': 0.1,
             'model.roi_head.bbox_head.in_channels': 102,
+            **{f'model.{key}': value for key, value in FROM_RANDOM_WEIGHTS.items()},
             'train_dataloader.batch_size': 2,
             'default_hooks.logger.interval': 1,
             'log_processor.window_size': 1,

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmstal_da.synthetic import PRESETS, generate
-from tests.model_builders import TINY
+from tests.model_builders import FROM_RANDOM_WEIGHTS, TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ def make_rows(folder: Path, *rows: str) -> Path:
     configs = folder / 'configs'
     configs.mkdir()
     changes = {
-        **{f'model.{key}': value for key, value in TINY.items()},
+        **{f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()},
         'model.roi_head.bbox_head.num_classes': 4,
         'train_dataloader.batch_size': 1,
         'train_cfg.max_iters': 4,

@@ -13,7 +13,7 @@ from mmstal_da.tubes.converters.act import from_act
 from mmstal_da.tubes.converters.coco_video import from_coco_video
 from mmstal_da.tubes.converters.cvat import from_cvat
 from tests.load_tool import load_tool, run_tool
-from tests.model_builders import CONFIGS, TINY
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS, TINY
 from tests.test_apis.test_inferencer import CLASSES, case  # noqa: F401
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,9 @@ def test_a_corrected_result_is_what_is_trained_on(found, tmp_path):
     )  # fmt: skip
     assert len(ActionTubeDataset(**{k: v for k, v in dataset.items() if k != 'type'})) > 0
     config = Config.fromfile(CONFIGS / 'synthetic/source_only.py')
-    config.merge_from_dict({f'model.{key}': value for key, value in TINY.items()})
+    config.merge_from_dict(
+        {f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()}
+    )
     config.model.roi_head.bbox_head.num_classes = len(dataset['classes'])
     source = config.train_dataloader.dataset.source
     source.update(dataset)

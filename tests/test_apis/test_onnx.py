@@ -17,7 +17,7 @@ from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.files import load_detections
 from tests.clips import actor_frames, write_video
 from tests.load_tool import load_tool, run_tool
-from tests.model_builders import CONFIGS, TINY, build_detector
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS, TINY, build_detector
 from tests.test_apis.test_onnx_graph import spread
 
 onnx = pytest.importorskip('onnx', reason="pip install 'mmstal_da[onnx]'")
@@ -41,7 +41,9 @@ def random_norms(detector) -> None:
 def write_checkpoint(path, domain_norm: str | None):
     """A checkpoint as the runner saves it, of a tiny detector on frames of short side 64."""
     config = Config.fromfile(CONFIGS / 'synthetic/source_only.py')
-    config.merge_from_dict({f'model.{key}': value for key, value in TINY.items()})
+    config.merge_from_dict(
+        {f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()}
+    )
     config.model.domain_norm = domain_norm
     resize = dict(type='mmaction.Resize', scale=(-1, 64), keep_ratio=True)
     config.test_dataloader.dataset.pipeline.insert(2, resize)

@@ -18,7 +18,7 @@ from mmstal_da.evaluation.metrics import TubeMetric
 from mmstal_da.synthetic import PRESETS, generate
 from tests.clips import write_dataset
 from tests.load_tool import TOOLS, load_tool, run_tool
-from tests.model_builders import CONFIGS, TINY, build_detector
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS, TINY, build_detector
 
 ITERS = 4
 
@@ -115,7 +115,9 @@ def videos(clips):
     tmp_path = clips
     (ann_file,) = (tmp_path / 'in').glob('*.json')
     config = Config.fromfile(CONFIGS / 'synthetic/source_only.py')
-    config.merge_from_dict({f'model.{key}': value for key, value in TINY.items()})
+    config.merge_from_dict(
+        {f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()}
+    )
     data = dict(data_root='', ann_file=str(ann_file), data_prefix=str(tmp_path / 'in'))
     data |= dict(split='train', classes=['pull', 'push'])
     config.train_dataloader.dataset.source.update(data)

@@ -13,7 +13,7 @@ from PIL import Image
 from mmstal_da.engine.hooks import DomainGapHook
 from mmstal_da.synthetic import PRESETS, generate
 from tests.load_tool import load_tool
-from tests.model_builders import CONFIGS, TINY, build_detector, module_configs
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS, TINY, build_detector, module_configs
 
 pytestmark = pytest.mark.slow
 SMALL = ['--videos', '4', '--folds', '2', '--workers', '0']
@@ -25,7 +25,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp('gap')
     generate(folder / 'pair', PRESETS['tiny'])
     cfg = Config.fromfile(CONFIGS / 'synthetic/full.py')
-    changes = {f'model.{key}': value for key, value in TINY.items()}
+    changes = {f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()}
     cfg.merge_from_dict({**changes, 'model.adaptation': module_configs()})
     for side in ('source', 'target'):
         cfg.train_dataloader.dataset[side].data_root = f'{folder}/pair/'

@@ -12,7 +12,7 @@ from mmstal_da.evaluation.functional import Detections
 from mmstal_da.evaluation.functional.label_free import tube_steadiness
 from mmstal_da.synthetic import ClipSettings, SyntheticConfig, generate
 from tests.load_tool import load_tool
-from tests.model_builders import CONFIGS, TINY, build_detector, module_configs
+from tests.model_builders import CONFIGS, FROM_RANDOM_WEIGHTS, TINY, build_detector, module_configs
 
 pytestmark = pytest.mark.slow
 tool = load_tool('analysis_tools/rank_checkpoints')
@@ -26,7 +26,7 @@ def pair(tmp_path_factory) -> tuple:
     videos = dict(source_train=1, source_test=1, target_train=1, target_test=2)
     generate(folder / 'pair', SyntheticConfig(clip=clip, **videos))
     cfg = Config.fromfile(CONFIGS / 'synthetic/full.py')
-    changes = {f'model.{key}': value for key, value in TINY.items()}
+    changes = {f'model.{key}': value for key, value in (TINY | FROM_RANDOM_WEIGHTS).items()}
     cfg.merge_from_dict({**changes, 'model.adaptation': module_configs()})
     for side in ('source', 'target'):
         cfg.train_dataloader.dataset[side].data_root = f'{folder}/pair/'
