@@ -188,7 +188,7 @@ def test_usage(tool, case, tmp_path, capsys):
     'error', [VideoError('a.avi is damaged'), OSError(28, 'No space left', 'p.npz')]
 )
 def test_what_stops_it_is_said_without_a_traceback(tool, tmp_path, monkeypatch, capsys, error):
-    def stop(args):
+    def stop(args, stopped):
         raise error
 
     monkeypatch.setattr(tool, 'dump', stop)
