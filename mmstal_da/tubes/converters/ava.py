@@ -22,11 +22,8 @@ and ``proposal_file='jhmdb_train_proposals.pkl'``, the annotated boxes with scor
 model asks for proposals.
 """
 
-import json
 import math
 import os
-import pickle
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,76 +32,33 @@ from pathlib import Path
 import numpy as np
 
 from mmstal_da.errors import AnnotationError
-from mmstal_da.utils import atomic_write
 from mmstal_da.utils.io import load_json
 from mmstal_da.video.reader import VIDEO_SUFFIXES
 
 from ..annotation import Annotation, Tube, Video, validate
-from .ava_csv import AVA_END, AVA_START, Clock, Row, find_clock, read_label_map, read_rows
-from .fractions import decode, encode
+from .ava_csv import (
+    AVA_END,
+    AVA_START,
+    EDGES,
+    FORMAT,
+    Clock,
+    Row,
+    find_clock,
+    read_label_map,
+    read_rows,
+)  # fmt: skip
+from .ava_write import save_ava
+from .fractions import decode
 from .problems import Conversion, Problem, large_enough, note
 from .splits import split_of_file
 from .subset import keep_videos
 from .tracks import Hints
 
-FORMAT = 'mmstal_da.ava_videos'
+__all__ = ['AvaOptions', 'convert', 'from_ava', 'refuse_whole_films', 'save_ava', 'videos_of']
+
 EXCLUDED = 'excluded_timestamps'  # AVA's lists of timestamps, in the folder of its csv files
 _Boxes = dict[tuple[int, str], tuple[list[int], list[list[str]]]]
 """(entity, class) -> frames and texts of the boxes of one video."""
-
-
-def save_ava(
-    annotation: Annotation, folder: str | os.PathLike[str], splits: Sequence[str] | None = None
-) -> list[Path]:
-    """Write AVA files, each completely or not at all.
-
-    Args:
-        annotation: The annotation; every video with a box needs a size.
-        folder: Where to write.
-        splits: Names of splits, a csv each; None takes all. Videos of other splits are left out.
-
-    Returns:
-        The files.
-
-    Raises:
-        AnnotationError: A split does not exist, or a video has no size or a path that the csv
-            cannot hold.
-    """
-    folder = Path(folder)
-    validate(annotation, annotation.dataset)
-    unwritable = [name for name in annotation.classes if re.search(r'["\n\r]', name)]
-    if unwritable:
-        raise AnnotationError(f'a label map cannot hold the classes {unwritable}')
-    splits = list(annotation.splits) if splits is None else list(splits)
-    chosen = {name for split in splits for name in annotation.split(split)}
-    lines = {name: _lines_of(name, annotation) for name in annotation.videos if name in chosen}
-    files = []
-    for split in splits:
-        files.append(folder / f'{annotation.dataset}_{split}.csv')
-        with atomic_write(files[-1]) as file:
-            file.writelines(line for name in annotation.split(split) for line in lines[name])
-        files.append(folder / f'{annotation.dataset}_{split}_proposals.pkl')
-        with atomic_write(files[-1], 'wb') as file:
-            pickle.dump(_proposals(annotation, annotation.split(split)), file, protocol=2)
-    files.append(folder / f'{annotation.dataset}_action_list.pbtxt')
-    with atomic_write(files[-1]) as file:
-        for number, name in enumerate(annotation.classes, 1):
-            file.write(f'item {{\n  name: "{name}"\n  id: {number}\n}}\n')
-    files.append(folder / f'{annotation.dataset}_videos.json')
-    kept = keep_videos(annotation, chosen)
-    with atomic_write(files[-1]) as file:
-        json.dump(
-            dict(
-                format=FORMAT,
-                dataset=annotation.dataset,
-                classes=annotation.classes,
-                videos={name: vars(video) for name, video in kept.videos.items()},
-                splits={name: annotation.split(name) for name in splits},
-            ),
-            file,
-            indent=1,
-        )
-    return files
 
 
 @dataclass
@@ -337,60 +291,10 @@ def _path_of(key: str) -> str:
     return key if key.lower().endswith(VIDEO_SUFFIXES) else f'{key}.mp4'
 
 
-def _lines_of(name: str, annotation: Annotation) -> list[str]:
-    """The csv lines of one video, by frame."""
-    video = annotation.videos[name]
-    tubes = annotation.tubes.get(name, [])
-    edges = _edges(*_size(name, video)) if tubes else []
-    if re.search(r'[,\n\r]', video.path) or video.path != video.path.strip():
-        raise AnnotationError(f'video {name!r}: a csv cannot hold the path {video.path!r}')
-    rows = []
-    for entity, tube in enumerate(tubes):
-        label = annotation.classes.index(tube.label) + 1
-        columns = [
-            encode(tube.boxes[:, column], extent, offset)
-            for column, (extent, offset) in enumerate(edges)
-        ]
-        rows += [
-            (int(frame), entity, f'{video.path},{frame},{",".join(box)},{label},{entity}\n')
-            for frame, *box in zip(tube.frames, *columns, strict=True)
-        ]
-    return [line for _, _, line in sorted(rows)]
-
-
-def _size(name: str, video: Video) -> tuple[int, int]:
-    """Width and height of a video that must have them."""
-    if video.width is None or video.height is None:
-        raise AnnotationError(
-            f'video {name!r} has no width and height, which fractions need: prepare it with'
-            ' --frames or --frame-sizes'
-        )
-    return video.width, video.height
-
-
-def _edges(width: int, height: int) -> list[tuple[int, int]]:
-    """Extent and offset of x1, y1, x2 and y2."""
-    return [(width, 0), (height, 0), (width, 1), (height, 1)]
-
-
 def _decode(texts: list[list[str]], width: int, height: int) -> np.ndarray:
     """(n, 4) float32 boxes from the texts of n boxes."""
-    columns = zip(zip(*texts, strict=True), _edges(width, height), strict=True)
-    return np.stack([decode(column, *edge) for column, edge in columns], 1)
-
-
-def _proposals(annotation: Annotation, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """``'video,frame'`` -> (n, 5) fractions within the frame and score 1, the annotated boxes."""
-    found: dict[str, list[np.ndarray]] = {}
-    for name in names:
-        video = annotation.videos[name]
-        for tube in annotation.tubes.get(name, []):
-            boxes = tube.boxes.astype(np.float64) + [0, 0, 1, 1]
-            boxes = np.clip(boxes / ([video.width, video.height] * 2), 0, 1)
-            rows = np.column_stack([boxes, np.ones(len(boxes))])
-            for frame, row in zip(tube.frames, rows, strict=True):
-                found.setdefault(f'{video.path},{frame:04d}', []).append(row)
-    return {key: np.array(rows) for key, rows in found.items()}
+    columns = zip(zip(*texts, strict=True), EDGES, strict=True)
+    return np.stack([decode(c, (width, height)[axis], offset) for c, (axis, offset) in columns], 1)
 
 
 def _gather(

@@ -18,6 +18,9 @@ from .numbers import whole_text
 
 AVA_START, AVA_END = 900, 1800  # seconds of the films that AVA annotates
 LONGEST = 10_000_000  # frames
+FORMAT = 'mmstal_da.ava_videos'  # of the list of videos next to the csv files
+# of x1, y1, x2 and y2: width or height, and 1 where a box ends, because its last pixel is inside
+EDGES = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 @dataclass
