@@ -66,6 +66,7 @@ def test_they_are_what_mmengine_trains_with(tmp_path, schedule, monkeypatch):
     )
     for iteration in range(6):
         used.append(runner.optim_wrapper.get_lr()['lr'][0])
+        runner.optim_wrapper.optimizer.step()  # else the schedulers warn
         for scheduler in built:
             if not scheduler.by_epoch or iteration % 2:
                 scheduler.step()

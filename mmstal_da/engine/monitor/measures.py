@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from mmdet.structures.bbox import bbox2roi
@@ -135,15 +136,17 @@ def predict_boxes(
     with evaluating(roi_head):
         found = roi_head._bbox_forward((feature_map,), rois)
     counts = [len(boxes) for boxes in proposals]
-    results = roi_head.bbox_head.predict_by_feat(
+    predict = partial(
+        roi_head.bbox_head.predict_by_feat,
         rois=rois.split(counts),
         cls_scores=found['cls_score'].split(counts),
         bbox_preds=found['bbox_pred'].split(counts),
         batch_img_metas=[sample.metainfo for sample in samples],
-        rcnn_test_cfg=roi_head.test_cfg,
         rescale=False,
     )
-    return found['cls_score'].float().softmax(-1), [result.scores for result in results]
+    before_nms, after = predict(rcnn_test_cfg=None), predict(rcnn_test_cfg=roi_head.test_cfg)
+    probabilities = torch.cat([result.scores for result in before_nms])
+    return probabilities.float(), [result.scores for result in after]
 
 
 @contextmanager

@@ -52,6 +52,18 @@ def test_domains_count_alike_however_many_rows_they_have():
     few = np.concatenate((np.arange(200), np.arange(200, 220)))
     probe = probe_domains(features[few], domains[few], names[few])
     assert 0.3 < probe.accuracy < 0.7  # always "source" would be right on 91 % of the rows
+    # with a threshold for rows that are mostly source it would be 0.71
+    features, domains, names = gaussians(2.0, videos=1200, per_video=1)
+    few = np.arange(1320)
+    probe = probe_domains(features[few], domains[few], names[few])
+    assert probe.accuracy == pytest.approx(norm.cdf(1), abs=0.06)
+
+
+def test_the_unit_of_a_feature_does_not_matter():
+    features, domains, names = gaussians(3.0, videos=30)
+    scaled = features * np.array([1e-6, 1e3, 1, 1]) + 7
+    expected = probe_domains(features, domains, names).accuracy
+    assert probe_domains(scaled, domains, names).accuracy == pytest.approx(expected, abs=0.01)
 
 
 def test_the_interval_is_wide_for_few_videos_and_not_for_many_frames():
