@@ -19,3 +19,7 @@ class VideoError(RuntimeError):
 
 class ProposalError(ValueError):
     """A file of proposals is missing, unreadable, or does not belong to the data."""
+
+
+class TrainingError(RuntimeError):
+    """A training cannot go on; the message says where it stopped and what is left of it."""

@@ -41,7 +41,7 @@ def make_runner(work_dir: Path, max_iters: int, checkpoint: dict, **kwargs) -> R
         work_dir: Where it writes.
         max_iters: Length of the training.
         checkpoint: Arguments of the checkpoint hook, added to those of every iteration count.
-        kwargs: More arguments of the runner.
+        kwargs: More arguments of the runner, or others in place of those below.
     """
     x = torch.linspace(-1, 1, 16).reshape(8, 2)
     points = [dict(x=row, y=row.sum(0, keepdim=True)) for row in x]
@@ -49,8 +49,8 @@ def make_runner(work_dir: Path, max_iters: int, checkpoint: dict, **kwargs) -> R
     endless = DataLoader(points, batch_size=4, sampler=InfiniteSampler(points, shuffle=False))
     loader = DataLoader(points, batch_size=4)
     torch.manual_seed(0)
-    return Runner(
-        LinearModel(),
+    arguments = dict(
+        model=LinearModel(),
         work_dir=str(work_dir),
         train_dataloader=endless,
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)),
@@ -64,5 +64,5 @@ def make_runner(work_dir: Path, max_iters: int, checkpoint: dict, **kwargs) -> R
             checkpoint={'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2, **checkpoint},
         ),
         experiment_name=f'{work_dir}_{max_iters}_{id(loader)}',
-        **kwargs,
     )
+    return Runner(**{**arguments, **kwargs})

@@ -109,7 +109,8 @@ def collect(args: argparse.Namespace) -> int:
     records = list(results.values())
     names = args.rows or list(dict.fromkeys(result['row'] for result in records))
     wanted = [(row, seed) for row in names for seed in args.seeds or ()]
-    table = make_table(records, record.missing_cells(results, wanted))
+    failed = record.failed_cells(args.out, args.rows, args.seeds)
+    table = make_table(records, record.missing_cells(results, wanted), failed=failed)
     files = publishing.write_tables(args.out, table, records)
     if args.publish:
         dirty = sum(bool(result['dirty']) for result in records)
@@ -172,7 +173,8 @@ def run(args: argparse.Namespace, states: dict[Cell, State]) -> int:
             record.check_alike(results)
         record.check_settings(results, args.settings)
         missing = record.missing_cells(results, [(cell.row, cell.seed) for cell in states])
-        table = make_table(list(results.values()), missing, args.pair.resolve().name)
+        failed = record.failed_cells(args.out)
+        table = make_table(list(results.values()), missing, args.pair.resolve().name, failed)
         publishing.write_tables(args.out, table, list(results.values()))
 
     build_tables()

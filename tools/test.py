@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
-from mmstal_da.errors import ConfigError, UsageError
+from mmstal_da.errors import UsageError
 from mmstal_da.launch.checks import INFER, check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
@@ -14,6 +14,7 @@ from mmstal_da.launch.config import (
     set_launcher,
     set_work_dir,
 )
+from mmstal_da.launch.reporting import one_sentence
 from mmstal_da.launch.runner import build_runner
 
 
@@ -99,14 +100,10 @@ def make_config(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
-    parser = make_parser()
-    args = parser.parse_args()
-    try:
-        cfg = make_config(args)
+    with one_sentence('test.py'):
+        cfg = make_config(make_parser().parse_args())
         check_config(cfg, 'test')
-    except (UsageError, ConfigError) as error:
-        parser.error(str(error))
-    build_runner(cfg).test()
+        build_runner(cfg).test()
 
 
 if __name__ == '__main__':

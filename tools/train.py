@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
-from mmstal_da.errors import ConfigError, UsageError
+from mmstal_da.errors import UsageError
 from mmstal_da.launch.checks import check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
@@ -16,6 +16,7 @@ from mmstal_da.launch.config import (
     set_resume,
     set_work_dir,
 )
+from mmstal_da.launch.reporting import one_sentence
 from mmstal_da.launch.runner import build_runner
 from mmstal_da.launch.weights import check_weights
 
@@ -94,15 +95,11 @@ def make_config(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
-    parser = make_parser()
-    args = parser.parse_args()
-    try:
-        cfg = make_config(args)
+    with one_sentence('train.py'):
+        cfg = make_config(make_parser().parse_args())
         check_config(cfg, 'train')
         check_weights(cfg)
-    except (UsageError, ConfigError) as error:
-        parser.error(str(error))
-    build_runner(cfg).train()
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

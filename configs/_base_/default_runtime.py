@@ -8,6 +8,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # the last checkpoint is reported: choosing one by target scores would use labels
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=2),
+    finite=dict(type='FiniteHook', allowed_skips=0),  # a NaN ends the training, nothing is saved
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # a killed run resumes to the same weights
     iteration_seed=dict(type='IterationSeedHook'),

@@ -46,6 +46,11 @@ class Command(NamedTuple):
     log: Path
     begins: str
 
+    @property
+    def tool(self) -> str:
+        """Name under which the tool complains, such as ``'train.py'``."""
+        return 'dump_proposals.py' if self.stage == 'propose' else f'{self.stage}.py'
+
 
 class Outcome(NamedTuple):
     """How a process ended.

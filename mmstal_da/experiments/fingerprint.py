@@ -20,7 +20,7 @@ RESULT_KEYS = (
 )
 # parts of these that leave the result as it is; the seed is the cell's own
 IGNORED = {
-    'default_hooks': ('logger', 'checkpoint', 'timer', 'visualization'),
+    'default_hooks': ('logger', 'checkpoint', 'timer', 'visualization', 'finite'),
     'train_cfg': ('val_interval', 'val_begin'),
     'randomness': ('seed',),
 }

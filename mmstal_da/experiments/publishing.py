@@ -66,7 +66,9 @@ def publish(pair: Path, table: dict, records: Sequence[dict]) -> list[Path]:
     if not records:
         raise UsageError('--publish: no run is finished')
     readme = pair / 'README.md'
-    text = insert_table(readme, format_table(table))  # refuses before anything is written
+    text = insert_table(
+        readme, format_table(without_machine(table))
+    )  # refuses before anything is written
     clean = [without_machine(record) for record in records]
     files = []
     for record in clean:

@@ -189,6 +189,30 @@ def missing_cells(
     return [cell for cell in wanted if cell not in finished]
 
 
+def failed_cells(
+    out: Path, rows: Iterable[str] | None = None, seeds: Iterable[int] | None = None
+) -> dict[tuple[str, int], str]:
+    """The cells (row, seed) in a folder whose last start failed, and why.
+
+    Args:
+        out: The folder.
+        rows: Only these rows.
+        seeds: Only these seeds.
+    """
+    failed = {}
+    for path in sorted(out.glob('*/seed*/attempts.json')):
+        match = re.fullmatch(r'seed(\d+)', path.parent.name)
+        row = path.parents[1].name
+        if not match or (path.parent / 'result.json').is_file():
+            continue
+        attempts = read_json(path).get('attempts') or [{}]
+        cell = (row, int(match[1]))
+        if attempts[-1].get('failed') and (rows is None or row in rows):
+            if seeds is None or cell[1] in seeds:
+                failed[cell] = attempts[-1]['failed']
+    return failed
+
+
 def describe_git() -> dict:
     """``commit`` of this project's checkout (None outside of one) and whether files differ."""
     words = git_commit().split()

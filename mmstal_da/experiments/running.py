@@ -56,8 +56,10 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
         with attempts.noting(command.stage, checkpoint) as end:
             outcome = yield command
             assert outcome is not None
-            end(outcome)
-        check(outcome, command, cell)
+            reason = reason_of(outcome, command)
+            end(outcome, reason)
+        if reason:
+            raise RunFailed(f'{cell.name}: {reason}')
 
     if checkpoint is None or not is_trained(checkpoint, cfg):
         command = commands.train(checkpoint)
@@ -88,18 +90,22 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
     return record
 
 
-def check(outcome: Outcome, command: Command, cell: Cell) -> None:
-    """Raise RunFailed if a command did not end well."""
+def reason_of(outcome: Outcome, command: Command) -> str | None:
+    """Why a command did not end well; None if it did."""
     if outcome.code < 0:
         memory = ' (out of memory?)' if outcome.code == -9 else ''
         how = f'was killed by signal {-outcome.code}{memory}'
     elif outcome.code > 0:
         how = f'ended with status {outcome.code}'
     else:
-        return
-    lines = command.log.read_text(errors='replace').split('\n') if command.log.is_file() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), '')
-    raise RunFailed(f'{cell.name}: {command.stage} {how}; log: {command.log}, which ends: {last}')
+        return None
+    text = command.log.read_text(errors='replace') if command.log.is_file() else ''
+    # of its last start: the tool's own sentence, which torchrun puts pages behind; else the end
+    lines = [line.strip() for line in text.rpartition('\n$ ')[2].split('\n') if line.strip()]
+    own = [line for line in lines if line.startswith(f'{command.tool}: ')]
+    if own:
+        return f'{command.stage} {how}; log: {command.log}, which says: {own[-1]}'
+    return f'{command.stage} {how}; log: {command.log}, which ends: {(lines or [""])[-1]}'
 
 
 def is_trained(checkpoint: Path | None, cfg: Config) -> bool:
@@ -162,8 +168,10 @@ class Attempts:
         self._write()
         began = time.monotonic()
 
-        def end(outcome: Outcome) -> None:
+        def end(outcome: Outcome, reason: str | None) -> None:
             attempt.update(cpu_s=round(outcome.cpu_s, 2), ended=outcome.code)
+            if reason:
+                attempt['failed'] = reason
 
         try:
             yield end

@@ -1,6 +1,6 @@
 """The numbers of a table from the records of its runs, and the table as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,7 +59,10 @@ def collect(records: Sequence[dict], metric: str) -> Values:
 
 
 def make_table(
-    records: Sequence[dict], missing: Sequence[tuple[str, int]] = (), pair: str | None = None
+    records: Sequence[dict],
+    missing: Sequence[tuple[str, int]] = (),
+    pair: str | None = None,
+    failed: Mapping[tuple[str, int], str] | None = None,
 ) -> dict:
     """The table of a pair; everything in percent.
 
@@ -67,10 +70,11 @@ def make_table(
         records: Results that may stand in one table, in the order of the rows.
         missing: Cells (row, seed) that are wanted but not finished.
         pair: The pair's name, if there are no records yet.
+        failed: Cells whose run failed, and why. Those with a record do not count.
 
     Returns:
-        ``pair``, ``seeds``, ``rows``, ``missing``, and how it was made. Of a row: each of
-        :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
+        ``pair``, ``seeds``, ``rows``, ``missing``, ``failed``, and how it was made. Of a row: each
+        of :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
         seed), ``n``, ``seeds``, each of :data:`~.record.CLASS_METRICS` per class, ``gain`` over
         source-only (see :func:`gain_over`) and ``gap_closed`` of frame-mAP (see
         :func:`gap_closed`), None where source-only or oracle is missing, and for rows that use
@@ -99,12 +103,17 @@ def make_table(
             gap_closed(means[row], means['source_only'], means['oracle']) if between else None
         )
         rows[row] = entry
+    finished = {(record['row'], record['seed']) for record in records}
+    failures = {cell: why for cell, why in (failed or {}).items() if cell not in finished}
+    missing = [cell for cell in missing if cell not in failures]
+    absent = [*missing, *failures]
     first = records[0] if records else {'pair': pair, 'metrics': {}}
     return {
         'pair': first['pair'],
-        'seeds': sorted({r['seed'] for r in records} | {seed for _, seed in missing}),
+        'seeds': sorted({r['seed'] for r in records} | {seed for _, seed in absent}),
         'rows': rows,
         'missing': [{'row': row, 'seed': seed} for row, seed in missing],
+        'failed': [{'row': row, 'seed': seed, 'why': why} for (row, seed), why in failures.items()],
         'std': 'sample standard deviation over seeds (ddof=1)',
         'checkpoint': 'the last one',
         **{key: first['metrics'].get(key) for key in (*DESCRIPTION, 'background_frames')},
@@ -133,21 +142,22 @@ def format_table(table: dict) -> str:
     many; a row or a seed that is missing is named below.
     """
     rows = table['rows']
-    missing: dict[str, list[int]] = {}
-    for cell in table['missing']:
-        missing.setdefault(cell['row'], []).append(cell['seed'])
+    missing, failed = _by_row(table['missing']), _by_row(table.get('failed', ()))
     frame_ap = CLASS_METRICS[0]
     classes = list(dict.fromkeys(name for row in rows.values() for name in row[frame_ap]))
     columns = [*classes, 'frame-mAP', 'video-mAP', 'gain', 'gap closed']
     lines = [f'| | {" | ".join(columns)} |', f'| --- |{" ---: |" * len(columns)}']
-    names = [*LABELS, *sorted({*rows, *missing} - set(LABELS))]
-    for name in (name for name in names if name in rows or name in missing):
+    names = [*LABELS, *sorted({*rows, *missing, *failed} - set(LABELS))]
+    for name in (name for name in names if {name} & {*rows, *missing, *failed}):
         label = LABELS.get(name) or OTHER_LABELS.get(name, f'`{name}`')
         if name not in rows:
-            lines.append(f'| {label} (missing) |{" - |" * len(columns)}')
+            why = '**FAILED**' if name in failed else 'missing'
+            lines.append(f'| {label} ({why}) |{" - |" * len(columns)}')
             continue
         row = rows[name]
-        if name in missing or (1 < row['n'] < len(table['seeds'])):
+        if name in failed:
+            label += f' (n={row["n"]}, {len(failed[name])} **FAILED**)'
+        elif name in missing or (1 < row['n'] < len(table['seeds'])):
             label += f' (n={row["n"]})'
         gain, gap = row['gain'][FRAME], row['gap_closed']
         cells = [format_cell(row[frame_ap].get(c), row['n']) for c in classes]
@@ -156,6 +166,14 @@ def format_table(table: dict) -> str:
         cells.append('-' if gap is None else f'{gap:.0f}%')
         lines.append(f'| {label} | {" | ".join(cells)} |')
     return '\n'.join([*lines, '', *_notes(table, missing)]) + '\n'
+
+
+def _by_row(cells: Iterable[dict]) -> dict[str, list[int]]:
+    """Row to seeds."""
+    seeds: dict[str, list[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell['row'], []).append(cell['seed'])
+    return seeds
 
 
 def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
@@ -180,4 +198,6 @@ def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
     if missing:
         cells = [f'{row} (seed {", ".join(map(str, of))})' for row, of in missing.items()]
         notes += ['', f'**Missing**: {"; ".join(cells)}.']
+    for cell in table.get('failed', ()):
+        notes += ['', f'**FAILED**: {cell["row"]} seed {cell["seed"]}: {cell["why"]}']
     return notes

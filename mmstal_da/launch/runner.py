@@ -5,6 +5,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmstal_da import compat
+from mmstal_da.engine.hooks import FiniteHook
 from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.utils.collect_env import collect_env
 
@@ -32,6 +33,8 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
+    if 'finite' not in (cfg.get('default_hooks') or {}):  # a config of MMAction2, for instance
+        runner.register_hook(FiniteHook())
     report = '\n'.join(f'    {name}: {value}' for name, value in collect_env(basic=False).items())
     runner.logger.info(f'Versions of the stack:\n{report}')
     return runner

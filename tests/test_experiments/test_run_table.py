@@ -93,11 +93,17 @@ def test_a_failing_row_is_reported_and_the_others_finish(
     assert 'made to fail' in log.read_text()
     table = json.loads((out / 'table.json').read_text())
     assert list(table['rows']) == ['full', 'oracle']
-    assert table['missing'] == [{'row': 'source_only', 'seed': 0}]
-    assert 'I3D+RPN (source only) (missing)' in (out / 'table.md').read_text()
+    assert table['missing'] == []
+    (failed,) = table['failed']
+    assert (failed['row'], failed['seed']) == ('source_only', 0)
+    assert failed['why'].endswith('which ends: made to fail')
+    text = (out / 'table.md').read_text()
+    assert 'I3D+RPN (source only) (**FAILED**)' in text
+    assert '**FAILED**: source_only seed 0: train ended with status 1' in text
     monkeypatch.delenv('FAIL')
     assert run_table(*args) == 0
-    assert json.loads((out / 'table.json').read_text())['missing'] == []
+    table = json.loads((out / 'table.json').read_text())
+    assert table['missing'] == [] and table['failed'] == []
 
 
 def test_a_changed_config_is_refused(run_table, pair, tmp_path, capsys):

@@ -60,8 +60,10 @@ class DomainAdaptiveDetector(ActionTubeDetector):
         self.domain_norm = None
         if domain_norm is not None:
             self.domain_norm = self.layout = DomainNorm(domain_norm)
-            for part in (self.backbone, self.clip_backbone, self._roi_stage):
-                convert_batch_norm(part, self.domain_norm)
+            keys = ['backbone', 'clip_backbone']
+            keys += ['roi_head.shared_head'] * self.roi_head.with_shared_head
+            for key in keys:
+                convert_batch_norm(self.get_submodule(key), self.domain_norm, f'model.{key}')
 
     @property
     def _roi_stage(self) -> nn.Module:
@@ -125,6 +127,7 @@ class DomainAdaptiveDetector(ActionTubeDetector):
 
         Raises:
             ValueError: A domain is missing from the batch.
+            RuntimeError: Layers with statistics per domain were replaced.
         """
         if self.adaptation is None and self.domain_norm is None:
             return super().loss(batch_inputs, batch_data_samples)
@@ -134,6 +137,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
                 'adaptation is on but the batch has no target samples; train on a '
                 'DualDomainDataset, or set model.adaptation=None and model.domain_norm=None'
             )
+        if self.domain_norm is not None:
+            self.domain_norm.check(self)
         self.layout.begin_step()
         with self.layout.joint(n_source), self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
@@ -157,6 +162,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             self.adaptation is None or not self.adaptation.needs_instances
         ):
             self._norm_instances(maps, samples=batch_data_samples, boxes=boxes)
+        if self.domain_norm is not None:
+            self.domain_norm.synchronise()
         step = Step(batch_inputs, batch_data_samples, n_source, spatial, temporal, boxes, losses)
         return self._with_further_losses(step)
 

@@ -106,14 +106,16 @@ class BatchLayout:
             RuntimeError: A layer is computed again in backward, and it is not known for which of
                 several passes.
         """
-        step: int
-        layouts: frozenset[Layout]
-        step, layouts = vars(layer).get('_layouts', (-1, frozenset()))
+        remembered: dict = vars(layer)
         if not is_recomputed():
-            if step != self.step:
-                layouts = frozenset()
-            vars(layer)['_layouts'] = (self.step, layouts | {self.now})
+            if self.now == Layout():
+                remembered.pop('_layouts', None)
+            else:
+                step, layouts = remembered.get('_layouts', (-1, frozenset()))
+                layouts = layouts if step == self.step else frozenset()
+                remembered['_layouts'] = (self.step, layouts | {self.now})
             return self.now
+        _, layouts = remembered.get('_layouts', (-1, {Layout()}))
         if len(layouts) != 1:
             raise RuntimeError(
                 f'gradient checkpointing (with_cp) of a {type(layer).__name__} that a step passes'
@@ -232,9 +234,10 @@ def without_padding(x: Tensor, extents: Extents) -> tuple[Tensor, Callable[[Tens
     cells = image_cells(x, extents)
 
     def restore(y: Tensor) -> Tensor:
-        whole = y.new_zeros((*where.shape, y.shape[1]))
-        whole[where] = y.reshape(y.shape[1], -1).t()
-        return whole.movedim(-1, 1)
+        # channels last, as the cells are read; checkpointing takes no view
+        whole = y.new_zeros((x.shape[0], *x.shape[2:], x.shape[1])).movedim(-1, 1).clone()
+        whole.movedim(1, -1)[where] = y.reshape(y.shape[1], -1).t()
+        return whole
 
     return cells.t().reshape(1, x.shape[1], -1, *[1] * (x.ndim - 3)), restore
 

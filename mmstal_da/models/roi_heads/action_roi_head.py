@@ -56,7 +56,11 @@ class ActionRoIHead(StandardRoIHead):
     def loss(
         self, x: tuple[Tensor], rpn_results_list: list, batch_data_samples: list
     ) -> dict[str, Tensor]:
-        """As mmdet's, with labels ``(n,)`` of boxes or ``(n, C)`` for :class:`MultiLabelBBoxHead`.
+        """Losses of mmdet; the labels of boxes are ``(n,)``, or ``(n, C)`` for several classes.
+
+        Without any RoI they are zeros that reach every parameter. Otherwise a process whose clips
+        have neither boxes nor proposals would leave parameters without gradient, for which the
+        others wait.
 
         Raises:
             ConfigError: The labels are of the other kind.
@@ -68,7 +72,13 @@ class ActionRoIHead(StandardRoIHead):
                     f' {"several classes" if self._several_classes else "one class"} per box: set'
                     f' multi_label={self._several_classes} in the data sets that are trained on'
                 )
-        return super().loss(x, rpn_results_list, batch_data_samples)
+        losses = super().loss(x, rpn_results_list, batch_data_samples)
+        if 'loss_cls' not in losses:
+            trained = [p.sum() for p in self.parameters() if p.requires_grad]
+            zero = 0 * torch.stack([x[0].float().sum(), *trained]).sum()
+            losses['loss_cls'] = zero
+            losses['loss_bbox'] = losses['loss_bbox'] + zero
+        return losses
 
     def roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """TF2 of the pooled RoIs.
@@ -116,11 +126,8 @@ class ActionRoIHead(StandardRoIHead):
             ``(R, 1024)`` vectors and ``(R,)`` image indices.
         """
         rois = bbox2roi(proposals)
-        if rois.shape[0]:
-            feats = self.roi_features(x, rois).mean((2, 3))
-        else:
-            feats = x[0].new_zeros((0, self.bbox_head.in_channels), dtype=torch.float32)
-        return feats, rois[:, 0].long()
+        # also without any RoI: the other processes may wait for what TF2's layers say to each other
+        return self.roi_features(x, rois).mean((2, 3)), rois[:, 0].long()
 
     def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
         bbox_feats = self.roi_features(x, rois)
