@@ -13,7 +13,7 @@ RED = np.array([255, 0, 0], np.uint8)
 def write_video(path: Path, frames: list[np.ndarray], codec: str = 'ffv1', **options) -> Path:
     """Encode (H, W, 3) uint8 RGB frames; ffv1 is lossless but for the colour conversion."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pix_fmt = {'ffv1': 'bgr0', 'gif': 'rgb8'}.get(codec, 'yuv420p')
+    pix_fmt = {'ffv1': 'bgr0', 'gif': 'rgb8', 'mjpeg': 'yuvj420p'}.get(codec, 'yuv420p')
     with av.open(str(path), 'w') as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]

@@ -36,6 +36,7 @@ Numbers survive a round trip exactly: boxes are float32, written in their shorte
 import json
 import math
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -276,9 +277,10 @@ def _validate_video(video: Video, where: str) -> None:
     tmpl = video.filename_tmpl
     if tmpl is not None:
         try:
-            distinct = tmpl.format(1) != tmpl.format(2)
-        # a width of millions of digits is a mistake, too
-        except (AttributeError, LookupError, ValueError, TypeError, MemoryError, OverflowError):
+            # a width of millions of digits would be that much memory
+            narrow = not re.search(r'\{[^{}]*\d{4}', tmpl)
+            distinct = narrow and tmpl.format(1) != tmpl.format(2)
+        except (AttributeError, LookupError, ValueError, TypeError):
             distinct = False
         if not distinct:
             raise AnnotationError(

@@ -83,7 +83,7 @@ def _refuse_memo(file: IO[bytes]) -> None:
     if length > _SCANNED:
         return
     for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name in ('PUT', 'LONG_BINPUT') and int(argument) > length:
+        if opcode.name in ('PUT', 'LONG_BINPUT') and int(argument or 0) > length:
             raise ValueError(f'it remembers object {argument} of {length} bytes')
     file.seek(0)
 

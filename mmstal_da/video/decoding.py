@@ -20,16 +20,17 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import av
-from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from mmstal_da.errors import VideoError
 
-# FFmpeg's own names; `explode` ends decoding where the decoder would conceal
+# FFmpeg's own names of what decoders look for. `explode`, which ends decoding there, found nothing
+# that the log does not have
 DETECT = 'crccheck+bitstream+buffer+careful'
-# they also report what does no harm, such as a message (SEI) that is cut off
+# their log also has what does no harm, such as a message (SEI) that is cut off
 LENIENT = ('h264', 'hevc')
 CUT_OFF = re.compile(r'ended prematurely|partial file|Truncating packet|Packet mismatch')
 PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -82,8 +83,7 @@ def open_video(path: str) -> av.container.InputContainer:
         container.close()
         raise
     context.thread_count = 1
-    detect = DETECT if context.name in LENIENT else f'{DETECT}+explode'
-    context.options = {} if is_stream(path) else {'err_detect': detect}
+    context.options = {} if is_stream(path) else {'err_detect': DETECT}
     return container
 
 
@@ -165,7 +165,7 @@ def _check(
             problem,
         )
     if size is None or frame.rotation:
-        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+        matrix: Any = frame.side_data.get('DISPLAYMATRIX')
         how = None if matrix is None else describe_matrix(bytes(matrix))
         if how:
             raise VideoError(

@@ -146,7 +146,7 @@ def _look(frame: av.VideoFrame) -> int:
     """A checksum of some of a frame's pixels."""
     found = 0
     for plane in frame.planes:
-        data = np.frombuffer(plane, np.uint8)
+        data = np.frombuffer(memoryview(plane), np.uint8)
         if plane.line_size:  # else a palette
             rows = data[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
             data = rows[::4, : plane.width]  # what lies after a row's last pixel is not set

@@ -112,6 +112,23 @@ def forked(
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
 
 
+@pytest.mark.parametrize('step', ['fsync', 'chmod', 'replace'])
+@pytest.mark.parametrize('name', RUNS)
+def test_a_run_that_is_killed_at_a_step_of_writing(tmp_path, name, step):
+    case, out = RUNS[name], tmp_path / 'out' / ('p.npz' if name == 'dump_proposals' else 'o.json')
+    case.make(tmp_path)
+
+    def killed() -> int:
+        setattr(os, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        return case.run(tmp_path, out)
+
+    assert forked(killed)[0] == -signal.SIGKILL
+    assert not out.exists() and len(list(out.parent.iterdir())) == 1
+    out.write_text('what was there before')
+    assert forked(killed)[0] == -signal.SIGKILL
+    assert out.read_text() == 'what was there before'
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', RUNS)
 def test_a_killed_run_leaves_the_old_file_or_the_whole_new_one(tmp_path, name):

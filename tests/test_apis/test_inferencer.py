@@ -144,6 +144,20 @@ def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys)
     assert (out / 'a' / 'result.json').is_file()
 
 
+def test_results_of_another_video_of_the_same_name_are_not_taken(case, tmp_path, capsys):
+    folder, checkpoint, *_ = case
+    first, second = sorted(folder.rglob('*.mkv'))
+    tool = load_tool('infer')
+    for number, source in enumerate((first, second)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / 'clip.mkv').write_bytes(source.read_bytes())
+    options = ['--out', str(tmp_path / 'out'), '--device', 'cpu', '--no-video']
+    assert tool.main([str(checkpoint), str(tmp_path / '0' / 'clip.mkv'), *options]) == 0
+    capsys.readouterr()
+    assert tool.main([str(checkpoint), str(tmp_path / '1' / 'clip.mkv'), *options]) == 2
+    assert '0/clip.mkv, not of' in capsys.readouterr().err
+
+
 def test_processes_share_the_videos(monkeypatch):
     tool = load_tool('infer')
     shares = []
@@ -171,6 +185,11 @@ def test_inputs_and_their_names(tmp_path):
     both = find_clips([tmp_path / 'x/a.mp4', tmp_path / 'y/a.mp4', tmp_path / 'y/a.mp4'])
     assert len({clip.name for clip in both}) == 3
     assert not any(clip.name.startswith('/') or '..' in clip.name for clip in both)
+    # a number that another video has already
+    (tmp_path / 'z').mkdir()
+    names = [tmp_path / 'z' / name for name in ('a.mp4', 'a.avi', 'a_1.mp4')]
+    several = find_clips([*names, tmp_path / 'y' / 'a_1.mp4'])
+    assert len({clip.name for clip in several}) == 4
     frames = np.zeros((2, 4, 4, 3), np.uint8)
     clips = find_clips([frames, 0, 'rtsp://host:8554/live'])
     assert [clip.is_stream for clip in clips] == [False, True, True]

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.datasets.proposals import ProposalFile
-from mmstal_da.errors import ProposalError
+from mmstal_da.errors import ProposalError, VideoError
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 from tests.clips import write_dataset
@@ -182,3 +182,17 @@ def test_usage(tool, case, tmp_path, capsys):
         with pytest.raises(SystemExit):
             tool.main(argv)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'error', [VideoError('a.avi is damaged'), OSError(28, 'No space left', 'p.npz')]
+)
+def test_what_stops_it_is_said_without_a_traceback(tool, tmp_path, monkeypatch, capsys, error):
+    def stop(args):
+        raise error
+
+    monkeypatch.setattr(tool, 'dump', stop)
+    with pytest.raises(SystemExit) as end:
+        tool.main(['config.py', 'x.pth', '--out', str(tmp_path / 'p.npz')])
+    assert end.value.code == 2
+    assert str(error) in capsys.readouterr().err

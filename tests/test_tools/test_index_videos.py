@@ -1,5 +1,7 @@
 """A folder of videos without labels becomes an annotation file, or a clear complaint."""
 
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -128,3 +130,49 @@ def test_lists_that_do_not_fit(tool, folder, tmp_path, capsys, text, split, mess
     assert tool.main([str(folder), '--out', str(tmp_path / 'mine.json'), *splits]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'mine.json').exists()
+
+
+def test_what_is_passed_over_is_said(tool, folder, tmp_path, capsys):
+    (folder / 'clip.mp5').touch()
+    assert tool.main([str(folder), '--out', str(tmp_path / 'mine.json')]) == 0
+    printed = capsys.readouterr().out
+    assert 'passed over: 3 files that are no videos (' in printed
+    assert '1 .txt' in printed and '1 .jpg' in printed and '1 .mp5' in printed
+
+
+@pytest.mark.parametrize('suffix', ['.MTS', '.wmv', '.flv', '.3gp', '.Mp4'])
+def test_suffixes_of_cameras(tool, tmp_path, suffix):
+    codec = {'.wmv': 'wmv2', '.flv': 'flv', '.MTS': 'libx264'}.get(suffix, 'mpeg4')
+    write_video(tmp_path / 'in' / f'a{suffix.lower()}', numbered_frames(5), codec)
+    (tmp_path / 'in' / f'a{suffix.lower()}').rename(tmp_path / 'in' / f'a{suffix}')
+    assert tool.main([str(tmp_path / 'in'), '--out', str(tmp_path / 'o.json')]) == 0
+    video = load_annotation(tmp_path / 'o.json').videos['a']
+    assert (video.path, video.num_frames) == (f'a{suffix}', 5)
+
+
+def test_a_byte_order_mark_loses_no_name(tool, folder, tmp_path):
+    (tmp_path / 'mine_train.txt').write_text('b\nc\n', encoding='utf-8-sig')
+    splits = ['--splits', str(tmp_path / 'mine_train.txt')]
+    assert tool.main([str(folder), '--out', str(tmp_path / 'o.json'), *splits]) == 0
+    assert load_annotation(tmp_path / 'o.json').splits['train'] == ['b', 'c']
+
+
+def test_every_image_is_decoded(tool, tmp_path, capsys):
+    write_images(tmp_path / 'in' / 'v', '{:03d}.png', range(1, 6))
+    (tmp_path / 'in/v/004.png').write_bytes((tmp_path / 'in/v/004.png').read_bytes()[:60])
+    assert tool.main([str(tmp_path / 'in'), '--out', str(tmp_path / 'o.json')]) == 1
+    assert '004.png (frame 4)' in capsys.readouterr().err
+    cv2.imwrite(str(tmp_path / 'in/v/004.png'), numbered_frames(1, 96, 128)[0])
+    assert tool.main([str(tmp_path / 'in'), '--out', str(tmp_path / 'o.json')]) == 1
+    assert '004.png (frame 4) has 128x96 pixels, the first 64x48' in capsys.readouterr().err
+
+
+def die(task: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_no_hang(tool, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmstal_da.tubes.index.read_video', die)
+    arguments = [str(folder), '--out', str(tmp_path / 'o.json'), '--workers', '2']
+    assert tool.main(arguments) == 1
+    assert 'a process that decoded was killed' in capsys.readouterr().err

@@ -202,3 +202,45 @@ def test_tubes_are_equal_to_the_last_bit():
     assert tube != other
     assert tube != replace(tube, label='jump')
     assert tube != replace(tube, frames=np.array([1, 3]))
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = write(tmp_path / 'toy.json', RAW)
+    expected = load_annotation(path)
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+    assert load_annotation(path) == expected
+    path.write_text(path.read_text(encoding='utf-8-sig'), encoding='utf-16')
+    with pytest.raises(AnnotationError, match=r'toy\.json is no text in UTF-8'):
+        load_annotation(path)
+
+
+@pytest.mark.parametrize('key', ['"videos"', '"a"', '"train"', '"frames"', '"path"'])
+def test_a_key_that_is_there_twice_is_named(tmp_path, key):
+    path = write(tmp_path / 'toy.json', RAW)
+    text = path.read_text()
+    value = {'"videos"': '{}', '"a"': '{}', '"path"': '"b.avi"'}.get(key, '[]')
+    path.write_text(text.replace(f'{key}:', f'{key}: {value}, {key}:', 1))
+    with pytest.raises(AnnotationError, match=f"toy.json: the key '{key[1:-1]}' is there twice"):
+        load_annotation(path)
+
+
+HOSTILE = {
+    'deep': '[' * 200_000,
+    'long number': '{"format": ' + '9' * 6000 + '}',
+    'wide pattern': json.dumps(RAW).replace('{:05d}.png', '{:9999999999d}.png'),
+    'pattern of parts': json.dumps(RAW).replace('{:05d}.png', '{0.real.x}.png'),
+    'endless video': json.dumps(RAW).replace('"num_frames": 5', '"num_frames": 5000000000000'),
+    'dataset': json.dumps(RAW).replace('"dataset": "toy"', '"dataset": {}'),
+    'split of a split': json.dumps(RAW).replace('["b"]', '[["b"]]'),
+    'label of labels': json.dumps(RAW).replace('"label": "run"', '"label": ["run"]'),
+    'boxes of text': json.dumps(RAW).replace('[1, 2, 3, 4]', '["1", "2", "3", "4"]'),
+    'huge boxes': json.dumps(RAW).replace('[1, 2, 3, 4]', '[1, 2, 3, 1e300]'),
+    'long frame': json.dumps(RAW).replace('[2, 3, 5]', '[2, 3, 99999999999999999999999]'),
+}
+
+
+@pytest.mark.parametrize('case', HOSTILE)
+def test_hostile_files_are_refused(tmp_path, case):
+    (tmp_path / 'toy.json').write_text(HOSTILE[case])
+    with pytest.raises(AnnotationError, match=r'toy\.json'):
+        load_annotation(tmp_path / 'toy.json')

@@ -134,7 +134,8 @@ def test_lines_that_are_wrong_name_file_and_line(tmp_path, case):
 def test_what_can_be_left_out_is_noted_and_the_rest_is_read(tmp_path):
     (tmp_path / 'x_train.csv').write_text(
         '\ufeffa.mp4,1,0.25,0.1,0.75,0.9,1,0\na.mp4,2,0.25,0.1,0.25,0.9,1,0\n'
-        'a.mp4,3,0.25,0.1,0.75,0.9,2,0\na.mp4,4,0.25,0.1,0.75,0.9,7,0\na.mp4,5,,,,,,\n',
+        'a.mp4,3,0.25,0.1,0.75,0.9,2,0\na.mp4,4,0.25,0.1,0.75,0.9,7,0\na.mp4,5,,,,,,\n'
+        'a.mp4,6,0.25,0.1,0.25,0.9,2,9\n',
         encoding='utf-8',
     )
     (tmp_path / 'x_action_list.pbtxt').write_text(LABELS)

@@ -1,4 +1,5 @@
 import collections
+import os
 import pickle
 
 import numpy as np
@@ -70,3 +71,41 @@ def test_either_name_of_numpys_core_is_read(tmp_path, core):
     written = written.replace(b'numpy._core', b'numpy.core').replace(b'numpy.core', core)
     (tmp_path / 'data.pkl').write_bytes(written)
     assert load_pickle(tmp_path / 'data.pkl').tolist() == [0, 1, 2]
+
+
+def array_of(shape: tuple, kind: bytes = b'b') -> bytes:
+    """A pickle that makes an array of a shape, without data."""
+    numbers = b''.join(b'\x8a\x08' + n.to_bytes(8, 'little') for n in shape)
+    return (
+        b'\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(' + numbers
+        + b'tC\x01' + kind + b'tR.'
+    )  # fmt: skip
+
+
+HOSTILE = {
+    'memo': b'\x80\x02]r\xff\xff\xff\x7f.',
+    'memo of a gigabyte': b'\x80\x02]r\x00\x00\x00\x04.',
+    'memo in text': b'(lp99999999999\n.',
+    'array': array_of((10**12,)),
+    'small array': array_of((1000,)),  # its numbers would be whatever was in memory
+    'ndarray': b'\x80\x02cnumpy\nndarray\nM\xe8\x03\x85R.',
+    'bytearray': b'\x80\x02cbuiltins\nbytearray\nJ\x40\x42\x0f\x00\x85R.',
+    'long text': b'\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.',
+    'long bytes': b'\x80\x05\x96\xff\xff\xff\xff\x00\x00\x00\x00.',
+    'frame': b'\x80\x04\x95\xff\xff\xff\xff\xff\xff\x00\x00N.',
+    'unhashable': b'\x80\x02(]Nd.',
+}
+
+
+@pytest.mark.parametrize('case', HOSTILE)
+def test_tiny_pickles_that_ask_for_much(tmp_path, case):
+    path = tmp_path / 'tiny.pkl'
+    path.write_bytes(HOSTILE[case])
+    with pytest.raises(ValueError, match=r'tiny\.pkl'):
+        load_pickle(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'x.pkl')
+    with pytest.raises(FileNotFoundError, match=r'x\.pkl'):
+        load_pickle(tmp_path / 'x.pkl')

@@ -24,6 +24,7 @@ from mmstal_da.tubes.jhmdb_pairs import (
     with_splits,
 )
 from mmstal_da.utils import atomic_write
+from mmstal_da.utils.io import read_text
 
 PAIRS = {'foggy': foggy, 'static_to_moving': static_to_moving}
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         annotation = load_annotation(args.annotations)
         if args.lists_only:
             splits = {
-                part: (lists / f'{part}.txt').read_text(encoding='utf-8').split()
+                part: read_text(lists / f'{part}.txt').split()
                 for part in (SOURCE_TRAIN, TARGET_TRAIN, TARGET_TEST)
             }
         else:
