@@ -13,6 +13,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmstal_da.errors import UsageError
+from mmstal_da.launch.config import read_file
+from mmstal_da.launch.options import override
 
 LABELS = {
     'source_only': 'I3D+RPN (source only)',
@@ -130,9 +132,15 @@ def parse_options(options: Iterable[str]) -> dict:
 
 
 def read_config(path: Path, cfg_options: Iterable[str] = ()) -> Config:
-    """A config with options, without importing the modules that it names."""
-    cfg = Config.fromfile(path, import_custom_modules=False)
-    cfg.merge_from_dict(parse_options(cfg_options))
+    """A config with options, without importing the modules that it names.
+
+    Raises:
+        UsageError: The file is no config, or an option is not KEY=VALUE or changes nothing.
+    """
+    cfg = read_file(str(path), import_custom_modules=False)
+    options = parse_options(cfg_options)
+    if options:
+        override(cfg, options, str(path))
     return cfg
 
 

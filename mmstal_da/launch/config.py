@@ -5,10 +5,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import ConfigParsingError
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from mmstal_da.errors import UsageError
+
+from .options import check_names, override
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -21,14 +24,33 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         cfg_options: ``{'optim_wrapper.optimizer.lr': 0.1}``: dotted key to value.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or it is no config, or an override changes nothing.
+        ConfigError: A name in it is nearly that of a key, which nothing reads.
+    """
+    cfg = read_file(path)
+    check_names(cfg, path)
+    if cfg_options:
+        override(cfg, cfg_options, path)
+    return cfg
+
+
+def read_file(path: str, import_custom_modules: bool = True) -> Config:
+    """A config file as it is.
+
+    Raises:
+        UsageError: There is no such file, or it is no config.
     """
     if not Path(path).is_file():
         raise UsageError(f'config {path} does not exist; the configs are listed in README.md')
-    cfg = Config.fromfile(path)
-    if cfg_options is not None:
-        cfg.merge_from_dict(cfg_options)
-    return cfg
+    try:
+        return Config.fromfile(path, import_custom_modules=import_custom_modules)
+    except (
+        *(ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError),
+        *(RuntimeError, SyntaxError, TypeError, ValueError, ConfigParsingError),
+    ) as error:
+        raise UsageError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
 def check_checkpoint(path: str) -> str:

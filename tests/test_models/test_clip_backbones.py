@@ -397,17 +397,22 @@ def test_layer4_of_mmdetection_is_a_roi_stage():
 def test_statistics_per_domain_with_and_without_a_roi_stage(stage, adapts):
     changes = {} if stage else {'roi_head.shared_head': None}
     if not stage:
-        changes['roi_head.bbox_head.in_channels'] = 96
+        changes['roi_head.bbox_head.in_channels'] = 256
     if not adapts:
         changes['adaptation'] = None
-    detector = build('videomae_narrow', domain_norm='target', **changes)
+    detector = build('slowonly_narrow', domain_norm='target', **changes)
     losses = losses_of(detector, dual_batch(n=1, size=(96, 128)))
     assert (losses.keys() >= DA_LOSSES) == adapts
     layers = detector.roi_head.shared_head.modules() if stage else ()
     norms = [layer for layer in layers if hasattr(layer, 'target_running_mean')]
-    assert len(norms) == (2 if stage else 0)
+    assert len(norms) == (10 if stage else 0)
     for layer in norms:
         assert layer.target_running_mean.any()
+
+
+def test_statistics_per_domain_need_batch_norm():
+    with pytest.raises(ValueError, match='model.clip_backbone has none, only others such as'):
+        build('videomae_narrow', domain_norm='target')
 
 
 def test_an_earlier_layer_of_another_backbone_can_be_tapped():

@@ -28,7 +28,7 @@ from mmengine.runner import Runner
 
 from mmstal_da.datasets.draws import seeded
 from mmstal_da.domains import DOMAIN_OF
-from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.errors import ConfigError, UsageError, VideoError
 from mmstal_da.launch.config import load_config
 from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.register import register_all_modules
@@ -258,14 +258,14 @@ def browse(args: argparse.Namespace) -> Iterator[Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Show the samples; complaints go to stderr with exit code 1."""
+    """Show the samples; complaints go to stderr with exit code 1, those about usage with 2."""
     args = parse_args(argv)
     try:
         for path in browse(args):
             print(path)
     except (UsageError, ValueError, FileNotFoundError, VideoError) as error:
         print(f'browse.py: {error}', file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, (UsageError, ConfigError)) else 1
     return 0
 
 

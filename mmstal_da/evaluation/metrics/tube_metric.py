@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.evaluation.functional.protocol import Protocol
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
 from mmstal_da.tubes.evaluated import load_ground_truth
@@ -80,6 +82,7 @@ class TubeMetric(BaseMetric):
 
     results: list
     default_prefix = ''  # no prefix
+    config_keys = tuple(constant.name for constant in fields(Protocol) if constant.name != 'name')
 
     def __init__(
         self,

@@ -56,7 +56,11 @@ class ActionRoIHead(StandardRoIHead):
     def loss(
         self, x: tuple[Tensor], rpn_results_list: list, batch_data_samples: list
     ) -> dict[str, Tensor]:
-        """As mmdet's, with labels ``(n,)`` of boxes or ``(n, C)`` for :class:`MultiLabelBBoxHead`.
+        """Losses of mmdet; the labels of boxes are ``(n,)``, or ``(n, C)`` for several classes.
+
+        Without any RoI they are zeros that reach every parameter. Otherwise a process whose clips
+        have neither boxes nor proposals would leave parameters without gradient, for which the
+        others wait.
 
         Without any RoI the losses are zeros that reach every parameter. Otherwise a process whose
         clips have neither boxes nor proposals would leave parameters without gradient, for which
