@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmstal_da.errors import UsageError
 
 from .options import check_names, override
+from .values import check_config_values
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -25,12 +26,14 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
     Raises:
         UsageError: There is no such file, or it is no config, or an override changes nothing.
-        ConfigError: A name in it is nearly that of a key, which nothing reads.
+        ConfigError: A name in it is nearly that of a key, which nothing reads. Or a value means
+            nothing, see :mod:`~mmstal_da.launch.values`.
     """
     cfg = read_file(path)
     check_names(cfg, path)
     if cfg_options:
         override(cfg, cfg_options, path)
+    check_config_values(cfg)
     return cfg
 
 

@@ -9,7 +9,7 @@ import copy
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mmengine.registry
@@ -106,8 +106,12 @@ def override(cfg: Config, options: Mapping[str, Any], path: str) -> None:
     before = copy.deepcopy(cfg._cfg_dict)
     try:
         cfg.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise UsageError(f'--cfg-options: {error} in {path}') from error
+    except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
+        keys = ', '.join(options)
+        raise UsageError(
+            f'--cfg-options {keys}: {path} has no such place ({error}); of a list of numbers or'
+            ' names give the whole'
+        ) from error
     scope = cfg.get('default_scope') or 'mmengine'
     for key in _leaves(options):
         _check(before, cfg._cfg_dict, key.split('.'), path, scope)
@@ -235,7 +239,7 @@ def parameters_of(built: Any) -> tuple[set[str], bool]:
     signatures = [inspect.signature(built)]
     if inspect.isclass(built):
         own = [kind for kind in built.__mro__ if '__init__' in vars(kind) and kind is not object]
-        signatures = [inspect.signature(kind.__init__) for kind in own]
+        signatures = [inspect.signature(vars(kind)['__init__']) for kind in own]
     found, takes_more = set(getattr(built, 'config_keys', ())), True
     for signature in signatures:
         parameters = signature.parameters.values()
@@ -266,9 +270,9 @@ def _get(node: Any, part: str) -> Any:
 
 def places_of(config: Any, name: str, place: str = '') -> Iterator[str]:
     """Dotted keys of a config that end in a name."""
-    items = config.items() if isinstance(config, Mapping) else ()
+    items: Iterable[tuple[Any, Any]] = config.items() if isinstance(config, Mapping) else ()
     if isinstance(config, list | tuple):
-        items = ((str(number), item) for number, item in enumerate(config))
+        items = [(str(number), item) for number, item in enumerate(config)]
     for key, value in items:
         where = f'{place}.{key}' if place else str(key)
         if not place and key not in READ:

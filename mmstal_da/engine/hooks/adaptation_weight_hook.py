@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 
 from mmstal_da.models.adaptation.schedules import SCHEDULES, adaptation_weight
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import check_values, choice, number, optional, whole
 
 
 @HOOKS.register_module()
@@ -25,6 +26,13 @@ class AdaptationWeightHook(Hook):
     """
 
     priority = 'NORMAL'
+    value_rules = dict(
+        schedule=choice(*SCHEDULES),
+        max_weight=number(0),
+        gamma=number(above=0),
+        begin=whole(0),
+        end=optional(whole()),
+    )
 
     def __init__(
         self,
@@ -34,9 +42,8 @@ class AdaptationWeightHook(Hook):
         begin: int = 0,
         end: int | None = None,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f'schedule is one of {", ".join(SCHEDULES)}, not {schedule!r}')
-        if begin < 0 or (end is not None and end <= begin):
+        check_values(self.value_rules, locals())
+        if end is not None and end <= begin:
             raise ValueError(f'the ramp needs 0 <= begin < end, got {begin} and {end}')
         self.schedule = schedule
         self.max_weight = max_weight

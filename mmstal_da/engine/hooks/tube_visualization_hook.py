@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import SHARE, SWITCH, check_values, number, whole
 from mmstal_da.visualization import Overlay, render_frames, write_png
 
 
@@ -30,6 +31,9 @@ class TubeVisualizationHook(Hook):
     """
 
     priority = 'NORMAL'
+    value_rules = dict(
+        enable=SWITCH, interval=whole(), score_thr=SHARE, show=SWITCH, wait_time=number(0)
+    )
 
     def __init__(
         self,
@@ -40,8 +44,7 @@ class TubeVisualizationHook(Hook):
         wait_time: float = 2.0,
         out_dir: str | None = None,
     ) -> None:
-        if interval < 1:
-            raise ValueError(f'`interval` is at least 1, not {interval}')
+        check_values(self.value_rules, locals())
         self.enable = enable
         self.interval = interval
         self.score_thr = score_thr

@@ -19,10 +19,20 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
-from mmstal_da.evaluation.functional.protocol import Protocol
+from mmstal_da.evaluation.functional.protocol import VALUE_RULES, Protocol
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
 from mmstal_da.tubes.evaluated import load_ground_truth
+from mmstal_da.utils.values import (
+    NAME_MAP,
+    NAMES,
+    SHARE,
+    SWITCH,
+    Rule,
+    check_values,
+    is_name,
+    optional,
+)
 
 from .score_matrix import expand_score_matrix
 
@@ -75,6 +85,15 @@ class TubeMetric(BaseMetric):
 
     results: list
     default_prefix = ''  # no prefix
+    value_rules = dict(
+        split=Rule('the name of a split', is_name),
+        classes=optional(NAMES),
+        class_map=optional(NAME_MAP),
+        videos=optional(NAMES),
+        background_frames=SWITCH,
+        min_class_score=SHARE,
+        **VALUE_RULES,
+    )
     config_keys = tuple(constant.name for constant in fields(Protocol) if constant.name != 'name')
 
     def __init__(
@@ -94,6 +113,7 @@ class TubeMetric(BaseMetric):
         collect_dir: str | None = None,
         **constants,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         ann_file = os.path.join(data_root, ann_file)
         truth = load_ground_truth(ann_file, split, classes, class_map, videos)

@@ -6,8 +6,10 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmstal_da.errors import ConfigError
 from mmstal_da.models.layers.batch_layout import Extents, valid_mask
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import check_values, choice, number, whole
 
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
 
@@ -38,6 +40,14 @@ class DomainAdaptation(BaseModule):
         ValueError: No module is on, or a key is out of range.
     """
 
+    value_rules = dict(
+        map_reduction=choice(*REDUCTIONS),
+        instance_reduction=choice(*REDUCTIONS),
+        lambda_mode=choice(*LAMBDA_MODES),
+        weight=number(0),
+        num_proposals=whole(),
+    )
+
     def __init__(
         self,
         spatial: dict | None = None,
@@ -56,11 +66,7 @@ class DomainAdaptation(BaseModule):
                 'DomainAdaptation: no module is on; give spatial, temporal_image or '
                 'temporal_instance, or set adaptation=None for the plain detector'
             )
-        for key, value in (('map', map_reduction), ('instance', instance_reduction)):
-            if value not in REDUCTIONS:
-                raise ValueError(f'{key}_reduction is one of {REDUCTIONS}, not {value!r}')
-        if lambda_mode not in LAMBDA_MODES:
-            raise ValueError(f'lambda_mode is one of {LAMBDA_MODES}, not {lambda_mode!r}')
+        check_values(self.value_rules, locals())
         self.spatial, self.spatial_loss = self._build('spatial', spatial)
         self.temporal_image, self.temporal_image_loss = self._build(
             'temporal_image', temporal_image
@@ -121,6 +127,15 @@ class DomainAdaptation(BaseModule):
         as_loss = self.lambda_mode == 'loss_weight'
         scale, coeff = (self.weight, 1.0) if as_loss else (1.0, self.weight)
         out: dict[str, Tensor] = {}
+        for key, features in (
+            ('spatial', spatial), ('temporal_image', temporal), ('temporal_instance', instances),
+        ):  # fmt: skip
+            width = getattr(getattr(self, key), 'in_channels', None)
+            if features is not None and width not in (None, features.shape[1]):
+                raise ConfigError(
+                    f'model.adaptation.{key}.in_channels is {width}, but the features have'
+                    f' {features.shape[1]} channels'
+                )
 
         def add(
             name: str,

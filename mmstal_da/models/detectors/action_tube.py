@@ -15,6 +15,8 @@ from mmstal_da.models.layers.batch_layout import (
 )
 from mmstal_da.registry import MODELS
 
+from .map_checks import check_maps
+
 
 @MODELS.register_module()
 class ActionTubeDetector(TwoStageDetector):
@@ -60,6 +62,7 @@ class ActionTubeDetector(TwoStageDetector):
         )
         self.clip_backbone = MODELS.build(clip_backbone)
         self.layout = BatchLayout()
+        self._maps_are_checked = False
 
     def extract_feat(self, batch_inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """SF of the key frames and TF1 of the clips.
@@ -81,6 +84,9 @@ class ActionTubeDetector(TwoStageDetector):
                 f'TF1(V) is {tuple(temporal.shape)} for a clip of '
                 f'{tuple(batch_inputs["clip"].shape)}'
             )
+        if not self._maps_are_checked:
+            check_maps(self, key_frame.shape[-2:], spatial, temporal)
+            self._maps_are_checked = True
         return spatial, temporal
 
     def _leave_padding_out(self) -> None:

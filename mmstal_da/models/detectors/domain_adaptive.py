@@ -8,8 +8,9 @@ from torch import Tensor
 from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
-from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
+from mmstal_da.models.layers.domain_batch_norm import DOMAINS, DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import choice, optional
 
 from .action_tube import ActionTubeDetector, count_source
 
@@ -38,6 +39,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             ``adaptation``: then the target only updates its statistics.
         **kwargs: Arguments of :class:`ActionTubeDetector`.
     """
+
+    value_rules = dict(domain_norm=optional(choice(*DOMAINS)))
 
     def __init__(
         self,
