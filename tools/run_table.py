@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from mmstal_da.errors import UsageError
+from mmstal_da.errors import ConfigError, UsageError
 from mmstal_da.experiments import cells, display, publishing, record, rows
 from mmstal_da.experiments.cells import Cell, State, find_changed, state_of
 from mmstal_da.experiments.commands import Launcher
@@ -219,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f'run_table: {cell.name} had another config or data; kept as {kept}')
         states = {cell: state_of(cell) for cell in wanted}
         return (dry_run if args.dry_run else run)(args, states)
-    except UsageError as error:
+    except (ConfigError, UsageError) as error:
         warn(str(error))
         return 2
 

@@ -6,16 +6,16 @@ from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
 from mmstal_da.errors import UsageError
+from mmstal_da.launch.checkpoints import check_checkpoint
 from mmstal_da.launch.checks import INFER, check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
-    check_checkpoint,
     load_config,
     set_launcher,
     set_work_dir,
 )
 from mmstal_da.launch.reporting import one_sentence
-from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.runner import build_runner, start
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -103,7 +103,7 @@ def main() -> None:
     with one_sentence('test.py'):
         cfg = make_config(make_parser().parse_args())
         check_config(cfg, 'test')
-        build_runner(cfg).test()
+        start(build_runner(cfg, testing=True), 'test')
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.reporting import one_sentence
-from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.runner import build_runner, start
 from mmstal_da.launch.weights import check_weights
 
 
@@ -99,7 +99,7 @@ def main() -> None:
         cfg = make_config(make_parser().parse_args())
         check_config(cfg, 'train')
         check_weights(cfg)
-        build_runner(cfg).train()
+        start(build_runner(cfg), 'train')
 
 
 if __name__ == '__main__':

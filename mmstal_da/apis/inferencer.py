@@ -1,7 +1,6 @@
 """A trained detector on any video."""
 
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -18,7 +17,14 @@ from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
-from mmstal_da.launch.config import check_checkpoint, load_config
+from mmstal_da.launch.checkpoints import (
+    TRAINING_ONLY,
+    check_checkpoint,
+    check_fit,
+    weights_of,
+)
+from mmstal_da.launch.config import load_config
+from mmstal_da.launch.reporting import as_config_error
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS, TRANSFORMS
@@ -58,10 +64,7 @@ class ActionTubeInferencer:
     ) -> None:
         register_all_modules()
         self.checkpoint = check_checkpoint(os.fspath(checkpoint))
-        try:
-            loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            raise UsageError(f'{self.checkpoint} is not a readable checkpoint ({error})') from error
+        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
         meta = loaded.get('meta') or {}
         self.cfg = self._config(meta, config)
         self.classes = self._class_names(meta)
@@ -103,18 +106,16 @@ class ActionTubeInferencer:
         return Window(clip.clip_len, clip.frame_interval), stages[: count - 2], stages[count - 2 :]
 
     def _model(self, loaded: dict) -> ActionTubeDetector:
-        model = MODELS.build(self.cfg.model)
+        with as_config_error(f'the model of {self.checkpoint} cannot be built'):
+            model = MODELS.build(self.cfg.model)
         if not isinstance(model, ActionTubeDetector):
             raise UsageError(
                 f'{type(model).__name__} needs proposals; give the checkpoint of a detector that'
                 ' finds them itself, such as a row source_only or full'
             )
-        try:
-            load_state_dict(model, loaded.get('state_dict', loaded), strict=True)
-        except RuntimeError as error:
-            raise UsageError(
-                f'{self.checkpoint} is of another model than the config: {error}'
-            ) from error
+        state = weights_of(loaded, self.checkpoint)
+        check_fit(state, model, self.checkpoint, TRAINING_ONLY)
+        load_state_dict(model, state)
         head = self.cfg.model.roi_head.bbox_head
         if head.num_classes != len(self.classes):
             raise UsageError(

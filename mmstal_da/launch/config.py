@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mmstal_da.errors import UsageError
 
+from .checkpoints import check_checkpoint
 from .options import check_names, override
 from .values import check_config_values
 
@@ -56,20 +57,6 @@ def read_file(path: str, import_custom_modules: bool = True) -> Config:
         ) from error
 
 
-def check_checkpoint(path: str) -> str:
-    """Return ``path``, a checkpoint: a local file, or a URL that MMEngine downloads.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise UsageError(
-            f'checkpoint {path} does not exist; tools/train.py writes checkpoints '
-            'into its --work-dir'
-        )
-    return path
-
-
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
     """Set ``cfg.work_dir``: the flag, else the config's, else ``work_dirs/<config name>``."""
     if work_dir is not None:
@@ -105,6 +92,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
     Raises:
         UsageError: The checkpoint does not exist.
+        CheckpointError: It cannot be read, or has no weights that could be trained on.
     """
     if resume is None:
         return
@@ -124,7 +112,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
             'name the checkpoint to continue from: --resume CHECKPOINT'
         )
     cfg.resume = True
-    cfg.load_from = last
+    cfg.load_from = check_checkpoint(last)
 
 
 def set_amp(cfg: Config) -> None:

@@ -23,7 +23,7 @@ from mmstal_da.errors import ConfigError, UsageError
 # top-level keys that MMEngine's runner, the tools and the checks read
 READ = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | {
     *('auto_scale_lr', 'compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg'),
-    *('runner_type', 'strategy', 'sync_bn'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'strategy', 'sync_bn'),
     *('allow_classes_without_truth', 'allow_transductive'),
 }
 # place in a config -> the registry of what is built there; the first that fits
@@ -58,7 +58,9 @@ _NMS = ('type', 'iou_threshold', 'class_agnostic', 'split_thr', 'max_num', 'sigm
 # place -> further keys that are read there, by what builds the class or instead of a class
 FURTHER = (
     (r'_dataloader$', (*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch')),
-    (r'^optim_wrapper$', ('optimizer', 'constructor', 'paramwise_cfg')),
+    # --amp makes an AmpOptimWrapper of it, which reads the last two
+    (r'^optim_wrapper$',
+     ('optimizer', 'constructor', 'paramwise_cfg', 'loss_scale', 'dtype')),
     (r'optim_wrapper\.clip_grad$',
      ('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value')),
     (r'optim_wrapper\.paramwise_cfg$',

@@ -275,12 +275,13 @@ def _check_relations(cfg: Config) -> None:
     """Values that must agree with each other."""
     model = cfg.get('model') or {}
     domain_norm = model.get('domain_norm')
-    if cfg.get('sync_bn') is not None and domain_norm is not None:
-        raise ConfigError(
-            f'sync_bn is {cfg.sync_bn!r} and model.domain_norm is {domain_norm!r}: sync_bn'
-            ' replaces the layers that keep statistics per domain. Remove sync_bn; statistics per'
-            ' domain are averaged over the processes without it'
-        )
+    for key in ('sync_bn', 'efficient_conv_bn_eval'):
+        if cfg.get(key) and domain_norm is not None:
+            raise ConfigError(
+                f'{key} is {cfg[key]!r} and model.domain_norm is {domain_norm!r}: {key} replaces'
+                f' the layers that keep statistics per domain. Remove {key}; statistics per domain'
+                ' are averaged over the processes without it'
+            )
     head = model.get('roi_head') or {}
     box = head.get('bbox_head') or {}
     size = ((head.get('bbox_roi_extractor') or {}).get('roi_layer') or {}).get('output_size')

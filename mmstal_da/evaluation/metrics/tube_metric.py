@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from mmstal_da.errors import OutputError
 from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import (
     Detections,
@@ -160,6 +161,11 @@ class TubeMetric(BaseMetric):
         """Boxes (n, 4) in pixels of the original video, scores (n,) and labels (n,)."""
         instances = sample['pred_instances']
         boxes, scores = (_to_numpy(instances[key]) for key in ('bboxes', 'scores'))
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise OutputError(
+                f'prediction for video {sample["video_name"]!r}, frame {sample["key_frame"]}: boxes'
+                ' or scores are not finite; the weights are of a training that diverged'
+            )
         if scores.ndim != 2:
             return boxes.reshape(-1, 4), scores, _to_numpy(instances['labels'])
         weights = sample.get('proposals', {}).get('scores')

@@ -86,7 +86,7 @@ class DomainAdaptation(BaseModule):
         if cfg is None:
             return None, None
         cfg = dict(cfg)
-        if 'loss' not in cfg:
+        if cfg.get('loss') is None:
             raise ValueError(f"adaptation.{name} lacks the key 'loss', e.g. DomainBCELoss")
         loss = MODELS.build(cfg.pop('loss'))
         return MODELS.build(cfg), loss

@@ -5,6 +5,7 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
+from mmstal_da.errors import OutputError
 from mmstal_da.registry import MODELS
 
 
@@ -63,4 +64,10 @@ class ActionRoIHead(StandardRoIHead):
         bbox_feats = self.roi_features(x, rois)
         with torch.autocast(bbox_feats.device.type, enabled=False):
             cls_score, bbox_pred = self.bbox_head(bbox_feats)
+        outputs = (cls_score, bbox_pred)
+        if not self.training and not all(bool(torch.isfinite(o).all()) for o in outputs):
+            raise OutputError(
+                'the RoI head gives scores or boxes that are not finite: the weights are of a'
+                ' training that diverged; take an earlier checkpoint'
+            )
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats)
