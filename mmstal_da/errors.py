@@ -21,5 +21,13 @@ class ProposalError(ValueError):
     """A file of proposals is missing, unreadable, or does not belong to the data."""
 
 
+class CheckpointError(UsageError):
+    """A checkpoint is not what it is taken for; the message names the file."""
+
+
+class OutputError(RuntimeError):
+    """A model's outputs are no numbers; the message names the clips."""
+
+
 class TrainingError(RuntimeError):
     """A training cannot go on; the message says where it stopped and what is left of it."""

@@ -36,9 +36,10 @@ import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction
 from mmstal_da.apis import ActionTubeInferencer
 from mmstal_da.apis.inputs import Clip, find_clips
 from mmstal_da.apis.result import frame_json
-from mmstal_da.errors import UsageError, VideoError
+from mmstal_da.errors import OutputError, UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections
 from mmstal_da.experiments.fingerprint import digest_file
+from mmstal_da.launch.reporting import WRONG_INPUT
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.utils.io import read_json, write_json
 from mmstal_da.visualization.tube_video import write_tube_video
@@ -179,7 +180,7 @@ def infer(args: argparse.Namespace, stop: Stop) -> int:
             args.checkpoint, args.config, args.device, args.batch_size
         )
         check_settings(args)
-    except UsageError as error:
+    except WRONG_INPUT as error:
         print(f'infer.py: {error}', file=sys.stderr)
         return 2
     if len(todo) < len(clips):
@@ -193,7 +194,7 @@ def infer(args: argparse.Namespace, stop: Stop) -> int:
             stop.where = f'in {clip.name}, with {done} of {len(clips)} videos done in {args.out}'
             try:
                 bar.console.print(look_at(inferencer, clip, args), markup=False, highlight=False)
-            except (VideoError, OSError) as error:
+            except (OutputError, VideoError, OSError) as error:
                 failed.append(str(error))
                 bar.console.print(f'SKIPPED {error}', markup=False, highlight=False)
             bar.advance(task)

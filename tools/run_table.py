@@ -19,7 +19,7 @@ import re
 import sys
 from pathlib import Path
 
-from mmstal_da.errors import UsageError
+from mmstal_da.errors import ConfigError, UsageError
 from mmstal_da.experiments import cells, display, publishing, record, rows
 from mmstal_da.experiments.cells import (
     Cell,
@@ -258,7 +258,7 @@ def do(args: argparse.Namespace, stop: Stop) -> int:
                 print(f'run_table: {cell.name} had another config or data; kept as {kept}')
         states = {cell: state_of(cell) for cell in wanted}
         return dry_run(args, states) if args.dry_run else run(args, states, stop)
-    except UsageError as error:
+    except (ConfigError, UsageError) as error:
         warn(str(error))
         return 2
 

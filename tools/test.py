@@ -11,16 +11,16 @@ from mmengine.config import Config, DictAction
 
 import mmstal_da.registry  # noqa: F401  (and with it the workarounds that MMAction2 needs)
 from mmstal_da.errors import UsageError
+from mmstal_da.launch.checkpoints import check_checkpoint
 from mmstal_da.launch.checks import INFER, check_config
 from mmstal_da.launch.config import (
     LAUNCHERS,
-    check_checkpoint,
     load_config,
     set_launcher,
     set_work_dir,
 )
 from mmstal_da.launch.reporting import one_sentence
-from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.runner import build_runner, start
 from mmstal_da.launch.stopping import PlaceInTest, through_launcher
 
 
@@ -113,9 +113,9 @@ def main() -> int:
         stop.where, stop.command = place.where, through_launcher(stop.command)
         cfg = make_config(args)
         check_config(cfg, 'test')
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, testing=True)
         runner.register_hook(place)
-        runner.test()
+        start(runner, 'test')
         return 0
     return INTERRUPTED
 

@@ -22,7 +22,7 @@ from mmstal_da.launch.config import (
     set_work_dir,
 )
 from mmstal_da.launch.reporting import one_sentence
-from mmstal_da.launch.runner import build_runner
+from mmstal_da.launch.runner import build_runner, start
 from mmstal_da.launch.stopping import TrainingStop
 from mmstal_da.launch.weights import check_weights
 
@@ -110,7 +110,7 @@ def main() -> int:
         runner = build_runner(cfg)
         training = TrainingStop(runner, stop.command)
         stop.where, stop.command = training.where, training.command
-        runner.train()
+        start(runner, 'train')
         return 0
     return INTERRUPTED
 

@@ -1,8 +1,6 @@
 """A trained detector, its config and its class names, from a checkpoint."""
 
 import os
-import pickle
-import struct
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -11,16 +9,13 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.errors import UsageError
-from mmstal_da.launch.config import check_checkpoint, load_config
+from mmstal_da.launch.checkpoints import TRAINING_ONLY, check_checkpoint, check_fit, weights_of
+from mmstal_da.launch.config import load_config
+from mmstal_da.launch.reporting import as_config_error
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 
-# what torch.load raises of other files' bytes
-UNREADABLE = (
-    *(RuntimeError, EOFError, OSError, pickle.UnpicklingError, struct.error),
-    *(LookupError, ValueError, TypeError, AttributeError),
-)
 PathLike = str | os.PathLike[str]
 
 
@@ -51,17 +46,13 @@ def load_trained(
         device: Of the model; None takes what MMEngine finds.
 
     Raises:
-        UsageError: No such file, or a checkpoint of another model, without config or class names.
+        UsageError: No such file, or a checkpoint without config or class names.
+        CheckpointError: It is unreadable, or of another model than the config.
+        ConfigError: The model cannot be built.
     """
     register_all_modules()
     checkpoint = check_checkpoint(os.fspath(checkpoint))
-    try:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    except UNREADABLE as error:
-        reason = f'{type(error).__name__}: {error}'
-        raise UsageError(f'{checkpoint} is not a readable checkpoint ({reason})') from error
-    if not isinstance(loaded, dict):
-        raise UsageError(f'{checkpoint} is no checkpoint: it holds a {type(loaded).__name__}')
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     meta = loaded.get('meta') or {}
     cfg = _config(checkpoint, meta, config)
     classes = _class_names(checkpoint, meta, cfg)
@@ -104,22 +95,19 @@ def _class_names(checkpoint: str, meta: dict, cfg: Config) -> list[str]:
 
 
 def _model(checkpoint: str, loaded: dict, cfg: Config, classes: list[str]) -> ActionTubeDetector:
-    try:
+    with as_config_error(
+        f'the model of {checkpoint} cannot be built; if another version of this library trained it,'
+        ' give its config: --config configs/<pair>/<row>.py'
+    ):
         model = MODELS.build(cfg.model)
-    except (TypeError, KeyError) as error:  # of arguments and of names
-        raise UsageError(
-            f'the model of {checkpoint} cannot be built: {error}. If another version of this'
-            ' library trained it, give its config: --config configs/<pair>/<row>.py'
-        ) from error
     if not isinstance(model, ActionTubeDetector):
         raise UsageError(
             f'{type(model).__name__} needs proposals; give the checkpoint of a detector that'
             ' finds them itself, such as a row source_only or full'
         )
-    try:
-        load_state_dict(model, loaded.get('state_dict', loaded), strict=True)
-    except RuntimeError as error:
-        raise UsageError(f'{checkpoint} is of another model than the config: {error}') from error
+    state = weights_of(loaded, checkpoint)
+    check_fit(state, model, checkpoint, TRAINING_ONLY)
+    load_state_dict(model, state)
     head = cfg.model.roi_head.bbox_head
     if head.num_classes != len(classes):
         raise UsageError(

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import load_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.datasets.proposals import FrameProposals
 from mmstal_da.domains import trained_parts
 from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.functional.iou import box_iou
+from mmstal_da.launch.checkpoints import TRAINING_ONLY, check_fit, weights_of
+from mmstal_da.launch.reporting import as_config_error
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import MODELS
 
@@ -49,18 +50,20 @@ def load_detector(cfg: Config, checkpoint: str) -> ActionTubeDetector:
     """The config's detector with the checkpoint's weights, ready to predict.
 
     Raises:
-        UsageError: The model is of another kind, or the weights do not fit.
+        UsageError: The model is of another kind.
+        CheckpointError: The weights do not fit.
     """
-    detector = MODELS.build(cfg.model)
+    with as_config_error('the model cannot be built'):
+        detector = MODELS.build(cfg.model)
     if not isinstance(detector, ActionTubeDetector):
         raise UsageError(
             f'{type(detector).__name__} has no RPN on the key frame; give the config of an'
             ' ActionTubeDetector, such as source_only.py of the pair'
         )
-    try:
-        load_checkpoint(detector, checkpoint, map_location='cpu', strict=True)
-    except RuntimeError as error:
-        raise UsageError(f'{checkpoint} does not fit the model of the config: {error}') from error
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state = weights_of(loaded, checkpoint)
+    check_fit(state, detector, checkpoint, TRAINING_ONLY)
+    load_state_dict(detector, state)
     return detector.to(get_device()).eval()
 
 

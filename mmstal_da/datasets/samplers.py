@@ -7,6 +7,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from mmstal_da.registry import DATA_SAMPLERS
+from mmstal_da.utils.values import check_values, optional, whole
 
 from .draws import Draw
 
@@ -24,7 +25,10 @@ class DrawSampler(Sampler):
         start: Position to start at.
     """
 
+    value_rules = dict(seed=optional(whole(0)), start=whole(0))
+
     def __init__(self, dataset: Sized, seed: int | None = None, start: int = 0) -> None:
+        check_values(self.value_rules, locals())
         self.dataset = dataset
         self.seed = sync_random_seed() if seed is None else seed
         self.start = start

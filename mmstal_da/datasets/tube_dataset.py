@@ -10,6 +10,17 @@ from mmstal_da.registry import DATASETS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.plausible import refuse_implausible
 from mmstal_da.tubes.selection import boxes_by_frame, class_labels, merge_boxes, select_videos
+from mmstal_da.utils.values import (
+    NAME_MAP,
+    NAMES,
+    SWITCH,
+    Rule,
+    check_values,
+    is_name,
+    number,
+    optional,
+    whole,
+)
 
 from .draws import seeded
 from .proposals import GROUND_TRUTH, PARTS, ProposalFile
@@ -79,6 +90,19 @@ class ActionTubeDataset(BaseDataset):
     """
 
     METAINFO = dict(classes=())
+    value_rules = dict(
+        split=Rule('the name of a split', is_name),
+        classes=optional(NAMES),
+        class_map=optional(NAME_MAP),
+        labelled=SWITCH,
+        videos=optional(NAMES),
+        background_frames=SWITCH,
+        background_share=number(0, below=1),
+        multi_label=SWITCH,
+        key_frame_stride=whole(),
+        max_proposals=optional(whole()),
+        test_mode=SWITCH,
+    )
 
     def __init__(
         self,
@@ -106,18 +130,13 @@ class ActionTubeDataset(BaseDataset):
                 f'{ann_file}: `background_frames` is for `test_mode`; to train on frames without a'
                 ' box, set `background_share`'
             )
-        if not 0 <= background_share < 1:
-            raise ValueError(f'`background_share` lies in [0, 1), not {background_share}')
+        check_values(self.value_rules, locals())
         if background_share and (test_mode or not labelled):
             raise ValueError(f'{ann_file}: `background_share` is for training with labels')
-        if key_frame_stride < 1:
-            raise ValueError(f'`key_frame_stride` is at least 1, not {key_frame_stride}')
         if proposals == GROUND_TRUTH and not labelled:
             raise ValueError(f"{ann_file}: proposals='ground_truth' needs `labelled=True`")
         if proposals_part is not None and proposals_part not in PARTS:
             raise ValueError(f'`proposals_part` is one of {PARTS}, not {proposals_part!r}')
-        if max_proposals is not None and max_proposals < 1:
-            raise ValueError(f'`max_proposals` is at least 1 or None, not {max_proposals}')
         self.split = split
         self.classes = None if classes is None else tuple(classes)
         self.class_map = class_map

@@ -11,7 +11,9 @@ from mmengine.logging import print_log
 
 from mmstal_da.errors import UsageError
 
+from .checkpoints import check_checkpoint
 from .options import check_names, override
+from .values import check_config_values
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -25,12 +27,14 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
     Raises:
         UsageError: There is no such file, or it is no config, or an override changes nothing.
-        ConfigError: A name in it is nearly that of a key, which nothing reads.
+        ConfigError: A name in it is nearly that of a key, which nothing reads. Or a value means
+            nothing, see :mod:`~mmstal_da.launch.values`.
     """
     cfg = read_file(path)
     check_names(cfg, path)
     if cfg_options:
         override(cfg, cfg_options, path)
+    check_config_values(cfg)
     return cfg
 
 
@@ -51,20 +55,6 @@ def read_file(path: str, import_custom_modules: bool = True) -> Config:
         raise UsageError(
             f'config {path} cannot be read: {type(error).__name__}: {error}'
         ) from error
-
-
-def check_checkpoint(path: str) -> str:
-    """Return ``path``, a checkpoint: a local file, or a URL that MMEngine downloads.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise UsageError(
-            f'checkpoint {path} does not exist; tools/train.py writes checkpoints '
-            'into its --work-dir'
-        )
-    return path
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
@@ -102,6 +92,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
     Raises:
         UsageError: The checkpoint does not exist.
+        CheckpointError: It cannot be read, or has no weights that could be trained on.
     """
     if resume is None:
         return
@@ -121,7 +112,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
             'name the checkpoint to continue from: --resume CHECKPOINT'
         )
     cfg.resume = True
-    cfg.load_from = last
+    cfg.load_from = check_checkpoint(last)
 
 
 def set_amp(cfg: Config) -> None:

@@ -9,7 +9,7 @@ import copy
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mmengine.registry
@@ -23,7 +23,7 @@ from mmstal_da.errors import ConfigError, UsageError
 # top-level keys that MMEngine's runner, the tools and the checks read
 READ = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | {
     *('auto_scale_lr', 'compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg'),
-    *('runner_type', 'strategy', 'sync_bn'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'strategy', 'sync_bn'),
     *('allow_classes_without_truth', 'allow_transductive'),
 }
 # place in a config -> the registry of what is built there; the first that fits
@@ -58,7 +58,9 @@ _NMS = ('type', 'iou_threshold', 'class_agnostic', 'split_thr', 'max_num', 'sigm
 # place -> further keys that are read there, by what builds the class or instead of a class
 FURTHER = (
     (r'_dataloader$', (*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch')),
-    (r'^optim_wrapper$', ('optimizer', 'constructor', 'paramwise_cfg')),
+    # --amp makes an AmpOptimWrapper of it, which reads the last two
+    (r'^optim_wrapper$',
+     ('optimizer', 'constructor', 'paramwise_cfg', 'loss_scale', 'dtype')),
     (r'optim_wrapper\.clip_grad$',
      ('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value')),
     (r'optim_wrapper\.paramwise_cfg$',
@@ -106,8 +108,12 @@ def override(cfg: Config, options: Mapping[str, Any], path: str) -> None:
     before = copy.deepcopy(cfg._cfg_dict)
     try:
         cfg.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise UsageError(f'--cfg-options: {error} in {path}') from error
+    except (KeyError, TypeError, IndexError, AssertionError, AttributeError) as error:
+        keys = ', '.join(options)
+        raise UsageError(
+            f'--cfg-options {keys}: {path} has no such place ({error}); of a list of numbers or'
+            ' names give the whole'
+        ) from error
     scope = cfg.get('default_scope') or 'mmengine'
     for key in _leaves(options):
         _check(before, cfg._cfg_dict, key.split('.'), path, scope)
@@ -235,7 +241,7 @@ def parameters_of(built: Any) -> tuple[set[str], bool]:
     signatures = [inspect.signature(built)]
     if inspect.isclass(built):
         own = [kind for kind in built.__mro__ if '__init__' in vars(kind) and kind is not object]
-        signatures = [inspect.signature(kind.__init__) for kind in own]
+        signatures = [inspect.signature(vars(kind)['__init__']) for kind in own]
     found, takes_more = set(getattr(built, 'config_keys', ())), True
     for signature in signatures:
         parameters = signature.parameters.values()
@@ -266,9 +272,9 @@ def _get(node: Any, part: str) -> Any:
 
 def places_of(config: Any, name: str, place: str = '') -> Iterator[str]:
     """Dotted keys of a config that end in a name."""
-    items = config.items() if isinstance(config, Mapping) else ()
+    items: Iterable[tuple[Any, Any]] = config.items() if isinstance(config, Mapping) else ()
     if isinstance(config, list | tuple):
-        items = ((str(number), item) for number, item in enumerate(config))
+        items = [(str(number), item) for number, item in enumerate(config)]
     for key, value in items:
         where = f'{place}.{key}' if place else str(key)
         if not place and key not in READ:

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmstal_da.errors import (
     AnnotationError,
     ConfigError,
+    OutputError,
     ProposalError,
     TrainingError,
     UsageError,
@@ -16,7 +17,7 @@ from mmstal_da.errors import (
 
 DEBUG = 'MMSTAL_DA_DEBUG'
 WRONG_INPUT = (UsageError, ConfigError, AnnotationError, ProposalError)  # exit status 2
-FAILED = (TrainingError, VideoError)  # exit status 1
+FAILED = (OutputError, TrainingError, VideoError)  # exit status 1
 
 
 @contextmanager
@@ -38,3 +39,24 @@ def one_sentence(tool: str) -> Iterator[None]:
         sys.stdout.flush()
         print(f'{tool}: error: {error}', file=sys.stderr, flush=True)
         raise SystemExit(1 if isinstance(error, FAILED) else 2) from None
+
+
+@contextmanager
+def as_config_error(what: str, applies: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Inside this context, what MMEngine raises where a config is wrong becomes a ConfigError.
+
+    Args:
+        what: Begins the message, such as ``'the config cannot be built'``.
+        applies: Whether an error is the config's fault; asked when there is one.
+    """
+    try:
+        yield
+    except (*WRONG_INPUT, *FAILED):
+        raise
+    except (
+        *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError),
+        *(FileNotFoundError, RuntimeError, TypeError, ValueError),
+    ) as error:
+        if not applies():
+            raise
+        raise ConfigError(f'{what}: {type(error).__name__}: {error}') from error

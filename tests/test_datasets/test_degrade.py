@@ -77,5 +77,5 @@ def test_fog_is_the_scene_through_a_transmission_plus_one_air_light():
 
 
 def test_a_negative_strength_is_refused():
-    with pytest.raises(ValueError, match='`fog` must not be negative'):
+    with pytest.raises(ValueError, match='fog is a finite number of at least 0, not -1'):
         DegradeFrames(fog=-1)

@@ -220,7 +220,7 @@ def test_complaints_of_the_data_set(video, tmp_path):
         packed(video, file, proposals_part='train')
     with pytest.raises(ValueError, match="proposals_part` is one of .*, not 'all'"):
         packed(video, file, proposals_part='all')
-    with pytest.raises(ValueError, match='`max_proposals` is at least 1'):
+    with pytest.raises(ValueError, match='max_proposals is a whole number of at least 1'):
         packed(video, file, max_proposals=0)
     ann_file = write_dataset(tmp_path, ['a'], ['run'], num_frames=5)
     with pytest.raises(ValueError, match='at least 2 classes, not 1'):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmstal_da.errors import UsageError
@@ -23,6 +24,12 @@ def config(tmp_path) -> Path:
         "default_hooks = dict(checkpoint=dict(type='CheckpointHook'))\n"
         "load_from = 'pretrained.pth'\n"
     )
+    return path
+
+
+def saved(path: Path) -> Path:
+    """A checkpoint."""
+    torch.save(dict(state_dict={'weight': torch.ones(2)}), path)
     return path
 
 
@@ -100,8 +107,7 @@ def test_amp_refuses_unknown_wrappers(config):
 
 
 def test_resume(config, tmp_path):
-    checkpoint = tmp_path / 'iter_2.pth'
-    checkpoint.touch()
+    checkpoint = saved(tmp_path / 'iter_2.pth')
     cfg = train_config(config, '--resume', str(checkpoint))
     assert cfg.resume
     assert cfg.load_from == str(checkpoint)
@@ -120,22 +126,21 @@ def test_auto_resume(config, tmp_path, capsys):
     (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
     with pytest.raises(UsageError, match='last_checkpoint names'):
         train_config(config, *flags)
-    checkpoint.touch()
+    saved(checkpoint)
     cfg = train_config(config, *flags)
     assert cfg.resume
     assert cfg.load_from == str(checkpoint)
 
 
 def test_a_config_without_a_test_says_what_to_run_instead(config, tmp_path):
-    (tmp_path / 'x.pth').touch()
+    saved(tmp_path / 'x.pth')
     config.write_text(f'{config.read_text()}test_evaluator = None\n')
     with pytest.raises(UsageError, match=r'has no test .*tools/infer\.py CHECKPOINT VIDEOS'):
         run_test_config(config, str(tmp_path / 'x.pth'))
 
 
 def test_test_sets_load_from(config, tmp_path):
-    checkpoint = tmp_path / 'iter_2.pth'
-    checkpoint.touch()
+    checkpoint = saved(tmp_path / 'iter_2.pth')
     cfg = run_test_config(config, str(checkpoint), '--dump', 'a.pkl')
     assert cfg.load_from == str(checkpoint)
     assert [metric.type for metric in cfg.test_evaluator] == ['AccMetric', 'DumpResults']

@@ -41,7 +41,8 @@ from mmstal_da.evaluation.domain_gap.features import (
     extract,
 )
 from mmstal_da.evaluation.domain_gap.probe import Probe, probe_domains
-from mmstal_da.launch.config import check_checkpoint, load_config
+from mmstal_da.launch.checkpoints import check_checkpoint
+from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.utils.io import write_json
 from mmstal_da.visualization.curves import save_figure

@@ -43,7 +43,8 @@ from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import Detections
 from mmstal_da.evaluation.functional.label_free import offline_scores
 from mmstal_da.evaluation.metrics import LabelFreeMetric
-from mmstal_da.launch.config import check_checkpoint, load_config
+from mmstal_da.launch.checkpoints import check_checkpoint
+from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS, METRICS
 from mmstal_da.utils.io import read_json, write_json

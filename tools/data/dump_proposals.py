@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.apis.propose import load_detector, part_dataset, propose, quality
 from mmstal_da.datasets.proposals import PARTS, FrameProposals, save_proposals
-from mmstal_da.errors import UsageError, VideoError
-from mmstal_da.launch.config import check_checkpoint, load_config
+from mmstal_da.launch.checkpoints import check_checkpoint
+from mmstal_da.launch.config import load_config
+from mmstal_da.launch.reporting import as_config_error, one_sentence
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS
 
@@ -86,7 +87,9 @@ def dump(args: argparse.Namespace, stop: Stop) -> None:
     """Do what the command line asks for."""
     cfg = load_config(args.config, args.cfg_options)
     register_all_modules()
-    datasets = {part: DATASETS.build(part_dataset(cfg, part)) for part in dict.fromkeys(args.part)}
+    with as_config_error('the data of the config cannot be built'):
+        parts = dict.fromkeys(args.part)
+        datasets = {part: DATASETS.build(part_dataset(cfg, part)) for part in parts}
     detector = load_detector(cfg, check_checkpoint(args.checkpoint))
     parts = {}
     for part, dataset in datasets.items():
@@ -113,11 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     numbers = [args.batch_size, args.max_per_frame or 1]
     if not args.out.endswith('.npz') or np.min(numbers) < 1 or args.max_per_frame == 0:
         parser.error('--out must end in .npz, --batch-size and --max-per-frame be at least 1')
-    with interruptible(__file__, argv) as stop:
-        try:
-            dump(args, stop)
-        except (UsageError, ValueError, VideoError, OSError) as error:
-            parser.error(str(error))
+    with interruptible(__file__, argv) as stop, one_sentence('dump_proposals.py'):
+        dump(args, stop)
         return 0
     return INTERRUPTED
 

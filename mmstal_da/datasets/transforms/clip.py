@@ -6,6 +6,7 @@ from mmcv.transforms import BaseTransform
 from mmstal_da.errors import AnnotationError, VideoError
 from mmstal_da.registry import TRANSFORMS
 from mmstal_da.tubes.plausible import off_frame
+from mmstal_da.utils.values import check_values, whole
 from mmstal_da.video.reader import read_frames
 
 
@@ -23,11 +24,10 @@ class SampleKeyFrameClip(BaseTransform):
         frame_interval: Step between them.
     """
 
+    value_rules = dict(clip_len=whole(), frame_interval=whole())
+
     def __init__(self, clip_len: int = 20, frame_interval: int = 1) -> None:
-        if clip_len < 1 or frame_interval < 1:
-            raise ValueError(
-                f'`clip_len` ({clip_len}), `frame_interval` ({frame_interval}) must be at least 1'
-            )
+        check_values(self.value_rules, locals())
         self.clip_len = clip_len
         self.frame_interval = frame_interval
 

@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.utils.values import check_values, number, whole
 
 
 @TRANSFORMS.register_module()
@@ -31,12 +32,12 @@ class DegradeFrames(BaseTransform):
         seed: One seed for all videos.
     """
 
+    value_rules = dict(fog=number(0), low_light=number(0), noise=number(0), seed=whole(0))
+
     def __init__(
         self, fog: float = 0.0, low_light: float = 0.0, noise: float = 0.0, seed: int = 0
     ) -> None:
-        for name, value in dict(fog=fog, low_light=low_light, noise=noise).items():
-            if value < 0:
-                raise ValueError(f'DegradeFrames: `{name}` must not be negative, but is {value}')
+        check_values(self.value_rules, locals())
         self.fog = fog
         self.low_light = low_light
         self.noise = noise

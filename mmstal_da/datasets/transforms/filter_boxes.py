@@ -4,6 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.utils.values import SHARE, check_values, number
 
 
 @TRANSFORMS.register_module()
@@ -22,7 +23,10 @@ class FilterBoxes(BaseTransform):
         min_visible: Least share of the actor's box that is still in the frame.
     """
 
+    value_rules = dict(min_size=number(0), min_visible=SHARE)
+
     def __init__(self, min_size: float = 4.0, min_visible: float = 0.3) -> None:
+        check_values(self.value_rules, locals())
         self.min_size = min_size
         self.min_visible = min_visible
 

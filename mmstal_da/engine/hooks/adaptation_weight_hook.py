@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 
 from mmstal_da.models.adaptation.schedules import Schedule, build_schedule, weight_at
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import check_values, number, optional, whole
 
 
 @HOOKS.register_module()
@@ -25,6 +26,12 @@ class AdaptationWeightHook(Hook):
     """
 
     priority = 'NORMAL'
+    value_rules = dict(
+        max_weight=number(0),
+        gamma=number(above=0),
+        begin=whole(0),
+        end=optional(whole()),
+    )
 
     def __init__(
         self,
@@ -34,7 +41,8 @@ class AdaptationWeightHook(Hook):
         begin: int = 0,
         end: int | None = None,
     ) -> None:
-        if begin < 0 or (end is not None and end <= begin):
+        check_values(self.value_rules, locals())
+        if end is not None and end <= begin:
             raise ValueError(f'the ramp needs 0 <= begin < end, got {begin} and {end}')
         self.schedule = build_schedule(schedule, gamma)
         self.max_weight = max_weight

@@ -7,6 +7,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmstal_da.engine.atomic_backend import AtomicLocalBackend
+from mmstal_da.errors import TrainingError
 from mmstal_da.registry import HOOKS
 
 
@@ -63,6 +64,27 @@ class AtomicCheckpointHook(CheckpointHook):
             for leftover in leftovers:
                 leftover.unlink()
 
+    def _save_checkpoint(self, runner: Runner) -> None:
+        """Save.
+
+        Raises:
+            TrainingError: The file system refuses, because it is full or may not be written.
+        """
+        try:
+            super()._save_checkpoint(runner)
+        except OSError as error:
+            self._refused(runner, error)
+
+    def _refused(self, runner: Runner, error: OSError) -> None:
+        pointer = Path(runner.work_dir) / 'last_checkpoint'
+        last = pointer.read_text().strip() if pointer.is_file() else None
+        kept = f'The last checkpoint is {last}' if last else 'There is no checkpoint yet'
+        raise TrainingError(
+            f'training stopped at iteration {runner.iter + 1}: the checkpoint could not be written'
+            f' to {self.out_dir} ({error.strerror or error}). {kept}. Make room or let it be'
+            ' written, and go on with --resume'
+        ) from error
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, then name the checkpoint as the last one, then remove the outdated one."""
         outdated = None
@@ -91,11 +113,17 @@ class AtomicCheckpointHook(CheckpointHook):
             Path(self.out_dir, outdated).unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save the best checkpoint, then remove the former best."""
+        """Save the best checkpoint, then remove the former best.
+
+        Raises:
+            TrainingError: As :meth:`_save_checkpoint`.
+        """
         backend, later = self.file_backend, _RemovesLater()
         self.file_backend = later
         try:
             super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            self._refused(runner, error)
         finally:
             self.file_backend = backend
         if not self.save_best:

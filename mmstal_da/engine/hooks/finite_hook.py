@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmstal_da.errors import TrainingError
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import check_values, whole
 
 SKIPPED_KEY = 'skipped_steps'
 # a scaler that begins at 65536 and halves has reached 2^-24 by then: not the scale is at fault
@@ -44,10 +45,10 @@ class FiniteHook(Hook):
 
     # before anything is logged or saved
     priority = 'VERY_HIGH'
+    value_rules = dict(allowed_skips=whole(0))
 
     def __init__(self, allowed_skips: int = 0) -> None:
-        if not isinstance(allowed_skips, int) or allowed_skips < 0:
-            raise ValueError(f'allowed_skips is a whole number, at least 0, not {allowed_skips!r}')
+        check_values(self.value_rules, locals())
         self.allowed_skips = allowed_skips
         self.skipped = False  # this iteration made no step
         self.found: list[str] = []  # why, in this process

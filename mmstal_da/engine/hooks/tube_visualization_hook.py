@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import SHARE, SWITCH, check_values, number, whole
 from mmstal_da.visualization import Overlay, render_frames, write_png
 
 
@@ -34,6 +35,14 @@ class TubeVisualizationHook(Hook):
     """
 
     priority = 'NORMAL'
+    value_rules = dict(
+        enable=SWITCH,
+        val_pictures=whole(0),
+        interval=whole(),
+        score_thr=SHARE,
+        show=SWITCH,
+        wait_time=number(0),
+    )
 
     def __init__(
         self,
@@ -45,10 +54,7 @@ class TubeVisualizationHook(Hook):
         wait_time: float = 2.0,
         out_dir: str | None = None,
     ) -> None:
-        if interval < 1:
-            raise ValueError(f'`interval` is at least 1, not {interval}')
-        if val_pictures < 0:
-            raise ValueError(f'`val_pictures` is at least 0, not {val_pictures}')
+        check_values(self.value_rules, locals())
         self.enable = enable
         self.val_pictures = val_pictures
         self.interval = interval

@@ -3,6 +3,23 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from mmstal_da.utils.values import SHARE, check_values, number, optional, several, whole
+
+VALUE_RULES = dict(
+    pixel=number(0),
+    nms_iou=SHARE,
+    frame_iou=SHARE,
+    keep_per_frame=whole(),
+    link_iou=SHARE,
+    max_gap=whole(),
+    min_score=SHARE,
+    min_length=whole(),
+    trim_penalty=optional(number(0)),
+    tube_nms_iou=SHARE,
+    video_ious=several(number(above=0, most=1)),
+    video_iou_range=several(number(above=0, most=1), 3),
+)
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -65,17 +82,10 @@ class Protocol:
             raise ValueError(f"ap is 'trapezoid' or 'envelope', not {self.ap!r}")
         if self.ties not in ('numpy', 'stable'):
             raise ValueError(f"ties is 'numpy' or 'stable', not {self.ties!r}")
-        for key in ('max_gap', 'keep_per_frame', 'min_length'):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{key} is a whole number of at least 1, not {value!r}')
-        for key in ('nms_iou', 'frame_iou', 'link_iou', 'tube_nms_iou'):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f'{key} lies in [0, 1], not {getattr(self, key)!r}')
-        if any(not 0 < iou <= 1 for iou in (*self.video_ious, *self.video_iou_range)):
-            raise ValueError('video_ious and video_iou_range lie in (0, 1]')
-        if self.trim_penalty is not None and self.trim_penalty < 0:
-            raise ValueError(f'trim_penalty is None or at least 0, not {self.trim_penalty!r}')
+        check_values(VALUE_RULES, asdict(self))
+        first, last, _ = self.video_iou_range
+        if first > last:
+            raise ValueError(f'video_iou_range is (first, last, step), not {self.video_iou_range}')
 
     @property
     def video_iou_steps(self) -> list[float]:

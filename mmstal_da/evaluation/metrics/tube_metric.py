@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from mmstal_da.errors import OutputError
 from mmstal_da.evaluation.files import save_detections
 from mmstal_da.evaluation.functional import (
     Detections,
@@ -20,10 +21,20 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
-from mmstal_da.evaluation.functional.protocol import Protocol
+from mmstal_da.evaluation.functional.protocol import VALUE_RULES, Protocol
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
 from mmstal_da.tubes.evaluated import load_ground_truth
+from mmstal_da.utils.values import (
+    NAME_MAP,
+    NAMES,
+    SHARE,
+    SWITCH,
+    Rule,
+    check_values,
+    is_name,
+    optional,
+)
 
 from .score_matrix import expand_score_matrix
 
@@ -82,6 +93,15 @@ class TubeMetric(BaseMetric):
 
     results: list
     default_prefix = ''  # no prefix
+    value_rules = dict(
+        split=Rule('the name of a split', is_name),
+        classes=optional(NAMES),
+        class_map=optional(NAME_MAP),
+        videos=optional(NAMES),
+        background_frames=SWITCH,
+        min_class_score=SHARE,
+        **VALUE_RULES,
+    )
     config_keys = tuple(constant.name for constant in fields(Protocol) if constant.name != 'name')
 
     def __init__(
@@ -102,6 +122,7 @@ class TubeMetric(BaseMetric):
         collect_dir: str | None = None,
         **constants,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         ann_file = os.path.join(data_root, ann_file)
         truth = load_ground_truth(ann_file, split, classes, class_map, videos)
@@ -149,6 +170,11 @@ class TubeMetric(BaseMetric):
         """Boxes (n, 4) in pixels of the original video, scores (n,) and labels (n,)."""
         instances = sample['pred_instances']
         boxes, scores = (_to_numpy(instances[key]) for key in ('bboxes', 'scores'))
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise OutputError(
+                f'prediction for video {sample["video_name"]!r}, frame {sample["key_frame"]}: boxes'
+                ' or scores are not finite; the weights are of a training that diverged'
+            )
         if scores.ndim != 2:
             return boxes.reshape(-1, 4), scores, _to_numpy(instances['labels'])
         weights = sample.get('proposals', {}).get('scores')

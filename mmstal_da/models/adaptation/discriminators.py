@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmstal_da.models.layers.batch_layout import Extents, without_padding, zero_padding
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import check_values, number, several, whole
 
 
 @MODELS.register_module()
@@ -27,6 +28,8 @@ class SpatialDiscriminator(BaseModule):
         init_cfg: MMEngine initialisation.
     """
 
+    value_rules = dict(in_channels=whole(), channels=several(whole()), dropout=number(0, below=1))
+
     def __init__(
         self,
         in_channels: int = 1024,
@@ -34,7 +37,9 @@ class SpatialDiscriminator(BaseModule):
         dropout: float = 0.5,
         init_cfg: dict | list | None = None,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
+        self.in_channels = in_channels
         layers: list[nn.Module] = []
         for width in channels:
             layers += [
@@ -82,13 +87,17 @@ class TemporalImageDiscriminator(BaseModule):
         init_cfg: MMEngine initialisation.
     """
 
+    value_rules = dict(in_channels=whole(), channels=whole())
+
     def __init__(
         self,
         in_channels: int = 832,
         channels: int = 512,
         init_cfg: dict | list | None = dict(type='Normal', layer='Conv2d', std=0.01),
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
+        self.in_channels = in_channels
         self.conv1 = nn.Conv2d(in_channels, channels, 1)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(channels, 1, 1)
@@ -112,6 +121,8 @@ class TemporalInstanceDiscriminator(BaseModule):
         init_cfg: MMEngine initialisation.
     """
 
+    value_rules = dict(in_channels=whole(), channels=whole(), dropout=number(0, below=1))
+
     def __init__(
         self,
         in_channels: int = 1024,
@@ -119,7 +130,9 @@ class TemporalInstanceDiscriminator(BaseModule):
         dropout: float = 0.5,
         init_cfg: dict | list | None = dict(type='Normal', layer='Linear', std=0.01),
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
+        self.in_channels = in_channels
         self.layers = nn.Sequential(
             nn.Linear(in_channels, channels),
             nn.ReLU(inplace=True),

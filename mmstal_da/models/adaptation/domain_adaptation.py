@@ -10,6 +10,7 @@ from torch import Tensor
 from mmstal_da.errors import ConfigError
 from mmstal_da.models.layers.batch_layout import Extents, valid_mask
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import check_values, choice, number, whole
 
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
 
@@ -63,6 +64,14 @@ class DomainAdaptation(BaseModule):
         ValueError: No module is on, or a key is out of range.
     """
 
+    value_rules = dict(
+        map_reduction=choice(*REDUCTIONS),
+        instance_reduction=choice(*REDUCTIONS),
+        lambda_mode=choice(*LAMBDA_MODES),
+        weight=number(0),
+        num_proposals=whole(),
+    )
+
     def __init__(
         self,
         spatial: dict | None = None,
@@ -83,11 +92,7 @@ class DomainAdaptation(BaseModule):
                 'DomainAdaptation: no module is on; give spatial, temporal_image or '
                 'temporal_instance, or set adaptation=None for the plain detector'
             )
-        for key, value in (('map', map_reduction), ('instance', instance_reduction)):
-            if value not in REDUCTIONS:
-                raise ValueError(f'{key}_reduction is one of {REDUCTIONS}, not {value!r}')
-        if lambda_mode not in LAMBDA_MODES:
-            raise ValueError(f'lambda_mode is one of {LAMBDA_MODES}, not {lambda_mode!r}')
+        check_values(self.value_rules, locals())
         self.spatial, self.spatial_loss = self._build('spatial', spatial)
         self.temporal_image, self.temporal_image_loss = self._build(
             'temporal_image', temporal_image
@@ -107,7 +112,7 @@ class DomainAdaptation(BaseModule):
         if cfg is None:
             return None, None
         cfg = dict(cfg)
-        if 'loss' not in cfg:
+        if cfg.get('loss') is None:
             raise ValueError(f"adaptation.{name} lacks the key 'loss', e.g. DomainBCELoss")
         loss = build_part(cfg.pop('loss'), f'adaptation.{name}.loss')
         return build_part(cfg, f'adaptation.{name}'), loss
@@ -157,6 +162,15 @@ class DomainAdaptation(BaseModule):
             raise ValueError(f'the adaptation weight must be finite and >= 0, got {self.weight}')
         scale, coeff = self.scale, self.coefficient
         out: dict[str, Tensor] = {}
+        for key, features in (
+            ('spatial', spatial), ('temporal_image', temporal), ('temporal_instance', instances),
+        ):  # fmt: skip
+            width = getattr(getattr(self, key), 'in_channels', None)
+            if features is not None and width not in (None, features.shape[1]):
+                raise ConfigError(
+                    f'model.adaptation.{key}.in_channels is {width}, but the features have'
+                    f' {features.shape[1]} channels'
+                )
 
         def add(
             name: str,

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import check_values, number
 
 from .functional import domain_bce, domain_focal
 
@@ -24,7 +25,10 @@ class DomainFocalLoss(nn.Module):
         gamma: Focusing exponent.
     """
 
+    value_rules = dict(gamma=number(0))
+
     def __init__(self, gamma: float = 5.0) -> None:
+        check_values(self.value_rules, locals())
         super().__init__()
         self.gamma = gamma
 

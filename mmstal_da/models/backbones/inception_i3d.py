@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import SWITCH, check_values, number, optional, whole
 
 from .inception_blocks import InceptionModule, MaxPool3dSame, Unit3D
 
@@ -89,6 +90,14 @@ class EndpointSequence(BaseModule):
         init_cfg: MMEngine initialisation.
     """
 
+    value_rules = dict(
+        in_channels=whole(),
+        width=number(above=0),
+        num_classes=optional(whole()),
+        norm_eval=SWITCH,
+        norm_momentum=number(above=0, most=1),
+    )
+
     def __init__(
         self,
         names: Iterable[str],
@@ -99,6 +108,7 @@ class EndpointSequence(BaseModule):
         frozen: int = 0,
         init_cfg: dict | list | None = None,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
         self.norm_eval = norm_eval
         self.endpoint_names = list(names)
@@ -163,6 +173,7 @@ class InceptionI3D(EndpointSequence):
         frozen_end_point: str | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
+        check_values(self.value_rules, locals())
         names = list(ENDPOINTS)
         last = 'Mixed_5c' if end_point == 'Logits' else end_point
         for name in (last, frozen_end_point):

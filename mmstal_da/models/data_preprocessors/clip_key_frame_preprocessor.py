@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmstal_da.domains import DOMAIN_OF
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import SWITCH, check_values, number, several, whole
 
 
 @MODELS.register_module()
@@ -38,6 +39,16 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         clip_bgr: Whether the clip's backbone reads BGR; its mean and std are then in that order.
     """
 
+    value_rules = dict(
+        clip_mean=several(number(), 3),
+        clip_std=several(number(above=0), 3),
+        key_mean=several(number(), 3),
+        key_std=several(number(above=0), 3),
+        key_bgr=SWITCH,
+        pad_size_divisor=whole(),
+        non_blocking=SWITCH,
+    )
+
     def __init__(
         self,
         clip_mean: Sequence[float] = (127.5, 127.5, 127.5),
@@ -49,12 +60,11 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         non_blocking: bool = False,
         clip_bgr: bool = False,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(non_blocking=non_blocking)
         for name, values in dict(
             clip_mean=clip_mean, clip_std=clip_std, key_mean=key_mean, key_std=key_std
         ).items():
-            if len(values) != 3:
-                raise ValueError(f'{name} has one value per channel (3), got {values}')
             shape = (-1, 1, 1, 1) if name.startswith('clip') else (-1, 1, 1)
             buffer = torch.tensor(values, dtype=torch.float32).view(shape)
             self.register_buffer(name, buffer, persistent=False)

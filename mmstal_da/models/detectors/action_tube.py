@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmstal_da.compat import load_pretrained
 from mmstal_da.domains import SOURCE
-from mmstal_da.errors import ConfigError
+from mmstal_da.errors import ConfigError, OutputError
 from mmstal_da.models.layers.batch_layout import (
     BatchLayout,
     extend_edges,
@@ -99,9 +99,22 @@ class ActionTubeDetector(TwoStageDetector):
                 f' has the strides {strides}, model.roi_head.bbox_roi_extractor.featmap_strides'
                 f' {extractor.featmap_strides}; give both one stride'
             )
+        divisor = getattr(self.data_preprocessor, 'pad_size_divisor', None)
+        if divisor is not None and divisor % strides[0][0]:
+            raise ConfigError(
+                'model.data_preprocessor.pad_size_divisor is a multiple of the stride of the maps,'
+                f' {strides[0][0]}, not {divisor}'
+            )
         width = getattr(self.clip_backbone, 'out_channels', None)
         if isinstance(width, int):
             self._check_width('clip_backbone', self.clip_backbone, width)
+        stage = getattr(self.roi_head, 'shared_head', None)
+        width, given = getattr(stage, 'out_channels', None), self.roi_head.bbox_head.in_channels
+        if width is not None and width != given:
+            raise ConfigError(
+                f'model.roi_head.bbox_head.in_channels is {given}, but TF2 has {width} channels;'
+                f' set it to {width}'
+            )
 
     def _check_width(self, key: str, part: nn.Module, width: int) -> None:
         """See that SF or TF1 has as many channels as the next part reads."""
@@ -317,13 +330,25 @@ class ActionTubeDetector(TwoStageDetector):
             batch_data_samples: N samples with ``img_shape`` and ``scale_factor``.
             rescale: Return boxes in pixels of the original video instead of the input.
 
+        Raises:
+            OutputError: A network's output is not finite.
+
         Returns:
             The samples with ``pred_instances``: ``bboxes`` ``(n, 4)`` x1 y1 x2 y2, ``scores``
             ``(n,)``, ``labels`` ``(n,)``.
         """
         with self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
-        proposals = self._proposals(*self._propose(spatial), batch_data_samples)
+        scores, deltas = self._propose(spatial)
+        # NMS drops a NaN: nothing would be found, and that would be scored
+        for name, output in (('SF', spatial), ('TF1', temporal), ('the RPN', scores[0])):
+            if not bool(torch.isfinite(output).all()):
+                raise OutputError(
+                    f'{name} gives values that are not finite for'
+                    f' {", ".join(map(clip_name, batch_data_samples))}: the weights are of a'
+                    ' training that diverged; take an earlier checkpoint'
+                )
+        proposals = self._proposals(scores, deltas, batch_data_samples)
         maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
         results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
@@ -340,6 +365,12 @@ class ActionTubeDetector(TwoStageDetector):
         proposals = self._proposals(*self._propose(spatial), batch_data_samples)
         maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
         return self.roi_head.forward(maps, proposals, batch_data_samples)
+
+
+def clip_name(sample) -> str:
+    """A sample for messages."""
+    meta = sample.metainfo
+    return f'{meta.get("video_name")!r} frame {meta.get("key_frame")}'
 
 
 def count_source(samples: list) -> int:

@@ -11,8 +11,9 @@ from mmstal_da.errors import ConfigError
 from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation, build_part
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
-from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
+from mmstal_da.models.layers.domain_batch_norm import DOMAINS, DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import choice, optional
 
 from .action_tube import ActionTubeDetector, count_source
 from .step import Step
@@ -43,6 +44,8 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             ``adaptation``: then the target only updates its statistics.
         **kwargs: Arguments of :class:`ActionTubeDetector`.
     """
+
+    value_rules = dict(domain_norm=optional(choice(*DOMAINS)))
 
     def __init__(
         self,
@@ -142,7 +145,6 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             )
         if self.domain_norm is not None:
             self.domain_norm.check(self)
-        self.layout.begin_step()
         with self.layout.joint(n_source), self.layout.images(batch_data_samples):
             spatial, temporal = self.extract_feat(batch_inputs)
         losses, proposals = self._rpn_loss(spatial, batch_data_samples, n_source)

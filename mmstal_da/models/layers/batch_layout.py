@@ -70,7 +70,7 @@ class BatchLayout:
         return self.now.num_source
 
     def begin_step(self) -> None:
-        """A new training step: what layers remember of the one before has no use."""
+        """A new batch of images: what layers remember of the one before has no use."""
         self.step += 1
 
     @contextmanager
@@ -83,11 +83,14 @@ class BatchLayout:
     def images(self, samples: Sequence) -> Iterator[None]:
         """Inside this context, the rows of a batch are the images of these samples.
 
+        A step begins with it.
+
         Args:
             samples: With ``pad_shape`` and ``batch_input_shape``, see
                 :class:`~mmstal_da.models.data_preprocessors.ClipKeyFramePreprocessor`. Samples
                 without them have no padding.
         """
+        self.begin_step()
         with self._changed(**image_sizes(samples)):
             yield
 

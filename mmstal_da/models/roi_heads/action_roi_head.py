@@ -6,7 +6,7 @@ from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
-from mmstal_da.errors import ConfigError
+from mmstal_da.errors import ConfigError, OutputError
 from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
@@ -137,4 +137,10 @@ class ActionRoIHead(StandardRoIHead):
         bbox_feats = self.roi_features(x, rois)
         with torch.autocast(bbox_feats.device.type, enabled=False):
             cls_score, bbox_pred = self.bbox_head(bbox_feats)
+        outputs = (cls_score, bbox_pred)
+        if not self.training and not all(bool(torch.isfinite(o).all()) for o in outputs):
+            raise OutputError(
+                'the RoI head gives scores or boxes that are not finite: the weights are of a'
+                ' training that diverged; take an earlier checkpoint'
+            )
         return dict(cls_score=cls_score, bbox_pred=bbox_pred, bbox_feats=bbox_feats)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import check_values
 
 from ..backbones.inception_i3d import ENDPOINTS, EndpointSequence, endpoint_channels
 
@@ -38,6 +39,7 @@ class InceptionRoIStage(EndpointSequence):
         norm_momentum: float = 0.01,
         init_cfg: dict | list | None = None,
     ) -> None:
+        check_values(self.value_rules, dict(width=width))
         in_channels = endpoint_channels(after, width)
         names = list(ENDPOINTS)
         if end_point not in names[names.index(after) + 1 :]:
