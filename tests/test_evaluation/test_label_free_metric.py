@@ -75,15 +75,15 @@ def test_dropout_is_that_of_the_frame_and_nothing_else():
         again[0].dropout_instances.scores, first.dropout_instances.scores, rtol=1e-4, atol=1e-5
     )
     assert not torch.equal(first.dropout_instances.bboxes[:3], second.dropout_instances.bboxes[:3])
-    metas = [dict(video_name='v', key_frame=1), dict(video_name='v', key_frame=2)]
+    samples = [SimpleNamespace(metainfo=dict(video_name='v', key_frame=frame)) for frame in (1, 2)]
     ones = torch.ones(2, 8, 20, 20)
-    dropped = hook._drop(ones, 'SF', metas)
+    dropped = hook._drop(ones, 'SF', samples)
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert (dropped == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert not torch.equal(dropped[0], dropped[1])
     tiny, _ = predict(LabelFreeViewsHook(1e-9), batch())
     torch.testing.assert_close(tiny[0].dropout_instances.scores, tiny[0].pred_instances.scores)
-    with pytest.raises(ValueError, match='between 0 and 1'):
+    with pytest.raises(ValueError, match='dropout is a finite number above 0 and below 1'):
         LabelFreeViewsHook(0.0)
 
 

@@ -1,12 +1,16 @@
 """Padding says nothing about an image: a clip is the same to a model, however it is padded."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mmstal_da.engine.hooks import LabelFreeViewsHook
+from mmstal_da.engine.monitor.measures import predict_boxes
+from mmstal_da.evaluation.domain_gap.features import batch_features
 from mmstal_da.models.adaptation.discriminators import SpatialDiscriminator
 from mmstal_da.models.adaptation.functional import domain_accuracy
 from mmstal_da.models.layers.batch_layout import BatchLayout, extend_edges, sees_padding
@@ -271,3 +275,37 @@ def test_a_network_that_sees_padding_is_named():
     ):
         losses_of(detector, batch((48, 64), (48, 96)))
     assert 'loss_da_spatial' in losses_of(detector, batch((48, 64), (48, 64)))
+
+
+# --- what only watches
+
+
+def watched(detector: nn.Module, clips: dict) -> tuple:
+    """Of the first clip: views, features for the domain gap, what the monitor predicts."""
+    hook = LabelFreeViewsHook(0.3)
+    hook.before_val_epoch(SimpleNamespace(model=detector))
+    with torch.no_grad():
+        sample = detector.val_step(clips)[0]
+        data = detector.data_preprocessor(clips, False)
+        samples = data['data_samples']
+        features = batch_features(detector, data['inputs'], samples, 4)
+        with detector.layout.images(samples):
+            _, temporal = detector.extract_feat(data['inputs'])
+    box = torch.tensor([[20.0, 10, 53, 41]])  # to the image's end
+    probabilities, _ = predict_boxes(detector.roi_head, temporal, [box] * len(samples), samples)
+    candidates, views = sample.candidates, sample.dropout_instances
+    return (
+        candidates.bboxes, candidates.scores, views.bboxes, views.scores,
+        *(rows[:1] for rows in features.values()), probabilities[:1],
+    )  # fmt: skip
+
+
+def test_neither_hooks_nor_the_domain_gap_see_padding():
+    """An image whose size is no multiple of the stride, alone and beside a larger one."""
+    changes = {**FROZEN, 'test_cfg.rcnn.score_thr': 0.0, 'test_cfg.rpn.max_per_img': 12}
+    detector = roused(build_detector(**changes)).eval()
+    alone = watched(detector, batch((41, 53), target=0))
+    for others in ([(48, 80)], [(96, 96), (32, 128)]):
+        beside = watched(detector, batch((41, 53), *others, target=0))
+        for ours, expected in zip(beside, alone, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)

@@ -10,7 +10,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmstal_da.models.detectors import ActionTubeDetector
+from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import check_values, number
 
 
 @HOOKS.register_module()
@@ -33,9 +35,10 @@ class LabelFreeViewsHook(Hook):
         dropout: Share of the maps' values that is set to zero; 0.15 is the authors'.
     """
 
+    value_rules = dict(dropout=number(above=0, below=1))
+
     def __init__(self, dropout: float = 0.15) -> None:
-        if not 0 < dropout < 1:
-            raise ValueError(f'dropout is between 0 and 1, not {dropout}')
+        check_values(self.value_rules, locals())
         self.dropout = dropout
 
     def before_val_epoch(self, runner) -> None:
@@ -66,36 +69,39 @@ class LabelFreeViewsHook(Hook):
 
         Args:
             detector: The detector, in eval mode.
-            maps: ``SF`` and ``TF1``, (N, C, h, w).
+            maps: ``SF`` and ``TF1``, (N, C, h, w), zeros in padding.
             samples: N samples, which get the views.
             proposals: N results of the RPN.
             rescale: Whether boxes are in pixels of the original video.
         """
         metas = [sample.metainfo for sample in samples]
         head = detector.roi_head
+        extents = map_extents(samples, maps['TF1'])
+        whole_map = (extend_edges(maps['TF1'], extents),)
         before_nms = head.predict_bbox(
-            (maps['TF1'],), metas, list(proposals), rcnn_test_cfg=None, rescale=rescale
+            whole_map, metas, list(proposals), rcnn_test_cfg=None, rescale=rescale
         )
-        spatial, temporal = (self._drop(maps[name], name, metas) for name in ('SF', 'TF1'))
-        scores, deltas = detector._propose(spatial)
-        with torch.autocast(spatial.device.type, enabled=False):
-            other = detector.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
+        spatial, temporal = (self._drop(maps[name], name, samples) for name in ('SF', 'TF1'))
+        other = detector._proposals(*detector._propose(spatial), list(samples))
+        thinned = (extend_edges(temporal, extents),)
         found = head.predict_bbox(
-            (temporal,), metas, other, rcnn_test_cfg=head.test_cfg, rescale=rescale
+            thinned, metas, other, rcnn_test_cfg=head.test_cfg, rescale=rescale
         )
         for sample, candidates, dropped in zip(samples, before_nms, found, strict=True):
             sample.candidates = InstanceData(bboxes=candidates.bboxes, scores=candidates.scores)
             sample.dropout_instances = dropped
 
-    def _drop(self, feature_map: Tensor, name: str, metas: Sequence[dict]) -> Tensor:
-        """Set values to zero and scale up the others, as dropout does."""
-        kept = []
-        for meta, image in zip(metas, feature_map, strict=True):
+    def _drop(self, feature_map: Tensor, name: str, samples: Sequence) -> Tensor:
+        """Set values to zero and scale up the others, as dropout does; padding draws nothing."""
+        sizes = map_extents(samples, feature_map) or (feature_map.shape[-2:],) * len(samples)
+        mask = torch.zeros(feature_map.shape, dtype=torch.bool)
+        for sample, kept, (rows, columns) in zip(samples, mask, sizes, strict=True):
+            meta = sample.metainfo
             key = f'{meta["video_name"]}/{meta["key_frame"]}/{name}'
             generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-            kept.append(torch.rand(image.shape, generator=generator) >= self.dropout)
-        mask = torch.stack(kept).to(feature_map.device)
-        return feature_map * mask / (1 - self.dropout)
+            drawn = torch.rand((len(kept), rows, columns), generator=generator)
+            kept[:, :rows, :columns] = drawn >= self.dropout
+        return feature_map * mask.to(feature_map.device) / (1 - self.dropout)
 
 
 def _detector(runner) -> ActionTubeDetector:

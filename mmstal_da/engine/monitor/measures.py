@@ -9,6 +9,7 @@ import torch
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
+from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.roi_heads import ActionRoIHead
 
 LossDict = Mapping[str, Tensor | list[Tensor]]
@@ -122,7 +123,7 @@ def predict_boxes(
 
     Args:
         roi_head: ``ActionRoIHead``.
-        feature_map: TF1(V) ``(N, C', h, w)``.
+        feature_map: TF1(V) ``(N, C', h, w)``, zeros in padding.
         proposals: N tensors ``(k_i, 4)`` in input pixels.
         samples: N samples; their metainfo is read, nothing else.
 
@@ -134,7 +135,8 @@ def predict_boxes(
     if not len(rois):
         return feature_map.new_zeros((0, roi_head.bbox_head.num_classes + 1)), []
     with evaluating(roi_head):
-        found = roi_head._bbox_forward((feature_map,), rois)
+        maps = (extend_edges(feature_map, map_extents(samples, feature_map)),)
+        found = roi_head._bbox_forward(maps, rois)
     counts = [len(boxes) for boxes in proposals]
     predict = partial(
         roi_head.bbox_head.predict_by_feat,

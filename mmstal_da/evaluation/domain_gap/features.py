@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from mmstal_da.domains import SOURCE, TARGET
 from mmstal_da.errors import UsageError
 from mmstal_da.models.detectors import ActionTubeDetector
+from mmstal_da.models.layers.batch_layout import extend_edges, map_extents, zero_padding
 from mmstal_da.registry import DATASETS
 from mmstal_da.utils.io import atomic_write
 
@@ -164,12 +165,12 @@ def batch_features(
     detector: ActionTubeDetector, inputs: dict[str, Tensor], samples: list, num_proposals: int
 ) -> dict[str, Tensor]:
     """``SF``, ``TF1`` and ``TF2`` of a batch, (N, C) each."""
-    spatial, temporal = detector.extract_feat(inputs)
-    metas = [sample.metainfo for sample in samples]
-    scores, deltas = detector._propose(spatial)
-    proposals = detector.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
+    with detector.layout.images(samples):
+        spatial, temporal = detector.extract_feat(inputs)
+    proposals = detector._proposals(*detector._propose(spatial), samples)
     best = [result.bboxes[:num_proposals] for result in proposals]
-    vectors, image = detector.roi_head.instance_features((temporal,), best)
+    maps = (extend_edges(temporal, map_extents(samples, temporal)),)
+    vectors, image = detector.roi_head.instance_features(maps, best)
     sums = vectors.new_zeros((len(samples), vectors.shape[1])).index_add_(0, image, vectors)
     counts = torch.bincount(image, minlength=len(samples)).clamp(min=1)
     return dict(
@@ -181,13 +182,8 @@ def batch_features(
 
 def image_mean(feature_map: Tensor, samples: list) -> Tensor:
     """Mean over the cells of a map ``(N, C, h, w)`` that are not padding, ``(N, C)``."""
-    means = []
-    for image, sample in zip(feature_map, samples, strict=True):
-        (height, width), (full_h, full_w) = (
-            sample.metainfo['img_shape'][:2],
-            sample.metainfo['batch_input_shape'],
-        )
-        rows = max(1, round(image.shape[1] * height / full_h))
-        columns = max(1, round(image.shape[2] * width / full_w))
-        means.append(image[:, :rows, :columns].mean((1, 2)))
-    return torch.stack(means)
+    extents = map_extents(samples, feature_map)
+    if extents is None:
+        return feature_map.mean((2, 3))
+    cells = feature_map.new_tensor([rows * columns for rows, columns in extents])
+    return zero_padding(feature_map, extents).sum((2, 3)) / cells[:, None]

@@ -83,7 +83,7 @@ def test_statistics_per_domain_are_those_of_the_domain():
 
 def test_padding_does_not_count():
     feature_map = torch.arange(24.0).reshape(1, 1, 4, 6)
-    sample = type('S', (), dict(metainfo=dict(img_shape=(32, 48), batch_input_shape=(64, 96))))
+    sample = type('S', (), dict(metainfo=dict(pad_shape=(32, 48), batch_input_shape=(64, 96))))
     assert image_mean(feature_map, [sample]).item() == feature_map[..., :2, :3].mean()
 
 
