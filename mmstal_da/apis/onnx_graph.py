@@ -314,14 +314,12 @@ def check_exportable(detector: ActionTubeDetector) -> None:
             f'the export knows the prediction of ActionTubeDetector and BBoxHead, not that of'
             f' {type(detector).__name__} and {type(head).__name__}'
         )
-    multiple, strides = detector.data_preprocessor.pad_size_divisor, extractor.featmap_strides
+    strides = extractor.featmap_strides
     needed = (
         ('rpn_head.loss_cls.use_sigmoid = True', rpn.use_sigmoid_cls),
         ('one stride in rpn_head.anchor_generator.strides', rpn.prior_generator.num_levels == 1),
         ('one stride in roi_head.bbox_roi_extractor.featmap_strides', len(strides) == 1),
         ("roi_layer.pool_mode = 'avg'", all(layer.pool_mode == 'avg' for layer in layers)),
-        (f'data_preprocessor.pad_size_divisor = a multiple of {strides[0]}, not {multiple}',
-         multiple % strides[0] == 0),
         ('rpn_head.bbox_coder.clip_border = True', rpn.bbox_coder.clip_border),
         ('roi_head.bbox_head.bbox_coder.clip_border = True', head.bbox_coder.clip_border),
         ('bbox_head with classes, boxes and a loss of its usual activation',

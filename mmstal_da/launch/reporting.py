@@ -1,5 +1,6 @@
 """How a tool ends that cannot do what it was asked: with one sentence and an exit status."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from mmstal_da.errors import (
 
 DEBUG = 'MMSTAL_DA_DEBUG'
 WRONG_INPUT = (UsageError, ConfigError, AnnotationError, ProposalError)  # exit status 2
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 FAILED = (OutputError, TrainingError, VideoError)  # exit status 1
 
 
@@ -39,6 +41,12 @@ def one_sentence(tool: str) -> Iterator[None]:
         sys.stdout.flush()
         print(f'{tool}: error: {error}', file=sys.stderr, flush=True)
         raise SystemExit(1 if isinstance(error, FAILED) else 2) from None
+    except OSError as error:
+        if error.errno not in REFUSED or os.environ.get(DEBUG, '0') != '0':
+            raise
+        sys.stdout.flush()
+        print(f'{tool}: error: the file system refuses: {error}', file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
 
 
 @contextmanager

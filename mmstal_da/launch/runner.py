@@ -1,7 +1,5 @@
 """Builds a runner from a config."""
 
-import errno
-
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import Hook
@@ -14,9 +12,7 @@ from mmstal_da.errors import TrainingError
 from mmstal_da.utils.collect_env import collect_env
 
 from .checkpoints import LoadedWeightsHook
-from .reporting import as_config_error
-
-REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+from .reporting import REFUSED, as_config_error
 
 
 def computes_in_bfloat16(cfg: Config) -> bool:

@@ -178,7 +178,6 @@ def test_the_graph_pads_by_itself():
         ({'test_cfg.rpn.nms.offset': 1}, r'test_cfg\.rpn\.nms'),
         ({'test_cfg.rpn.max_per_img': -1}, r'test_cfg\.rpn\.max_per_img of at least 1'),
         ({'roi_head.bbox_roi_extractor.roi_layer.pool_mode': 'max'}, "pool_mode = 'avg'"),
-        ({'data_preprocessor.pad_size_divisor': 8}, 'a multiple of 16, not 8'),
         ({'rpn_head.bbox_coder.clip_border': False}, r'rpn_head\.bbox_coder\.clip_border'),
         ({'rpn_head.bbox_coder.type': 'mmdet.LegacyDeltaXYWHBBoxCoder'}, 'knows DeltaXYWHBBoxCod'),
         ({'roi_head.type': 'mmdet.StandardRoIHead'}, 'knows ActionRoIHead as model.roi_head, not'),

@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.utils.values import SHARE, check_values, number, several
 
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -38,6 +39,12 @@ class AugmentClip(BaseTransform):
         ValueError: A probability or strength is out of range.
     """
 
+    value_rules = dict(
+        prob=SHARE, brightness=SHARE, contrast=SHARE, saturation=SHARE, grey=SHARE, blur=SHARE,
+        erase=SHARE, hue=number(0, 0.5), noise=number(0), sigma=several(number(above=0), 2),
+        erase_area=several(number(above=0, most=1), 2),
+    )  # fmt: skip
+
     def __init__(
         self,
         prob: float = 0.8,
@@ -52,22 +59,12 @@ class AugmentClip(BaseTransform):
         erase: float = 0.3,
         erase_area: Sequence[float] = (0.02, 0.1),
     ) -> None:
-        for name, value in dict(prob=prob, grey=grey, blur=blur, erase=erase).items():
-            if not 0 <= value <= 1:
-                raise ValueError(f'AugmentClip: `{name}` is a probability, not {value}')
-        strengths = dict(brightness=brightness, contrast=contrast, saturation=saturation)
-        for name, value in strengths.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f'AugmentClip: `{name}` lies in [0, 1], not {value}')
-        if not 0 <= hue <= 0.5:
-            raise ValueError(f'AugmentClip: `hue` lies in [0, 0.5], not {hue}')
+        check_values(self.value_rules, locals())
         for name, (low, high) in dict(sigma=sigma, erase_area=erase_area).items():
-            if not 0 < low <= high:
-                raise ValueError(f'AugmentClip: 0 < low <= high in `{name}`, not {low} and {high}')
-        if erase_area[1] > 1 or noise < 0:
-            raise ValueError('AugmentClip: `erase_area` is at most 1 and `noise` at least 0')
+            if low > high:
+                raise ValueError(f'AugmentClip: low <= high in `{name}`, not {low} and {high}')
         self.prob = prob
-        self.strengths = strengths
+        self.strengths = dict(brightness=brightness, contrast=contrast, saturation=saturation)
         self.hue = hue
         self.grey = grey
         self.blur = blur

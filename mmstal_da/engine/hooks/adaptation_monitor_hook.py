@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from mmstal_da.domains import TARGET
 from mmstal_da.models.detectors import DomainAdaptiveDetector
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import SHARE, check_values, whole
 
 from ..monitor.diagnosis import diagnose
 from ..monitor.measures import (
@@ -73,9 +74,10 @@ class AdaptationMonitorHook(Hook):
 
     priority = 'NORMAL'  # before LoggerHook
 
+    value_rules = dict(interval=whole(), score_thr=SHARE, patience=whole())
+
     def __init__(self, interval: int = 50, score_thr: float = 0.5, patience: int = 300) -> None:
-        if interval < 1 or patience < 1:
-            raise ValueError(f'interval and patience are at least 1, got {interval}, {patience}')
+        check_values(self.value_rules, locals())
         self.interval = interval
         self.score_thr = score_thr
         self.patience = patience

@@ -12,6 +12,7 @@ from mmstal_da.evaluation.domain_gap.features import (
 )
 from mmstal_da.evaluation.domain_gap.probe import probe_domains
 from mmstal_da.registry import HOOKS
+from mmstal_da.utils.values import check_values, whole
 
 from ..monitor.measures import evaluating
 
@@ -38,6 +39,10 @@ class DomainGapHook(Hook):
 
     priority = 'NORMAL'  # before LoggerHook
 
+    value_rules = dict(
+        max_videos=whole(), per_video=whole(), folds=whole(2), batch_size=whole(), workers=whole(0)
+    )
+
     def __init__(
         self,
         max_videos: int = 50,
@@ -48,6 +53,7 @@ class DomainGapHook(Hook):
         batch_size: int = 8,
         workers: int = 0,
     ) -> None:
+        check_values(self.value_rules, locals())
         self.folds = folds
         self.splits = dict(source=source_split, target=target_split)
         self.loading = (max_videos, per_video, batch_size, workers)

@@ -14,6 +14,7 @@ from mmstal_da.evaluation.functional.label_free import (
     tube_steadiness,
 )
 from mmstal_da.registry import METRICS
+from mmstal_da.utils.values import SHARE, check_values
 
 from .tube_metric import _to_numpy
 
@@ -54,6 +55,8 @@ class LabelFreeMetric(BaseMetric):
     results: list
     default_prefix = 'label_free'
 
+    value_rules = dict(score_thr=SHARE)
+
     def __init__(
         self,
         scores: Sequence[str] = SCORES,
@@ -63,6 +66,7 @@ class LabelFreeMetric(BaseMetric):
         collect_dir: str | None = None,
         **constants,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         unknown = sorted(set(scores) - set(SCORES))
         if unknown or not scores:

@@ -100,6 +100,7 @@ class TubeMetric(BaseMetric):
         videos=optional(NAMES),
         background_frames=SWITCH,
         min_class_score=SHARE,
+        ava=SWITCH,
         **VALUE_RULES,
     )
     config_keys = tuple(constant.name for constant in fields(Protocol) if constant.name != 'name')

@@ -45,6 +45,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         key_mean=several(number(), 3),
         key_std=several(number(above=0), 3),
         key_bgr=SWITCH,
+        clip_bgr=SWITCH,
         pad_size_divisor=whole(),
         non_blocking=SWITCH,
     )

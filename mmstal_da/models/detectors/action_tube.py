@@ -108,13 +108,6 @@ class ActionTubeDetector(TwoStageDetector):
         width = getattr(self.clip_backbone, 'out_channels', None)
         if isinstance(width, int):
             self._check_width('clip_backbone', self.clip_backbone, width)
-        stage = getattr(self.roi_head, 'shared_head', None)
-        width, given = getattr(stage, 'out_channels', None), self.roi_head.bbox_head.in_channels
-        if width is not None and width != given:
-            raise ConfigError(
-                f'model.roi_head.bbox_head.in_channels is {given}, but TF2 has {width} channels;'
-                f' set it to {width}'
-            )
 
     def _check_width(self, key: str, part: nn.Module, width: int) -> None:
         """See that SF or TF1 has as many channels as the next part reads."""

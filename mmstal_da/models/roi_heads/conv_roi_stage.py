@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import SWITCH, check_values, several, whole
 
 
 @MODELS.register_module()
@@ -26,6 +27,10 @@ class ConvRoIStage(BaseModule):
         init_cfg: MMEngine initialisation.
     """
 
+    value_rules = dict(
+        in_channels=whole(), channels=several(whole()), kernel_size=whole(), norm_eval=SWITCH
+    )
+
     def __init__(
         self,
         in_channels: int,
@@ -35,6 +40,7 @@ class ConvRoIStage(BaseModule):
         norm_eval: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
         self.norm_eval = norm_eval
         layers = []

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmstal_da.errors import ConfigError
 from mmstal_da.registry import MODELS, TASK_UTILS
+from mmstal_da.utils.values import check_values, number
 
 
 @TASK_UTILS.register_module()
@@ -50,7 +51,10 @@ class MultiLabelCrossEntropy(nn.Module):
     # what mmdet's BBoxHead asks of a loss that decides about its classifier's outputs
     custom_cls_channels = custom_activation = custom_accuracy = True
 
+    value_rules = dict(loss_weight=number(0))
+
     def __init__(self, loss_weight: float = 1.0) -> None:
+        check_values(self.value_rules, locals())
         super().__init__()
         self.loss_weight = loss_weight
 

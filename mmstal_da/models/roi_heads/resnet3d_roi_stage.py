@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.values import SWITCH, check_values, choice, whole
 
 
 @MODELS.register_module()
@@ -32,6 +33,15 @@ class ResNet3dRoIStage(BaseModule):
 
     STAGE = 3
 
+    value_rules = dict(
+        depth=choice(18, 34, 50, 101, 152),
+        base_channels=whole(),
+        spatial_stride=whole(),
+        inflate=choice(0, 1),
+        style=choice('pytorch', 'caffe'),
+        norm_eval=SWITCH,
+    )
+
     def __init__(
         self,
         depth: int = 50,
@@ -45,6 +55,7 @@ class ResNet3dRoIStage(BaseModule):
     ) -> None:
         from mmaction.models.backbones.resnet3d import ResNet3d  # imports all models
 
+        check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
         if depth not in ResNet3d.arch_settings:
             depths = ', '.join(map(str, ResNet3d.arch_settings))
