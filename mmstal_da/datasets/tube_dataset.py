@@ -24,6 +24,7 @@ from mmstal_da.utils.values import (
 
 from .draws import seeded
 from .proposals import GROUND_TRUTH, PARTS, ProposalFile
+from .shared_frames import SharedFrames
 
 
 @DATASETS.register_module()
@@ -246,6 +247,19 @@ class ActionTubeDataset(BaseDataset):
         if self.proposals is not None:
             self._add_proposals(info)
         return info
+
+    def __getitems__(self, indices: Sequence[int]) -> list:
+        """The samples of a batch; PyTorch's data loader asks for them at once.
+
+        At test they are loaded together, so that frames which several clips have in common are
+        read once. They are what ``self[index]`` gives.
+        """
+        stages = getattr(self.pipeline, 'transforms', ())
+        if not self.test_mode or not SharedFrames.can_load(stages):
+            return [self[index] for index in indices]
+        if not self._fully_initialized:
+            self.full_init()
+        return SharedFrames(stages).load([self.get_data_info(index) for index in indices])
 
     def _add_proposals(self, info: dict) -> None:
         info.setdefault('gt_bboxes', np.zeros((0, 4), np.float32))

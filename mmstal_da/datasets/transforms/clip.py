@@ -76,6 +76,12 @@ class DecodeFrames(BaseTransform):
         """Read the frames."""
         indices = results['frame_inds'].tolist()
         imgs = read_frames(results['filename'], indices, results['filename_tmpl'])
+        return self.take(results, imgs)
+
+    @staticmethod
+    def take(results: dict, imgs: list[np.ndarray]) -> dict:
+        """What follows reading, with frames ``frame_inds`` that are read already."""
+        indices = results['frame_inds'].tolist()
         height, width = imgs[0].shape[:2]
         for index, img in zip(indices, imgs, strict=True):
             if img.shape[:2] != (height, width):

@@ -87,6 +87,10 @@ class Unit3D(nn.Module):
         else:
             x, padding = pad_same(x, kernel, stride)
             x = F.conv3d(x, weight, bias, stride, padding)
+        return self.activate(x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Batch norm and ReLU, if there are any; may change ``x``."""
         if self.bn is None:
             return x
         x = self.bn(x) if x.ndim == 5 else self.bn(x.unsqueeze(2)).squeeze(2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import SWITCH, check_values, number, optional, whole
 
+from .clip_windows import ClipWindows, covered_steps, expand, run_unit
 from .inception_blocks import InceptionModule, MaxPool3dSame, Unit3D
 
 # name: ('unit', channels, kernel, stride) | ('pool', kernel, stride) | ('mixed', branch widths)
@@ -31,6 +33,8 @@ ENDPOINTS: dict[str, tuple] = {
     'Mixed_5b': ('mixed', (256, 160, 320, 32, 128, 128)),
     'Mixed_5c': ('mixed', (384, 192, 384, 48, 128, 128)),
 }
+
+SHARED = 3  # endpoints that overlapping clips share: the next one would copy more than it spares
 
 
 def scaled(channels: int, width: float) -> int:
@@ -133,9 +137,9 @@ class EndpointSequence(BaseModule):
                     layer.eval()
         return self
 
-    def run_endpoints(self, x: Tensor) -> Tensor:
-        """The endpoints, one after another."""
-        for name in self.endpoint_names:
+    def run_endpoints(self, x: Tensor, first: int = 0) -> Tensor:
+        """The endpoints from the ``first`` on, one after another."""
+        for name in self.endpoint_names[first:]:
             x = getattr(self, name)(x)
         return x
 
@@ -198,19 +202,35 @@ class InceptionI3D(EndpointSequence):
         if num_classes is not None:
             self.logits = Unit3D(self.out_channels, num_classes, use_bn=False)
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor | ClipWindows) -> Tensor:
         """Features of a clip.
 
         Args:
-            clip: ``(N, 3, T, H, W)``, RGB in [-1, 1].
+            clip: ``(N, 3, T, H, W)``, RGB in [-1, 1]; or, at inference, clips that share frames.
+                Then the layers up to ``Conv3d_2b_1x1`` compute once what several clips have in
+                common.
 
         Returns:
             ``(N, out_channels, ceil(T/4), ceil(H/16), ceil(W/16))`` at ``Mixed_4f``;
             ``(N, num_classes)``, averaged over time and space, at ``Logits``.
         """
-        x = self.run_endpoints(clip.contiguous(memory_format=torch.channels_last_3d))
+        if isinstance(clip, ClipWindows):
+            shared = SHARED if self._is_worth_sharing(clip) else 0
+            for name in self.endpoint_names[:shared]:
+                clip = run_unit(getattr(self, name), clip)
+            x = expand(clip).contiguous(memory_format=torch.channels_last_3d)
+            x = self.run_endpoints(x, len(self.endpoint_names[:shared]))
+        else:
+            x = self.run_endpoints(clip.contiguous(memory_format=torch.channels_last_3d))
         if self.logits is None:
             return x
         # average pool of 2 over time, the whole map over space, then the mean over time
         x = nn.functional.avg_pool3d(x, (min(2, x.shape[2]), *x.shape[3:]), stride=1)
         return self.logits(x).flatten(2).mean(2)
+
+    @staticmethod
+    def _is_worth_sharing(clips: ClipWindows) -> bool:
+        """Whether the first layer has few outputs that differ; in clips of 8 frames most do."""
+        _, _, kernel, stride = ENDPOINTS['Conv3d_1a_7x7']
+        outputs = covered_steps(clips.index, kernel[0], stride[0]).reshape(-1, kernel[0])
+        return len(np.unique(outputs, axis=0)) < 0.7 * len(outputs)

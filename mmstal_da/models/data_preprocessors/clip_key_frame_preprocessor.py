@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmstal_da.domains import DOMAIN_OF
+from mmstal_da.models.backbones.clip_windows import ClipWindows
 from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import SWITCH, check_values, number, several, whole
 
@@ -78,11 +80,13 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
 
         Args:
             data: A plain or a dual-domain batch.
-            training: Unused; MMEngine passes it.
+            training: False lets clips share frames.
 
         Returns:
             ``inputs`` = ``{'clip': (N, 3, T, H, W), 'key_frame': (N, 3, H, W)}`` in float32 and
-            ``data_samples``, a list of N.
+            ``data_samples``, a list of N. At test, with samples that name the frames they share
+            (:mod:`mmstal_da.datasets.shared_frames`), ``windows`` in place of ``clip``: see
+            :class:`ClipWindows`.
 
         Raises:
             ValueError: A batch is empty, or clips differ in length or type.
@@ -99,14 +103,17 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
                 samples.append(sample)
         if not clips:
             raise ValueError('an empty batch reached the preprocessor')
-        return dict(inputs=self._normalise(clips, samples), data_samples=samples)
+        inputs = self._normalise(clips, samples, training)
+        return dict(inputs=inputs, data_samples=samples)
 
     @staticmethod
     def _part(data: dict, name: str) -> tuple[list, list]:
         part = data.get(name)
         return ([], []) if part is None else (list(part['inputs']), list(part['data_samples']))
 
-    def _normalise(self, clips: list[Tensor], samples: list) -> dict[str, Tensor]:
+    def _normalise(
+        self, clips: list[Tensor], samples: list, training: bool
+    ) -> dict[str, Tensor | ClipWindows]:
         lengths = {clip.shape[1] for clip in clips}
         if len(lengths) != 1 or any(clip.dtype != torch.uint8 for clip in clips):
             raise ValueError(
@@ -117,23 +124,44 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         height, width = (
             -(-max(clip.shape[axis] for clip in clips) // divisor) * divisor for axis in (2, 3)
         )
-        n, length = len(clips), clips[0].shape[1]
-        batch_clip = torch.empty(
-            (n, 3, length, height, width),
+        size = height, width
+        keys = self.key_mean.new_zeros((len(clips), 3, *size))
+        for clip, sample, out in zip(clips, samples, keys, strict=True):
+            h, w = map(int, clip.shape[2:])
+            key = clip[:, sample.metainfo['key_index']]
+            torch.sub(key.flip(0) if self.key_bgr else key, self.key_mean, out=out[:, :h, :w])
+            out[:, :h, :w] /= self.key_std
+            sample.set_metainfo(dict(batch_input_shape=size, pad_shape=(h, w)))
+        ids = None if training else _shared_frames(samples)
+        if ids is None:
+            return dict(clip=self._clips(clips, size), key_frame=keys)
+        _, first, index = np.unique(ids, return_index=True, return_inverse=True)
+        length = ids.shape[1]
+        frames = [clips[place // length][:, [place % length]] for place in first.tolist()]
+        windows = ClipWindows(self._clips(frames, size).squeeze(2), index.reshape(ids.shape))
+        return dict(windows=windows, key_frame=keys)
+
+    def _clips(self, clips: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Normalised and padded to one size."""
+        batch = torch.empty(
+            (len(clips), *clips[0].shape[:2], *size),
             dtype=self.clip_mean.dtype,
             device=self.clip_mean.device,
             memory_format=torch.channels_last_3d,
         ).zero_()
-        batch_key = self.key_mean.new_zeros((n, 3, height, width))
-        for i, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
+        for clip, out in zip(clips, batch, strict=True):
             h, w = map(int, clip.shape[2:])
-            key = clip[:, sample.metainfo['key_index']]
-            key = key.flip(0) if self.key_bgr else key
             # directly into the batch, without a float copy of the clip
             frames = clip.flip(0) if self.clip_bgr else clip
-            torch.sub(frames, self.clip_mean, out=batch_clip[i, :, :, :h, :w])
-            torch.sub(key, self.key_mean, out=batch_key[i, :, :h, :w])
-            batch_clip[i, :, :, :h, :w] /= self.clip_std
-            batch_key[i, :, :h, :w] /= self.key_std
-            sample.set_metainfo(dict(batch_input_shape=(height, width), pad_shape=(h, w)))
-        return dict(clip=batch_clip, key_frame=batch_key)
+            torch.sub(frames, self.clip_mean, out=out[:, :, :h, :w])
+            out[:, :, :h, :w] /= self.clip_std
+        return batch
+
+
+def _shared_frames(samples: list) -> np.ndarray | None:
+    """``frame_ids`` (N, T) of samples that share frames and are of one size; else None."""
+    metas = [sample.metainfo for sample in samples]
+    if len({meta['img_shape'] for meta in metas}) > 1 or any('frame_ids' not in m for m in metas):
+        return None
+    ids = np.stack([meta['frame_ids'] for meta in metas])
+    return ids if len(np.unique(ids)) < ids.size else None

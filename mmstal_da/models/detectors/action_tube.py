@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from mmdet.models.detectors import TwoStageDetector
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from mmstal_da.compat import load_pretrained
 from mmstal_da.domains import SOURCE
 from mmstal_da.errors import ConfigError, OutputError
+from mmstal_da.models.backbones.clip_windows import ClipWindows
+from mmstal_da.models.backbones.inception_i3d import InceptionI3D
 from mmstal_da.models.layers.batch_layout import (
     BatchLayout,
     extend_edges,
@@ -128,7 +131,8 @@ class ActionTubeDetector(TwoStageDetector):
         """SF of the key frames and TF1 of the clips.
 
         Args:
-            batch_inputs: ``clip`` ``(N, 3, T, H, W)`` and ``key_frame`` ``(N, 3, H, W)``.
+            batch_inputs: ``clip`` ``(N, 3, T, H, W)`` and ``key_frame`` ``(N, 3, H, W)``; at
+                inference ``windows`` in place of ``clip``, if clips share frames.
 
         Returns:
             SF(K) ``(N, 1024, h, w)`` and TF1(V), averaged over time, ``(N, 832, h, w)``; zeros in
@@ -136,7 +140,15 @@ class ActionTubeDetector(TwoStageDetector):
         """
         self._leave_padding_out()
         spatial = self.spatial_features(batch_inputs['key_frame'])
-        return spatial, self.temporal_features(batch_inputs['clip'], spatial)
+        if 'windows' not in batch_inputs:
+            return spatial, self.temporal_features(batch_inputs['clip'], spatial)
+        windows = cast(ClipWindows, batch_inputs['windows'])
+        # a method of one's own expects a tensor, and only I3D shares layers
+        ours = type(self).temporal_features is ActionTubeDetector.temporal_features
+        if not ours or not isinstance(self.clip_backbone, InceptionI3D):
+            return spatial, self.temporal_features(windows.clips(), spatial)
+        with self.layout.any_number_of_rows():
+            return spatial, self.temporal_features(windows, spatial)
 
     def spatial_features(self, key_frame: Tensor) -> Tensor:
         """SF(K): ``(N, 3, H, W)`` key frames to ``(N, 1024, h, w)``.
@@ -164,11 +176,11 @@ class ActionTubeDetector(TwoStageDetector):
             )
         return spatial
 
-    def temporal_features(self, clip: Tensor, spatial: Tensor) -> Tensor:
+    def temporal_features(self, clip: Tensor | ClipWindows, spatial: Tensor) -> Tensor:
         """TF1(V) on the grid of SF(K).
 
         Args:
-            clip: ``(N, 3, T, H, W)``.
+            clip: ``(N, 3, T, H, W)``, or such clips that share frames.
             spatial: SF(K), ``(N, 1024, h, w)``.
 
         Returns:

@@ -95,6 +95,13 @@ class BatchLayout:
             yield
 
     @contextmanager
+    def any_number_of_rows(self) -> Iterator[None]:
+        """Inside this context, all rows of a batch, however many, are images of one size."""
+        sizes = self.now.sizes
+        with self._changed(sizes=sizes and sizes[:1]):
+            yield
+
+    @contextmanager
     def _changed(self, **changes) -> Iterator[None]:
         before, self.now = self.now, replace(self.now, **changes)
         try:
