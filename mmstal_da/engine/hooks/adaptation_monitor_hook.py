@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmstal_da.domains import TARGET
+from mmstal_da.models.adaptation.gradients import MAPS, MODULES, gradient_shares
 from mmstal_da.models.detectors import DomainAdaptiveDetector
 from mmstal_da.registry import HOOKS
 from mmstal_da.utils.values import SHARE, check_values, whole
@@ -22,15 +23,8 @@ from ..monitor.measures import (
     class_entropy,
     class_mass,
     diversity,
-    gradient_shares,
     predict_boxes,
 )
-
-MODULES = {'spatial': 'spatial', 'timg': 'temporal_image', 'tinst': 'temporal_instance'}
-"""Discriminator in the keys of losses -> attribute of ``model.adaptation``."""
-
-MAPS = {'spatial': 'SF', 'timg': 'TF1', 'tinst': 'TF1'}
-"""Discriminator -> the map at which its reversed gradient arrives, if it taps no other layer."""
 
 GIVEN = 'adaptation_warnings'  # in the message hub, and so in checkpoints
 

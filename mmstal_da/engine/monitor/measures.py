@@ -1,7 +1,7 @@
-"""Measures of an adaptation on the tensors of one training step, as functions."""
+"""Measures of what is predicted on the target in one training step, as functions."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -11,71 +11,6 @@ from torch import Tensor, nn
 
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.roi_heads import ActionRoIHead
-
-LossDict = Mapping[str, Tensor | list[Tensor]]
-
-
-def gradient_norm(loss: Tensor, feature_map: Tensor, loss_scale: float = 1.0) -> float | None:
-    """Norm of a loss's gradient at a feature map; the graph is kept for the step's own backward.
-
-    No parameter gets a gradient, and nothing before the map is computed.
-
-    Args:
-        loss: Scalar.
-        feature_map: A tensor that the loss was computed from.
-        loss_scale: Factor that keeps gradients in float16 from vanishing; the norm is without it.
-
-    Returns:
-        The L2 norm over all images; None if no gradient of the loss reaches the map.
-    """
-    if not (loss.requires_grad and feature_map.requires_grad):
-        return None
-    with torch.autocast(feature_map.device.type, enabled=False):
-        (grad,) = torch.autograd.grad(
-            loss * loss_scale, feature_map, retain_graph=True, allow_unused=True
-        )
-    return None if grad is None else grad.float().norm().item() / loss_scale
-
-
-def gradient_shares(
-    losses: LossDict, places: Mapping[str, tuple[str, Tensor]], loss_scale: float = 1.0
-) -> dict[str, float]:
-    """How strongly each discriminator pulls at the features, compared with the detection losses.
-
-    Args:
-        losses: What ``DomainAdaptiveDetector.loss`` returns; lambda is in the losses already, or in
-            their reversed gradients.
-        places: Discriminator (``spatial``, ``timg``, ``tinst``) -> name of the feature map at which
-            its reversed gradient arrives, and the map.
-        loss_scale: See :func:`gradient_norm`.
-
-    Returns:
-        ``{'<discriminator>_<map>': share}``, the norm of the reversed gradient over the norm of the
-        gradient of all detection losses. 1 is equally strong. A share that cannot be formed, since
-        no gradient arrives or the detection's is 0, is left out.
-    """
-    detection = total(value for key, value in losses.items() if is_detection_loss(key))
-    at_map: dict[int, float | None] = {}
-    shares = {}
-    for name, (map_name, feature_map) in places.items():
-        if id(feature_map) not in at_map:
-            at_map[id(feature_map)] = gradient_norm(detection, feature_map, loss_scale)
-        task = at_map[id(feature_map)]
-        reverse = gradient_norm(total([losses[f'loss_da_{name}']]), feature_map, loss_scale)
-        if task and reverse is not None:
-            shares[f'{name}_{map_name}'] = reverse / task
-    return shares
-
-
-def is_detection_loss(key: str) -> bool:
-    """Whether a key of the model's losses is one of L_act."""
-    return 'loss' in key and not key.startswith('loss_da_')
-
-
-def total(losses) -> Tensor:
-    """Sum of losses; some are lists of one tensor per level."""
-    flat = [part for loss in losses for part in (loss if isinstance(loss, list) else [loss])]
-    return torch.stack([part.mean() for part in flat]).sum()
 
 
 def class_mass(probabilities: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """The three adaptation modules together: L_adv of Eq. 6 and its weight lambda of Eq. 7."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -13,8 +15,9 @@ from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import check_values, choice, number, whole
 
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
+from .gradients import MODULES, LossDict, gradient_norms
 
-LAMBDA_MODES = ('loss_weight', 'grl_coefficient')
+LAMBDA_MODES = ('loss_weight', 'grl_coefficient', 'gradient_cap')
 
 
 def build_part(cfg: dict, key: str) -> Any:
@@ -53,6 +56,14 @@ class DomainAdaptation(BaseModule):
         lambda_mode: ``'loss_weight'`` multiplies the losses by lambda, which also scales the
             gradients of the discriminators (Eq. 7). ``'grl_coefficient'`` multiplies only the
             reversed gradient by lambda, and the discriminators learn at full rate (DANN).
+            ``'gradient_cap'`` is the same with a lambda per module, which is less where the
+            reversed gradient would be stronger than ``max_share`` of the detection's **[derived]**.
+            Under AdamW, whose steps do not know a loss's scale, the first two differ by its ``eps``
+            and by gradient clipping alone; a learning rate of the discriminators' own
+            (``optim_wrapper.paramwise_cfg``) changes how fast they learn.
+        max_share: Of ``'gradient_cap'``: the norm of a reversed gradient at its feature map, at
+            most, as a share of the norm of the detection losses' gradient there.
+        cap_interval: Of ``'gradient_cap'``: training steps between two measures of the norms.
         weight: lambda. :class:`AdaptationWeightHook` sets it before every iteration.
         num_proposals: Proposals per image that D_Tinst sees, the best by objectness. They are
             chosen in the same way on both domains **[derived]**. If the source's were the sampled
@@ -64,11 +75,15 @@ class DomainAdaptation(BaseModule):
         ValueError: No module is on, or a key is out of range.
     """
 
+    caps: Tensor
+    steps: Tensor
     value_rules = dict(
         map_reduction=choice(*REDUCTIONS),
         instance_reduction=choice(*REDUCTIONS),
         lambda_mode=choice(*LAMBDA_MODES),
         weight=number(0),
+        max_share=number(above=0),
+        cap_interval=whole(),
         num_proposals=whole(),
     )
 
@@ -82,6 +97,8 @@ class DomainAdaptation(BaseModule):
         lambda_mode: str = 'loss_weight',
         weight: float = 0.1,
         num_proposals: int = 64,
+        max_share: float = 0.3,
+        cap_interval: int = 20,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -105,6 +122,11 @@ class DomainAdaptation(BaseModule):
         self.lambda_mode = lambda_mode
         self.weight = weight
         self.num_proposals = num_proposals
+        self.max_share = max_share
+        self.cap_interval = cap_interval
+        if lambda_mode == 'gradient_cap':  # a resumed training goes on with the same caps
+            self.register_buffer('caps', torch.full((len(MODULES),), math.inf))
+            self.register_buffer('steps', torch.zeros((), dtype=torch.long))
 
     @staticmethod
     def _build(name: str, cfg: dict | None) -> tuple:
@@ -126,6 +148,39 @@ class DomainAdaptation(BaseModule):
     def coefficient(self) -> float:
         """Factor of the reversed gradients."""
         return 1.0 if self.lambda_mode == 'loss_weight' else self.weight
+
+    def coefficient_of(self, name: str) -> float:
+        """Factor of the reversed gradient of ``'spatial'``, ``'timg'`` or ``'tinst'``."""
+        if self.lambda_mode != 'gradient_cap':
+            return self.coefficient
+        return min(self.weight, float(self.caps[list(MODULES).index(name)]))
+
+    def measure_caps(self, losses: LossDict, maps: Mapping[str, Tensor]) -> None:
+        """With ``'gradient_cap'``, set the caps of the next steps, every ``cap_interval`` steps.
+
+        The cap of a module is the lambda at which its reversed gradient would have ``max_share`` of
+        the detection's norm. It lowers lambda and never raises it: a discriminator that guesses has
+        a small gradient, and a larger lambda would keep it guessing. A cap moves half of the way to
+        a new measure. Where no gradient arrives, it stays as it was.
+
+        Args:
+            losses: Of this step, with the detection's.
+            maps: ``SF`` and ``TF1``, or the layers that are tapped instead, by discriminator.
+        """
+        if self.lambda_mode != 'gradient_cap':
+            return
+        self.steps += 1
+        if (int(self.steps) - 1) % self.cap_interval or not self.weight:
+            return
+        norms = gradient_norms(losses, maps)
+        rows = [norms.get(name, (None, None)) for name in MODULES]
+        pulled = torch.tensor([[x or 0.0 for x in row] for row in rows], device=self.caps.device)
+        all_reduce(pulled)  # all processes set the same caps
+        for place, (name, (task, reverse)) in enumerate(zip(MODULES, pulled.tolist(), strict=True)):
+            if task and reverse:
+                cap = self.coefficient_of(name) * self.max_share * task / reverse
+                before = float(self.caps[place])
+                self.caps[place] = cap if math.isinf(before) else (before + cap) / 2
 
     @property
     def needs_instances(self) -> bool:
@@ -156,11 +211,12 @@ class DomainAdaptation(BaseModule):
 
         Returns:
             ``loss_da_spatial``, ``loss_da_timg``, ``loss_da_tinst`` of the modules that are on;
-            each one's accuracy per domain (``acc_da_spatial_source``, …) and ``da_lambda``.
+            each one's accuracy per domain (``acc_da_spatial_source``, …) and ``da_lambda``; with
+            ``'gradient_cap'`` also every module's own (``da_lambda_spatial``, …).
         """
         if not math.isfinite(self.weight) or self.weight < 0:
             raise ValueError(f'the adaptation weight must be finite and >= 0, got {self.weight}')
-        scale, coeff = self.scale, self.coefficient
+        scale = self.scale
         out: dict[str, Tensor] = {}
         for key, features in (
             ('spatial', spatial), ('temporal_image', temporal), ('temporal_instance', instances),
@@ -184,13 +240,13 @@ class DomainAdaptation(BaseModule):
                 out[f'acc_da_{name}_{domain}'] = accuracy
 
         if self.spatial is not None:
-            features = grad_reverse(spatial, coeff)
+            features = grad_reverse(spatial, self.coefficient_of('spatial'))
             # a discriminator of one's own need not know of padding while there is none
             padding = () if spatial_extents is None else (spatial_extents,)
             logits = self.spatial(features, *padding)
             add('spatial', logits, self.spatial_loss(logits, domains))
         if self.temporal_image is not None:
-            logits = self.temporal_image(grad_reverse(temporal, coeff))
+            logits = self.temporal_image(grad_reverse(temporal, self.coefficient_of('timg')))
             mask = None if temporal_extents is None else valid_mask(temporal_extents, logits)
             loss = self.temporal_image_loss(
                 logits, domains, map_reduction=self.map_reduction, mask=mask
@@ -199,7 +255,7 @@ class DomainAdaptation(BaseModule):
         if self.temporal_instance is not None:
             if instances is None:
                 raise ValueError('`temporal_instance` is on and needs the vectors `instances`')
-            logits = self.temporal_instance(grad_reverse(instances, coeff))
+            logits = self.temporal_instance(grad_reverse(instances, self.coefficient_of('tinst')))
             loss = self.temporal_instance_loss(
                 logits,
                 domains,
@@ -208,4 +264,9 @@ class DomainAdaptation(BaseModule):
             )
             add('tinst', logits, loss, image_index)
         out['da_lambda'] = spatial.new_tensor(self.weight, dtype=torch.float32)
+        if self.lambda_mode == 'gradient_cap':
+            for name, attribute in MODULES.items():
+                if getattr(self, attribute) is not None:
+                    own = spatial.new_tensor(self.coefficient_of(name), dtype=torch.float32)
+                    out[f'da_lambda_{name}'] = own
         return out

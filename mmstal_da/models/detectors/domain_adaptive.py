@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmstal_da.errors import ConfigError
 from mmstal_da.models.adaptation.domain_adaptation import DomainAdaptation, build_part
 from mmstal_da.models.adaptation.feature_tap import FeatureTap
+from mmstal_da.models.adaptation.gradients import MODULES
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.models.layers.domain_batch_norm import DOMAINS, DomainNorm, convert_batch_norm
 from mmstal_da.registry import MODELS
@@ -158,11 +159,19 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             )
         if self.adaptation is not None:
             instances = self._instances(self.adaptation, maps, batch_data_samples, boxes)
+            seen = dict(spatial=spatial, timg=temporal)
+            for name in seen:
+                if MODULES[name] in self.taps:
+                    seen[name] = self.taps[MODULES[name]].take()
             losses.update(
                 self._adaptation_loss(
-                    self.adaptation, spatial, temporal, instances, batch_data_samples
+                    self.adaptation, seen['spatial'], seen['timg'], instances, batch_data_samples
                 )
             )
+            if hasattr(self.adaptation, 'measure_caps'):  # a class of one's own may do without
+                places = dict(seen, tinst=temporal)
+                on = {name: places[name] for name in places if f'loss_da_{name}' in losses}
+                self.adaptation.measure_caps(losses, on)
         if self.domain_norm is not None and (
             self.adaptation is None or not self.adaptation.needs_instances
         ):
@@ -212,10 +221,6 @@ class DomainAdaptiveDetector(ActionTubeDetector):
     ) -> dict[str, Tensor]:
         """Lambda L_adv on the joint batch."""
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
-        if 'spatial' in self.taps:
-            spatial = self.taps['spatial'].take()
-        if 'temporal_image' in self.taps:
-            temporal = self.taps['temporal_image'].take()
         return adaptation(
             spatial,
             temporal,

@@ -11,11 +11,10 @@ from mmstal_da.engine.monitor.measures import (
     class_mass,
     diversity,
     evaluating,
-    gradient_norm,
-    gradient_shares,
     predict_boxes,
 )
 from mmstal_da.models.adaptation.functional import domain_bce, grad_reverse
+from mmstal_da.models.adaptation.gradients import gradient_norm, gradient_shares
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs
 
 
