@@ -83,7 +83,7 @@ PRESETS = {
         target_train=120,
         target_test=60,
         untrimmed=DOMAINS,
-        shift=Shift(0.7, 0.7, 0.7, 0.7, size=0.5, camouflage=0.5),
+        shift=Shift(0.7, 0.7, 0.7, 0.7, size=0.25, camouflage=0.25),
     ),
     # benchmark B. Mirrors JHMDB -> UCF-101: trimmed, one class performed differently
     'semantic': SyntheticConfig(
