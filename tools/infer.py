@@ -59,11 +59,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help='look at every N-th frame, interpolate between')  # fmt: skip
     parser.add_argument('--max-gap', type=int, default=1, help='key frames to the next box')
     parser.add_argument('--min-length', type=int, default=15, help='frames of a tube, at least')
-    parser.add_argument('--batch-size', type=int, default=8, help='key frames at a time')
+    parser.add_argument('--batch-size', type=int, help='key frames at a time (8; --fast: 32)')
+    parser.add_argument(
+        '--fast', action='store_true', help='compute I3D over long segments; finds a little less'
+    )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: what is there)')
     parser.add_argument('--no-video', action='store_true', help='write no video.mp4')
     args = parser.parse_args(argv)
-    if min(args.key_frame_stride, args.max_gap, args.min_length, args.batch_size) < 1:
+    least = min(args.key_frame_stride, args.max_gap, args.min_length, args.batch_size or 1)
+    if least < 1 or args.batch_size == 0:
         parser.error('--key-frame-stride, --max-gap, --min-length and --batch-size are at least 1')
     return args
 
@@ -95,10 +99,11 @@ def check_settings(args: argparse.Namespace) -> None:
         key_frame_stride=args.key_frame_stride,
         max_gap=args.max_gap,
         min_length=args.min_length,
+        fast=args.fast,
     )
     note = args.out / 'infer.json'
     if note.is_file():
-        before = read_json(note)
+        before = dict(fast=False) | read_json(note)
         changed = [key for key in made_with if key != 'checkpoint']
         changed = [key for key in changed if before.get(key) != made_with[key]]
         if changed:
@@ -177,7 +182,7 @@ def infer(args: argparse.Namespace, stop: Stop) -> int:
         clips = my_share(find_clips(args.inputs))
         todo = [clip for clip in clips if not is_done(clip, args.out / clip.name)]
         inferencer = ActionTubeInferencer(
-            args.checkpoint, args.config, args.device, args.batch_size
+            args.checkpoint, args.config, args.device, args.batch_size, args.fast
         )
         check_settings(args)
     except WRONG_INPUT as error:

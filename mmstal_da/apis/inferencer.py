@@ -3,17 +3,19 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
+from mmstal_da.datasets.transforms import PackTubeInputs
 from mmstal_da.engine.precision import has_native_bfloat16
 from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
+from mmstal_da.models.backbones import InceptionI3D
 from mmstal_da.registry import TRANSFORMS
 
 from .clips import Window, clips_of
@@ -39,7 +41,9 @@ class ActionTubeInferencer:
         config: Config file in place of the one that the checkpoint carries. Of an ONNX file, only
             the test pipeline and the data preprocessor are replaced.
         device: ``'cpu'``, ``'cuda'``, …; None takes what MMEngine finds.
-        batch_size: Key frames at a time.
+        batch_size: Key frames at a time; None: 8, or 32 with ``fast``.
+        fast: Compute TF1 once over long segments in place of once per key frame, see
+            :mod:`mmstal_da.models.backbones.segments`. Detections differ a little.
 
     Raises:
         UsageError: No such file, a checkpoint of another model, without config or class names,
@@ -51,13 +55,32 @@ class ActionTubeInferencer:
         checkpoint: str | os.PathLike[str],
         config: str | os.PathLike[str] | None = None,
         device: str | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
+        fast: bool = False,
     ) -> None:
         self.checkpoint = os.fspath(checkpoint)
         load = load_onnx if is_onnx(self.checkpoint) else load_trained
         self.cfg, self.classes, self.model, self.device = load(self.checkpoint, config, device)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (32 if fast else 8)
         self.window, self._per_frame, self._per_clip = self._transforms()
+        self.fast = fast
+        if fast:
+            self._make_fast()
+
+    def _make_fast(self) -> None:
+        backbone = getattr(self.model, 'clip_backbone', None)
+        if not isinstance(backbone, InceptionI3D) or not self._shares_frames:
+            raise UsageError(
+                f'{self.checkpoint}: `fast` needs a detector on I3D in a checkpoint of PyTorch, and'
+                ' a test pipeline that ends with PackTubeInputs'
+            )
+        self.model.test_cfg.segment_phases = 1
+
+    @property
+    def _shares_frames(self) -> bool:
+        """Whether clips go to the model as the frames that they share."""
+        ends = [type(transform) for transform in self._per_clip]
+        return ends == [PackTubeInputs] and not is_onnx(self.checkpoint)
 
     def _transforms(self) -> tuple[Window, list, list]:
         """The clip's window, and the transforms of a frame alone and of a clip."""
@@ -184,17 +207,24 @@ class ActionTubeInferencer:
                     )
                 yield frame
 
+        order = count()
+
         def prepare(frame: np.ndarray) -> dict:
             scale = np.ones(2, np.float32)
             results = dict(imgs=[frame], img_shape=shape, modality='RGB', scale_factor=scale)
             for transform in self._per_frame:
                 results = transform(results)
-            return results
+            return dict(results, order=next(order))
 
         clips = clips_of(of_one_size(), self.window, key_frame_stride, prepare)
         size = 1 if clip.is_stream else self.batch_size
         while batch := list(islice(clips, size)):
             packed = [self._pack(clip.name, number, held, shape) for number, held in batch]
+            if self._shares_frames:
+                orders = np.array([[frame['order'] for frame in held] for _, held in batch])
+                ids = np.unique(orders, return_inverse=True)[1].reshape(orders.shape)
+                for item, own in zip(packed, ids, strict=True):
+                    item['data_samples'].set_metainfo(dict(frame_ids=own))
             for (number, _), found in zip(batch, self._detect(packed), strict=True):
                 yield number, found, shape
 

@@ -119,6 +119,7 @@ CLASSES: dict[str, dict[str, Rule]] = {
     'OptimWrapper': dict(accumulative_counts=whole()),
     'Optimizer': dict(
         lr=number(above=0), weight_decay=number(0), eps=number(0), dampening=number(),
+        fused=optional(SWITCH),
         momentum=number(0, below=1), betas=several(number(0, below=1), 2),
     ),
     '_ParamScheduler': dict(
@@ -144,6 +145,9 @@ PLACES: tuple[tuple[str, dict[str, Rule]], ...] = (
         max_iters=whole(), max_epochs=whole(), val_begin=whole(0), val_interval=whole(),
     )),
     (r'^(val|test)_cfg$', dict(fp16=SWITCH)),
+    (r'^model\.test_cfg$', dict(
+        segment_phases=optional(whole()), min_objectness=optional(SHARE),
+    )),
     (r'clip_grad$', dict(
         max_norm=number(above=0), clip_value=number(above=0),
         norm_type=number(above=0, besides=(math.inf, 'inf')),
