@@ -17,7 +17,7 @@ PREPARE = Path(__file__).resolve().parents[1] / 'tools/data/prepare.py'
 def prepare(monkeypatch, *args) -> None:
     """Run tools/data/prepare.py."""
     monkeypatch.setattr(sys, 'argv', ['prepare.py', *map(str, args)])
-    scope: dict = {'__name__': 'prepare'}
+    scope: dict = {'__name__': 'prepare', '__file__': str(PREPARE)}
     exec(compile(PREPARE.read_text(), str(PREPARE), 'exec'), scope)
     assert scope['main']() == 0
 

@@ -186,8 +186,8 @@ TOP = dict(
         'a list of names', lambda v: isinstance(v, list | tuple) and all(map(is_name, v))
     ),
     param_scheduler=Rule(
-        'a dict, a list of dicts that is not empty, or None',
-        lambda v: v is None or isinstance(v, Mapping) or TRANSFORMS.holds(v),
+        'a dict, a list of dicts, or None',
+        lambda v: v is None or isinstance(v, Mapping) or v == [] or TRANSFORMS.holds(v),
     ),
 )
 MAY_BE_INFINITE = ('norm_type',)

@@ -48,7 +48,7 @@ MEANINGLESS = {
     'model.backbone.depth': (42, 'one of 18, 34'),
     'optim_wrapper.optimizer.lr': (-0.1, 'above 0, not -0.1'),
     'optim_wrapper.clip_grad.max_norm': (0, 'above 0, not 0'),
-    'param_scheduler': ([], 'a list of dicts that is not empty'),
+    'param_scheduler': ([3], 'a dict, a list of dicts, or None'),
     'randomness.seed': (-3, 'a whole number of at least 0, or None'),
     'allow_transductive': ('no', "True or False, not 'no'"),
     'sync_bn': ('torch', "model.domain_norm is 'target': sync_bn replaces"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
 
 from mmstal_da.datasets.proposals import save_proposals
@@ -254,7 +255,7 @@ def test_the_tools_say_it_before_they_write_anything(name, cfg, tmp_path, monkey
     change(cfg, source__class_map=dict(gofl='Golf', walk='Walk'))
     cfg.test_evaluator.class_map = dict(gofl='Golf')
     cfg.dump(tmp_path / 'pair.py')
-    (tmp_path / 'x.pth').touch()
+    torch.save(dict(state_dict=dict(x=torch.ones(1))), tmp_path / 'x.pth')
     arguments = [str(tmp_path / 'pair.py'), str(tmp_path / 'x.pth')][: 1 + (name == 'test')]
     monkeypatch.setattr('sys.argv', [name, *arguments, '--work-dir', str(tmp_path / 'work')])
     with pytest.raises(SystemExit) as end:

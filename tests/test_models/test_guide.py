@@ -13,6 +13,7 @@ from mmstal_da.registry import DATASETS, HOOKS, MODELS
 from mmstal_da.synthetic import PRESETS, generate
 from mmstal_da.tubes.annotation import load_annotation
 from tests.load_tool import run_tool
+from tests.model_builders import FROM_RANDOM_WEIGHTS
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,7 @@ SMALL = {
     'train_cfg.max_iters': 1,
     'param_scheduler': '[]',
     'model.backbone.base_channels': 8,
+    **{f'model.{key}': 'None' for key in FROM_RANDOM_WEIGHTS},
     'model.backbone.stem_channels': 8,
     'model.rpn_head.in_channels': 128,
     'model.rpn_head.feat_channels': 16,

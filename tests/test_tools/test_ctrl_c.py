@@ -139,7 +139,8 @@ def test_the_videos_that_are_done_are_kept(videos):
     )
     code, sentence, again = interrupt('infer', *words, when=first)
     assert code == 130
-    assert ', with 1 of 2 videos done in ' in sentence and not second.exists()
+    # the first one's file is there a moment before it counts
+    assert re.search(', with [01] of 2 videos done in ', sentence) and not second.exists()
     assert not partial_files(out) and not list(out.rglob('.video.mp4*'))
     before = first.stat().st_mtime_ns
     assert load_tool('infer').main(again) == 0
