@@ -77,7 +77,7 @@ def _running() -> Iterator[tuple[int, list[str]]]:
                 yield int(path.parent.name), fields
 
 
-def wait(process: multiprocessing.Process, seconds: float = 300) -> int:
+def wait(process: multiprocessing.Process, seconds: float = 900) -> int:
     """Exit status of a child that must end; minus the signal's number for a killed one."""
     process.join(seconds)
     if process.is_alive():
@@ -86,7 +86,7 @@ def wait(process: multiprocessing.Process, seconds: float = 300) -> int:
     return process.exitcode
 
 
-def until(condition: Callable[[], bool], seconds: float = 300) -> None:
+def until(condition: Callable[[], bool], seconds: float = 900) -> None:
     """Wait for something that must come."""
     end = time.monotonic() + seconds
     while not condition():

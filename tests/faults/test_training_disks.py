@@ -71,7 +71,7 @@ def namespace():
     def run(lines: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [*argv, 'bash', '-c', f'set -u\n{lines}'],
-            **dict(env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=500),
+            **dict(env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=900),
         )
 
     return run
@@ -147,7 +147,7 @@ def test_a_file_system_that_becomes_read_only_in_a_training(rows, tmp_path, name
     train_py = f'{sys.executable} tools/train.py {rows}/source_only.py --no-validate --work-dir'
     ended = namespace(f"""
 {train_py} {run} --cfg-options {iters}500 &
-until [ -e {run}/iter_2.pth ] || ! kill -0 $!; do sleep 0.01; done
+until [ -e {run}/iter_2.pth ] || ! kill -0 $!; do sleep 0.1; done
 {READ_ONLY.format(run)} || exit 99
 wait $!
 """)

@@ -154,7 +154,7 @@ def test_ctrl_c_in_the_real_tools_at_several_moments(rows, tmp_path):
             forked.until(lambda p=process: progress(tmp_path) > 1 or p.poll() is not None)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=300)
+        process.communicate(timeout=900)
         assert process.returncode in (130, 1, -signal.SIGINT)
     done = progress(tmp_path)
     argv[-1] = f'train_cfg.max_iters={done + 1}'
