@@ -34,6 +34,7 @@ from mmstal_da.experiments.fingerprint import Settings
 from mmstal_da.experiments.scheduling import Scheduler, Slot, plan_slots
 from mmstal_da.experiments.slurm import parse_sbatch_args, run_on_slurm
 from mmstal_da.experiments.table import make_table
+from mmstal_da.launch.reporting import one_sentence
 
 SEEDS = [0, 1, 2]
 
@@ -236,7 +237,7 @@ def describe_stopped(stopped: tuple[Cell, str]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit status."""
     args = parse_args(argv)
-    with interruptible(__file__, argv) as stop:
+    with interruptible(__file__, argv) as stop, one_sentence('run_table.py'):
         return do(args, stop)
     return INTERRUPTED
 

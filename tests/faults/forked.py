@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FORK = multiprocessing.get_context('fork')
@@ -58,7 +58,26 @@ def cpu_seconds(process: multiprocessing.Process) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def wait(process: multiprocessing.Process, seconds: float = 300) -> int:
+def alive_in_session(leader: int) -> list[int]:
+    """Processes of a session that run: its leader, and what that has started."""
+    return [pid for pid, fields in _running() if int(fields[3]) == leader]
+
+
+def children_of(parent: int) -> list[int]:
+    """Processes that a process has started and that run."""
+    return [pid for pid, fields in _running() if int(fields[1]) == parent]
+
+
+def _running() -> Iterator[tuple[int, list[str]]]:
+    """Every process with the fields of its ``/proc/PID/stat`` behind the name: state, parent, …"""
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError):  # it has just ended
+            fields = path.read_text().rpartition(') ')[2].split()
+            if fields[0] not in 'ZX':
+                yield int(path.parent.name), fields
+
+
+def wait(process: multiprocessing.Process, seconds: float = 900) -> int:
     """Exit status of a child that must end; minus the signal's number for a killed one."""
     process.join(seconds)
     if process.is_alive():
@@ -67,7 +86,7 @@ def wait(process: multiprocessing.Process, seconds: float = 300) -> int:
     return process.exitcode
 
 
-def until(condition: Callable[[], bool], seconds: float = 300) -> None:
+def until(condition: Callable[[], bool], seconds: float = 900) -> None:
     """Wait for something that must come."""
     end = time.monotonic() + seconds
     while not condition():

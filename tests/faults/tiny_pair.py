@@ -67,5 +67,5 @@ def start(tool: str, *arguments: str | Path, **env: str) -> subprocess.Popen:
 def run(tool: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
     """The same, to its end."""
     process = start(tool, *arguments, **env)
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=900)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
