@@ -11,9 +11,8 @@ ava = dict(of_ava, pipeline=train_pipeline)
 kinetics = dict(of_kinetics, pipeline=train_pipeline)
 train_dataloader = dict(dataset=dict(source=ava, target=kinetics))
 evaluated = dict(split='val', background_frames=False, pipeline=test_pipeline, **of_kinetics)
-val_dataloader = dict(dataset=evaluated)
-test_dataloader = val_dataloader
-val_evaluator = dict(
+val_dataloader = test_dataloader = dict(dataset=evaluated)
+val_evaluator = test_evaluator = dict(
     ann_file='data/ava_kinetics/kinetics.json',
     split='val',
     classes=classes,
@@ -23,4 +22,3 @@ val_evaluator = dict(
     max_gap=31,
     min_length=1,
 )
-test_evaluator = val_evaluator

@@ -18,10 +18,8 @@ train_dataloader = dict(
         target=dict(pipeline=train_pipeline, split='all', videos=None),
     ),
 )
-val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline, split='all'))
-test_dataloader = val_dataloader
-val_evaluator = dict(split='all')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline, split='all'))
+val_evaluator = test_evaluator = dict(split='all')
 # these clips are adapted on without labels and evaluated on; none is of GolfSwing
 allow_transductive = True
 allow_classes_without_truth = ('GolfSwing',)

@@ -49,9 +49,7 @@ slowfast = dict(
         fast_pathway=fast,
         init_cfg=dict(strict, checkpoint=of_slowfast),
     ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=2304), shared_head=dict(conv_stage, in_channels=2304)
-    ),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=2304), shared_head=dict(conv_stage, in_channels=2304)),
 )
 
 # (N, 768, T/2, H/32, W/32), interpolated to the key frame's stride of 16
@@ -59,9 +57,7 @@ mvit_s = dict(_delete_=True, type='mmaction.MViT', arch='small', output_cls_toke
 mvit = dict(
     data_preprocessor=dict(pad_size_divisor=32, **clip_colours),
     clip_backbone=dict(mvit_s, drop_path_rate=0.2, init_cfg=dict(strict, checkpoint=of_mvit)),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)
-    ),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=768), shared_head=dict(conv_stage, in_channels=768)),
 )
 
 # (N, 768, T/2, H/16, W/16), for clips of 16 frames
@@ -70,3 +66,41 @@ vit_b.update(use_mean_pooling=False, return_feat_map=True, drop_path_rate=0.2)
 # not strict: the file has a norm after pooling, in place of the last norm here
 vit_b.update(init_cfg=dict(type='Pretrained', checkpoint=of_videomae, prefix='backbone.'))
 videomae = dict(data_preprocessor=clip_colours, clip_backbone=vit_b, roi_head=mvit['roi_head'])
+
+# The same classes from random weights, narrow, for rows of synthetic pairs on a laptop.
+untrained = dict(base_channels=16, norm_eval=False, init_cfg=None)
+narrow_stage = dict(conv_stage, channels=(128, 256))
+slowonly_narrow = dict(
+    clip_backbone=dict(slowonly_to_3, conv1_stride_t=2, **untrained),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=256),
+        shared_head=dict(stage_4, **untrained),
+        bbox_head=dict(in_channels=512),
+    ),
+)
+slowfast_narrow = dict(
+    clip_backbone=dict(
+        slowfast['clip_backbone'],
+        resample_rate=2,
+        speed_ratio=2,
+        slow_pathway=dict(slow, base_channels=16, norm_eval=False),
+        fast_pathway=dict(fast, base_channels=2, norm_eval=False),
+        init_cfg=None,
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=576),  # slow 512, fast 64
+        shared_head=dict(narrow_stage, in_channels=576),
+    ),
+)
+small = dict(embed_dims=16, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3])
+mvit_narrow = dict(
+    data_preprocessor=dict(pad_size_divisor=32),
+    clip_backbone=dict(mvit_s, arch=small, spatial_size=96, temporal_size=8),
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=128), shared_head=dict(narrow_stage, in_channels=128)),
+)
+vit = dict(vit_b, img_size=96, embed_dims=96, depth=3, num_heads=3, num_frames=8)
+vit.pop('init_cfg')
+videomae_narrow = dict(
+    clip_backbone=vit,
+    roi_head=dict(bbox_roi_extractor=dict(out_channels=96), shared_head=dict(narrow_stage, in_channels=96)),
+)

@@ -56,9 +56,7 @@ model = dict(
             ratios=[0.5, 1.0, 2.0],
             strides=[16],
         ),
-        bbox_coder=dict(
-            type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4
-        ),
+        bbox_coder=dict(type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4),
         loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='mmdet.L1Loss', loss_weight=1.0),
     ),
