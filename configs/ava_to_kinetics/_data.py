@@ -1,6 +1,6 @@
 # AVA -> the Kinetics part of AVA-Kinetics: DA-AIM's six classes, several per box, a labelled frame
 # per second (AVA) or per clip (Kinetics).
-_base_ = ['../_base_/datasets/pair_256px.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/pair_256px.py', '../_base_/schedules/paper.py', '../_base_/default_runtime.py']
 classes = ('bend/bow (at the waist)', 'lie/sleep', 'run/jog', 'sit', 'stand', 'walk')
 clip = dict(type='SampleKeyFrameClip', clip_len=20, frame_interval=3)  # 2 s, as AVA's 32 x 2
 train_pipeline = [clip, *_base_.train_pipeline[1:]]

@@ -6,11 +6,8 @@ classes += ('pour', 'pullup', 'push', 'shoot_bow', 'swing_baseball')
 pair = dict(ann_file='foggy.json', data_root='data/jhmdb/', classes=classes)
 # a fixed look per video, mostly noise: a network trained on noise can still see the actors
 fog = dict(type='DegradeFrames', fog=0.3, low_light=0.5, noise=2.0, seed=0)
-target = dict(
-    # chosen by folder, because the target's labels are never read
-    videos=[f'{name}/*' for name in classes],
-    pipeline=[*_base_.decode, fog, *_base_.augment],
-)
+# videos are chosen by folder, because the target's labels are never read
+target = dict(videos=[f'{name}/*' for name in classes], pipeline=[*_base_.decode, fog, *_base_.augment])
 train_dataloader = dict(dataset=dict(source=dict(**pair), target=dict(**target, **pair)))
 val_dataloader = test_dataloader = dict(
     dataset=dict(pipeline=[*_base_.decode, fog, _base_.resize, _base_.pack], **pair)

@@ -5,5 +5,4 @@ proposals = 'data/proposals/jhmdb_to_ucf101.npz'
 source = dict(pipeline=[_base_.clip_24, *_base_.train_pipeline[1:]], proposals=proposals)
 test = dict(pipeline=[_base_.clip_24, *_base_.test_pipeline[1:]], proposals=proposals)
 train_dataloader = dict(dataset=dict(train_on='source', source=source))
-# batch size: MMAction2's AVARoIHead takes no more at test
-val_dataloader = test_dataloader = dict(batch_size=1, dataset=test)
+val_dataloader = test_dataloader = dict(batch_size=1, dataset=test)  # AVARoIHead takes no more

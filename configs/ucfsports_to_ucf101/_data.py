@@ -1,5 +1,5 @@
 # UCF-Sports -> UCF101-24, four classes, untrimmed: every frame of a test video is evaluated.
-_base_ = ['../_base_/datasets/pair_256px.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/pair_256px.py', '../_base_/schedules/paper.py', '../_base_/default_runtime.py']
 classes = ('Diving', 'GolfSwing', 'HorseRiding', 'SkateBoarding')
 class_map = {
     'Diving-Side': 'Diving',

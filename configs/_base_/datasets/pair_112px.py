@@ -16,8 +16,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(split='target_test', background_frames=True, pipeline=test_pipeline),
+    batch_size=8, num_workers=1, dataset=dict(split='target_test', background_frames=True, pipeline=test_pipeline)
 )
 val_evaluator = test_evaluator = dict(split='target_test')

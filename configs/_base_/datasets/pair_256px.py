@@ -1,5 +1,5 @@
-# What pairs of datasets share: clips at the paper's size, loaders, the evaluator. A child names the
-# files and classes (see ../../README.md); this file alone is not a pair.
+# What pairs of datasets share: clips at the paper's size, loaders, the evaluator. A child names the files and classes
+# (see ../../README.md); this file alone is not a pair.
 clip = dict(type='SampleKeyFrameClip', clip_len=20, frame_interval=1)  # [derived]
 decode = dict(type='DecodeFrames')
 resize = dict(type='mmaction.Resize', scale=(-1, 256), keep_ratio=True)  # short side 256
@@ -26,7 +26,6 @@ val_dataloader = test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=test,
 )
-
 val_evaluator = test_evaluator = dict(type='TubeMetric', split='test')
 
 # The check of the config (mmstal_da/launch/checks.py) allows these only if they are set:

@@ -1,5 +1,4 @@
-# What the rendered pairs of tools/data/make_synthetic.py share: 128 x 96 pixels. A child names the
-# folder and the classes.
+# What the rendered pairs of tools/data/make_synthetic.py share: 128 x 96 pixels. A child names folder and classes.
 _base_ = './pair_256px.py'
 # 8 frames in steps of 2, so 16 frames of video: 1.3 cycles of an action
 clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)

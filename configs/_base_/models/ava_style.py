@@ -102,16 +102,15 @@ half = dict(slowfast_r50, resample_rate=2, speed_ratio=2)
 imagenet = dict(pretrained='data/weights/resnet50_imagenet.pth', pretrained2d=True, style='caffe', frozen_stages=1)
 # as in the training of the original ResNet-50: BGR (to_rgb swaps), means only
 small = dict(init_cfg=None, data_preprocessor=dict(mean=[103.939, 116.779, 123.68], std=[1.0, 1.0, 1.0], to_rgb=True))
-small_map = dict(output_size=4)
 slowonly_112px = dict(
     small,
     backbone=dict(slowonly_r50, conv1_stride_t=2) | imagenet,
-    roi_head=dict(slowonly['roi_head'], bbox_roi_extractor=small_map),
+    roi_head=dict(slowonly['roi_head'], bbox_roi_extractor=dict(output_size=4)),
 )
 slowfast_112px = dict(
     small,
     backbone=dict(half, slow_pathway=slow | imagenet, fast_pathway=dict(fast, norm_eval=False)),
-    roi_head=dict(slowfast['roi_head'], bbox_roi_extractor=small_map),
+    roi_head=dict(slowfast['roi_head'], bbox_roi_extractor=dict(output_size=4)),
 )
 
 # For a laptop: a quarter of the width, from random weights, batch norm on batch statistics.
