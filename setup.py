@@ -24,7 +24,13 @@ class BuildWithConfigs(build_py):
         target.mkdir(parents=True)
         # what sets up and tests a checkout stays there
         ignored = shutil.ignore_patterns(
-            '__pycache__', '*.png', '*.npz', 'setup_env.sh', 'run_*.sh', 'quickstart.sh'
+            '__pycache__',
+            '*.png',
+            '*.npz',
+            'setup_env.sh',
+            'run_*.sh',
+            'quickstart.sh',
+            'ruff.toml',
         )
         for part in ('configs', 'tools'):
             shutil.copytree(ROOT / part, target / part, ignore=ignored)

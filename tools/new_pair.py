@@ -32,23 +32,21 @@ model = {CLASSES}
 ADAPTED = "_base_ = './_base.py'\nmodel = dict(adaptation=_base_.{row})\n"
 TRAIN_ON = "_base_ = './_base.py'\ntrain_dataloader = dict(dataset=dict(train_on='{value}'))\n"
 STATISTICS = "_base_ = './{base}.py'\nmodel = dict(domain_norm='target')\n"
-AVA_STYLE = f"_base_ = ['{{models}}/{{net}}.py', './_proposals{{kind}}.py']\nmodel = {CLASSES}\n"
-ACRN = "_base_ = './slowfast{kind}.py'\nmodel = dict(roi_head=dict(shared_head=_base_.acrn))\n"
-PROPOSALS = """\
+AVA_STYLE = "_base_ = './_proposals.py'\nmodel = _base_.{net}{size}\n"
+ACRN = "_base_ = './{base}.py'\nmodel = dict(roi_head=dict(shared_head=_base_.{acrn}))\n"
+PROPOSALS = f"""\
 # For detectors on given proposals (tools/data/dump_proposals.py): the labelled source alone.
-_base_ = './_data.py'
-proposals = 'data/proposals/{name}.npz'
+_base_ = ['{{models}}/ava_style.py', './_data.py']
+model = {CLASSES}
+proposals = 'data/proposals/{{name}}.npz'
 train_dataloader = dict(dataset=dict(train_on='source', source=dict(proposals=proposals)))
 # batch size: MMAction2's AVARoIHead takes no more at test
-val_dataloader = dict(batch_size=1, dataset=dict(proposals=proposals))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(batch_size=1, dataset=dict(proposals=proposals))
 """
 LABELLED_BOXES = """\
-# The labelled boxes as proposals, in training and test: an upper bound.
-_base_ = './_proposals.py'
+_base_ = './{net}.py'
 train_dataloader = dict(dataset=dict(source=dict(proposals='ground_truth')))
-val_dataloader = dict(dataset=dict(proposals='ground_truth'))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(proposals='ground_truth'))
 """
 README = """\
 # {name}
@@ -93,17 +91,17 @@ def files_of(folder: Path, model: str) -> dict[str, str]:
         'oracle_st.py': TRAIN_ON.format(value='source_and_labelled_target'),
         'dn.py': STATISTICS.format(base='_base'),
         'full_dn.py': STATISTICS.format(base='full'),
-        '_proposals.py': PROPOSALS.format(name=folder.name),
-        '_proposals_gt.py': LABELLED_BOXES,
+        '_proposals.py': PROPOSALS.format(name=folder.name, **places),
         'README.md': README.format(name=folder.name, folder=folder.as_posix()),
     }
     for row in ('t_img', 't_inst', 's_img', 't_img_s_img', 't_inst_s_img', 'full'):
         files[f'{row}.py'] = ADAPTED.format(row=row)
+    for net in ('slowonly', 'slowfast'):
+        files[f'{net}.py'] = AVA_STYLE.format(net=net, size=size)
+        files[f'{net}_gt.py'] = LABELLED_BOXES.format(net=net)
+    acrn = 'acrn_narrow' if size == '_narrow' else 'acrn'
     for kind in ('', '_gt'):
-        for net in ('slowonly', 'slowfast'):
-            text = AVA_STYLE.format(net=f'{net}_r50{size}', kind=kind, **places)
-            files[f'{net}{kind}.py'] = text
-        files[f'acrn{kind}.py'] = ACRN.format(kind=kind)
+        files[f'acrn{kind}.py'] = ACRN.format(base=f'slowfast{kind}', acrn=acrn)
     return files
 
 

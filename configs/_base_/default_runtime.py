@@ -13,9 +13,7 @@ default_hooks = dict(
     # a killed run resumes to the same weights
     iteration_seed=dict(type='IterationSeedHook'),
     # lambda of Eq. 7 rises as in DANN; does nothing while model.adaptation is None
-    adaptation_weight=dict(
-        type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0
-    ),
+    adaptation_weight=dict(type='AdaptationWeightHook', schedule='dann', max_weight=0.1, gamma=10.0),
     # whether the adaptation works, in the log; does nothing in rows without adaptation
     adaptation_monitor=dict(type='AdaptationMonitorHook', interval=50),
     # if bfloat16 is not native, tests run in float32; results record the precision

@@ -1,10 +1,5 @@
 # What the rows share: the paper's detector with a sigmoid per class.
-_base_ = [
-    '../_base_/models/i3d_rpn_r50.py',
-    '../_base_/adaptation/modules.py',
-    '../_base_/schedules/paper.py',
-    './_data.py',
-]
+_base_ = ['../_base_/models/i3d_rpn_r50.py', '../_base_/adaptation/modules.py', './_data.py']
 model = dict(
     roi_head=dict(
         bbox_head=dict(

@@ -6,5 +6,4 @@ train_pipeline = [*_base_.train_pipeline[:2], one_size, *_base_.train_pipeline[3
 test_pipeline = [*_base_.test_pipeline[:2], one_size, *_base_.test_pipeline[3:]]
 train = dict(pipeline=train_pipeline)
 train_dataloader = dict(dataset=dict(source=train, target=train))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,2 +1,2 @@
-_base_ = ['../synthetic_a/full.py', '../_base_/models/clip_backbones_narrow.py']
+_base_ = ['../synthetic_a/full.py', '../_base_/models/clip_backbones.py']
 model = _base_.mvit_narrow

@@ -7,10 +7,6 @@ colour = dict(type='mmaction.ColorJitter', brightness=0.4, contrast=0.4, saturat
 train_pipeline = [_base_.clip, _base_.decode, _base_.resize, _base_.flip, colour, _base_.pack]
 jhmdb = dict(ann_file='jhmdb.json', data_root='data/jhmdb/', classes=classes)
 train = dict(_base_.source, pipeline=train_pipeline, **jhmdb)
-train_dataloader = dict(
-    batch_size=4, dataset=dict(_delete_=True, type='SeededDraws', dataset=train)
-)
-val_dataloader = dict(dataset=dict(background_frames=True, **jhmdb))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='data/jhmdb/jhmdb.json', classes=classes)
-test_evaluator = val_evaluator
+train_dataloader = dict(batch_size=4, dataset=dict(_delete_=True, type='SeededDraws', dataset=train))
+val_dataloader = test_dataloader = dict(dataset=dict(background_frames=True, **jhmdb))
+val_evaluator = test_evaluator = dict(ann_file='data/jhmdb/jhmdb.json', classes=classes)

@@ -1,12 +1,4 @@
 # The same networks from random weights; every layer trains.
 _base_ = ['../_base_/models/i3d_rpn_r50_scratch.py', './_112px.py']
+model = _base_.small
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-model = dict(
-    rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
-    roi_head=dict(
-        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
-        bbox_head=dict(num_classes=len(_base_.classes)),
-    ),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=32))),  # TF2's cost grows with the proposals
-    test_cfg=dict(rpn=dict(max_per_img=30)),
-)

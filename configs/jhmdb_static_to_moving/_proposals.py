@@ -1,7 +1,6 @@
 # For detectors on given proposals (tools/data/dump_proposals.py): the labelled source alone.
-_base_ = './_data.py'
+_base_ = ['../_base_/models/ava_style.py', './_data.py']
+model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))
 proposals = 'data/proposals/jhmdb_static_to_moving.npz'
 train_dataloader = dict(dataset=dict(train_on='source', source=dict(proposals=proposals)))
-# batch size: MMAction2's AVARoIHead takes no more at test
-val_dataloader = dict(batch_size=1, dataset=dict(proposals=proposals))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(batch_size=1, dataset=dict(proposals=proposals))  # AVARoIHead takes no more

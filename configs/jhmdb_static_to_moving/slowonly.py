@@ -1,2 +1,2 @@
-_base_ = ['../_base_/models/slowonly_r50_112px.py', './_proposals.py']
-model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))
+_base_ = './_proposals.py'
+model = _base_.slowonly_112px

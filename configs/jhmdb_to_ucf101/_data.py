@@ -7,9 +7,7 @@ ucf101 = dict(ann_file='ucf101_24.json', data_root='data/ucf101_24/', classes=cl
 # videos are chosen by folder, because the target's labels are never read
 videos = [f'{name}/*' for name in classes]
 train_dataloader = dict(dataset=dict(source=jhmdb, target=dict(videos=videos, **ucf101)))
-val_dataloader = dict(dataset=dict(background_frames=False, **ucf101))
-test_dataloader = val_dataloader
-val_evaluator = dict(
+val_dataloader = test_dataloader = dict(dataset=dict(background_frames=False, **ucf101))
+val_evaluator = test_evaluator = dict(
     ann_file='data/ucf101_24/ucf101_24.json', classes=classes, background_frames=False
 )
-test_evaluator = val_evaluator

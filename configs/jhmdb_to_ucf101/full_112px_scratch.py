@@ -1,5 +1,5 @@
-# All three modules, the paper's network from random weights, on small clips: runs on a CPU. 16
-# frames of short side 112; the target is the few UCF101 clips that are freely available.
+# All three modules, the paper's network from random weights, on small clips: runs on a CPU. 16 frames of short side
+# 112; the target is the few UCF101 clips that are freely available.
 _base_ = [
     '../_base_/models/i3d_rpn_r50_scratch.py',
     '../_base_/adaptation/modules.py',
@@ -13,15 +13,10 @@ test_pipeline = [clip, _base_.decode, resize, _base_.pack]
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
-    dataset=dict(
-        source=dict(pipeline=train_pipeline),
-        target=dict(pipeline=train_pipeline, split='all', videos=None),
-    ),
+    dataset=dict(source=dict(pipeline=train_pipeline), target=dict(pipeline=train_pipeline, split='all', videos=None)),
 )
-val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline, split='all'))
-test_dataloader = val_dataloader
-val_evaluator = dict(split='all')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline, split='all'))
+val_evaluator = test_evaluator = dict(split='all')
 # these clips are adapted on without labels and evaluated on; none is of GolfSwing
 allow_transductive = True
 allow_classes_without_truth = ('GolfSwing',)
@@ -33,11 +28,9 @@ optim_wrapper = dict(optimizer=dict(lr=5e-4))  # half of that for narrow network
 model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
-        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
-        bbox_head=dict(num_classes=len(_base_.classes)),
+        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)), bbox_head=dict(num_classes=len(_base_.classes))
     ),
-    # TF2's cost grows with the proposals
-    train_cfg=dict(rcnn=dict(sampler=dict(num=32))),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=32))),  # TF2's cost grows with the proposals
     test_cfg=dict(rpn=dict(max_per_img=30)),
     adaptation=dict(num_proposals=16, **_base_.full),
 )

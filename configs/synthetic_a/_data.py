@@ -1,17 +1,11 @@
 # Benchmark A: untrimmed target, background frames are evaluated.
 # python tools/data/make_synthetic.py --preset untrimmed --out data/synthetic_a
-_base_ = [
-    '../_base_/datasets/synthetic.py',
-    '../_base_/schedules/narrow_bf16.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/datasets/synthetic.py', '../_base_/schedules/narrow_bf16.py', '../_base_/default_runtime.py']
 classes = ('climb', 'descend', 'squat', 'wave')  # the first two share every pose
 pair = dict(data_root='data/synthetic_a/', classes=classes)
 train_dataloader = dict(num_workers=1, dataset=dict(source=dict(**pair), target=dict(**pair)))
-val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(**pair))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='data/synthetic_a/target.json', classes=classes)
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(**pair))
+val_evaluator = test_evaluator = dict(ann_file='data/synthetic_a/target.json', classes=classes)
 
 train_cfg = dict(max_iters=1200, val_interval=1200)
 param_scheduler = [_base_.warm_up, dict(_base_.cosine, T_max=1150, end=1200)]

@@ -1,2 +1,3 @@
-_base_ = ['../_base_/models/slowonly_r50_narrow.py', './_proposals_gt.py']
-model = dict(roi_head=dict(bbox_head=dict(num_classes=len(_base_.classes))))
+_base_ = './slowonly.py'
+train_dataloader = dict(dataset=dict(source=dict(proposals='ground_truth')))
+val_dataloader = test_dataloader = dict(dataset=dict(proposals='ground_truth'))

@@ -1,22 +1,9 @@
-# The three modules of the paper, and the combinations of its tables: a row is
-# `model = dict(adaptation=_base_.full)`.
-spatial = dict(
-    type='SpatialDiscriminator',
-    channels=(512, 128, 128),
-    dropout=0.5,
-    loss=dict(type='DomainFocalLoss', gamma=5.0),  # as Strong-Weak DA [derived]
-)
-temporal_image = dict(
-    type='TemporalImageDiscriminator',
-    channels=512,
-    loss=dict(type='DomainBCELoss'),  # Eq. 4
-)
-temporal_instance = dict(
-    type='TemporalInstanceDiscriminator',
-    channels=1024,
-    dropout=0.5,
-    loss=dict(type='DomainBCELoss'),  # Eq. 5
-)
+# The three modules of the paper, and the combinations of its tables: a row is `model = dict(adaptation=_base_.full)`.
+focal = dict(type='DomainFocalLoss', gamma=5.0)  # as Strong-Weak DA [derived]
+bce = dict(type='DomainBCELoss')  # Eq. 4 and 5
+spatial = dict(type='SpatialDiscriminator', channels=(512, 128, 128), dropout=0.5, loss=focal)
+temporal_image = dict(type='TemporalImageDiscriminator', channels=512, loss=bce)
+temporal_instance = dict(type='TemporalInstanceDiscriminator', channels=1024, dropout=0.5, loss=bce)
 
 t_img = dict(temporal_image=temporal_image)
 t_inst = dict(temporal_instance=temporal_instance)

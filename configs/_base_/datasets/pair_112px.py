@@ -15,11 +15,7 @@ train_dataloader = dict(
         target=dict(split='target_train', pipeline=train_pipeline),
     ),
 )
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(split='target_test', background_frames=True, pipeline=test_pipeline),
+val_dataloader = test_dataloader = dict(
+    batch_size=8, num_workers=1, dataset=dict(split='target_test', background_frames=True, pipeline=test_pipeline)
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(split='target_test')
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(split='target_test')

@@ -1,5 +1,5 @@
-# What pairs of datasets share: clips at the paper's size, loaders, the evaluator. A child names the
-# files and classes (see ../../README.md); this file alone is not a pair.
+# What pairs of datasets share: clips at the paper's size, loaders, the evaluator. A child names the files and classes
+# (see ../../README.md); this file alone is not a pair.
 clip = dict(type='SampleKeyFrameClip', clip_len=20, frame_interval=1)  # [derived]
 decode = dict(type='DecodeFrames')
 resize = dict(type='mmaction.Resize', scale=(-1, 256), keep_ratio=True)  # short side 256
@@ -8,9 +8,7 @@ pack = dict(type='PackTubeInputs')
 train_pipeline = [clip, decode, resize, flip, pack]
 test_pipeline = [clip, decode, resize, pack]
 
-source = dict(
-    type='ActionTubeDataset', split='train', data_prefix='videos', pipeline=train_pipeline
-)
+source = dict(type='ActionTubeDataset', split='train', data_prefix='videos', pipeline=train_pipeline)
 target = dict(source, labelled=False)  # tubes of the target are never read
 test = dict(source, split='test', test_mode=True, pipeline=test_pipeline)
 
@@ -21,17 +19,14 @@ train_dataloader = dict(
     sampler=dict(type='DrawSampler'),
     dataset=dict(type='DualDomainDataset', source=source, target=target),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     **loader,
     batch_size=4,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=test,
 )
-test_dataloader = val_dataloader
-
-val_evaluator = dict(type='TubeMetric', split='test')
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type='TubeMetric', split='test')
 
 # The check of the config (mmstal_da/launch/checks.py) allows these only if they are set:
 allow_transductive = False  # evaluation on the videos that were adapted on, without labels

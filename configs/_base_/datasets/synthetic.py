@@ -1,5 +1,4 @@
-# What the rendered pairs of tools/data/make_synthetic.py share: 128 x 96 pixels. A child names the
-# folder and the classes.
+# What the rendered pairs of tools/data/make_synthetic.py share: 128 x 96 pixels. A child names folder and classes.
 _base_ = './pair_256px.py'
 # 8 frames in steps of 2, so 16 frames of video: 1.3 cycles of an action
 clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)
@@ -7,9 +6,7 @@ train_pipeline = [clip, _base_.decode, _base_.flip, _base_.pack]
 test_pipeline = [clip, _base_.decode, _base_.pack]
 # for rows *_aug: `train_dataloader = _base_.strong`
 strong_pipeline = [clip, _base_.decode, _base_.flip, dict(type='AugmentClip'), _base_.pack]
-strong = dict(
-    dataset=dict(source=dict(pipeline=strong_pipeline), target=dict(pipeline=strong_pipeline))
-)
+strong = dict(dataset=dict(source=dict(pipeline=strong_pipeline), target=dict(pipeline=strong_pipeline)))
 train_dataloader = dict(
     batch_size=4,  # clips per domain
     num_workers=2,
@@ -18,13 +15,9 @@ train_dataloader = dict(
         target=dict(ann_file='target.json', data_prefix='', pipeline=train_pipeline),
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    dataset=dict(
-        ann_file='target.json', data_prefix='', background_frames=True, pipeline=test_pipeline
-    ),
+    dataset=dict(ann_file='target.json', data_prefix='', background_frames=True, pipeline=test_pipeline),
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(background_frames=True)
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(background_frames=True)

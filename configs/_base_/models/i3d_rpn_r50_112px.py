@@ -1,10 +1,8 @@
 # The paper's networks from Kinetics-400 and ImageNet on frames of short side 112, for a CPU.
 _base_ = './i3d_rpn_r50.py'
-
 model = dict(
     backbone=dict(frozen_stages=2),
-    # the largest maps: saves time
-    clip_backbone=dict(frozen_end_point='Mixed_3c'),
+    clip_backbone=dict(frozen_end_point='Mixed_3c'),  # the largest maps: saves time
     rpn_head=dict(anchor_generator=dict(scales=[1, 2, 4, 6])),  # 16 to 96 px of 112
     roi_head=dict(
         # an actor covers four cells of a map of 7 x 10; TF2's cost grows with cells and proposals
