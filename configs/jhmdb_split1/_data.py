@@ -3,7 +3,7 @@ _base_ = ['../_base_/datasets/pair_256px.py', '../_base_/default_runtime.py']
 classes = ('brush_hair', 'catch', 'clap', 'climb_stairs', 'golf', 'jump', 'kick_ball', 'pick')
 classes += ('pour', 'pullup', 'push', 'run', 'shoot_ball', 'shoot_bow', 'shoot_gun', 'sit')
 classes += ('stand', 'swing_baseball', 'throw', 'walk', 'wave')
-colour = dict(type='mmaction.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0)
+colour = dict(type='AugmentClip', prob=1.0, hue=0.0, grey=0.0, blur=0.0, noise=0.0, erase=0.0)
 train_pipeline = [_base_.clip, _base_.decode, _base_.resize, _base_.flip, colour, _base_.pack]
 jhmdb = dict(ann_file='jhmdb.json', data_root='data/jhmdb/', classes=classes)
 train = dict(_base_.source, pipeline=train_pipeline, **jhmdb)

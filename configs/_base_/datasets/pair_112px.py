@@ -2,7 +2,7 @@
 _base_ = './pair_256px.py'
 clip = dict(type='SampleKeyFrameClip', clip_len=8, frame_interval=2)
 resize = dict(type='mmaction.Resize', scale=(-1, 112), keep_ratio=True)
-colour = dict(type='mmaction.ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0)
+colour = dict(type='AugmentClip', prob=1.0, hue=0.0, grey=0.0, blur=0.0, noise=0.0, erase=0.0)
 decode = [clip, _base_.decode]
 augment = [resize, _base_.flip, colour, _base_.pack]
 train_pipeline = [*decode, *augment]
