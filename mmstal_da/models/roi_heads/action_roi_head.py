@@ -58,10 +58,6 @@ class ActionRoIHead(StandardRoIHead):
     ) -> dict[str, Tensor]:
         """Losses of mmdet; the labels of boxes are ``(n,)``, or ``(n, C)`` for several classes.
 
-        Without any RoI they are zeros that reach every parameter. Otherwise a process whose clips
-        have neither boxes nor proposals would leave parameters without gradient, for which the
-        others wait.
-
         Without any RoI the losses are zeros that reach every parameter. Otherwise a process whose
         clips have neither boxes nor proposals would leave parameters without gradient, for which
         the others wait.
