@@ -24,6 +24,8 @@ from .loading import load_trained, pipeline_of
 from .onnx_detector import is_onnx, load_onnx
 from .result import VideoResult
 
+CLIP_STRIDE = 4  # of `fast`, in key frames
+
 
 class ActionTubeInferencer:
     """Detections and tubes of a trained detector on one's own videos.
@@ -42,8 +44,8 @@ class ActionTubeInferencer:
             the test pipeline and the data preprocessor are replaced.
         device: ``'cpu'``, ``'cuda'``, …; None takes what MMEngine finds.
         batch_size: Key frames at a time; None: 8, or 32 with ``fast``.
-        fast: Compute TF1 once over long segments in place of once per key frame, see
-            :mod:`mmstal_da.models.backbones.segments`. Detections differ a little.
+        fast: Compute TF1 of every fourth key frame and interpolate between, see
+            :mod:`mmstal_da.models.backbones.between_clips`. Detections differ a little.
 
     Raises:
         UsageError: No such file, a checkpoint of another model, without config or class names,
@@ -74,7 +76,7 @@ class ActionTubeInferencer:
                 f'{self.checkpoint}: `fast` needs a detector on I3D in a checkpoint of PyTorch, and'
                 ' a test pipeline that ends with PackTubeInputs'
             )
-        self.model.test_cfg.segment_phases = 1
+        self.model.test_cfg.clip_stride = CLIP_STRIDE
 
     @property
     def _shares_frames(self) -> bool:

@@ -81,7 +81,7 @@ FURTHER = (
     (r'^model\.adaptation\.(spatial|temporal_image)$', ('loss', 'tap')),
     (r'^model\.adaptation\.temporal_instance$', ('loss',)),
     (r'^model\.train_cfg$', ('rpn', 'rpn_proposal', 'rcnn')),
-    (r'^model\.test_cfg$', ('rpn', 'rcnn', 'segment_phases', 'min_objectness')),
+    (r'^model\.test_cfg$', ('rpn', 'rcnn', 'clip_stride', 'min_objectness')),
     (r'_cfg\.rpn$', ('assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug', 'nms_pre',
                      'max_per_img', 'nms', 'min_bbox_size')),
     (r'_cfg\.rpn_proposal$', ('nms_pre', 'max_per_img', 'nms', 'min_bbox_size')),

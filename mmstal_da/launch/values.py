@@ -146,7 +146,7 @@ PLACES: tuple[tuple[str, dict[str, Rule]], ...] = (
     )),
     (r'^(val|test)_cfg$', dict(fp16=SWITCH)),
     (r'^model\.test_cfg$', dict(
-        segment_phases=optional(whole()), min_objectness=optional(SHARE),
+        clip_stride=whole(), min_objectness=optional(SHARE),
     )),
     (r'clip_grad$', dict(
         max_norm=number(above=0), clip_value=number(above=0),

@@ -248,11 +248,11 @@ def test_complaints(case, inferencer, tmp_path):
         list(inferencer(video))
 
 
-def test_fast_looks_at_segments(case, inferencer):
+def test_fast_looks_at_every_fourth_clip(case, inferencer):
     folder, checkpoint, _, _ = case
     fast = ActionTubeInferencer(checkpoint, device='cpu', fast=True)
-    assert fast.batch_size == 32 and fast.model.test_cfg.segment_phases == 1
-    assert inferencer.model.test_cfg.get('segment_phases') is None
+    assert fast.batch_size == 32 and fast.model.test_cfg.clip_stride == 4
+    assert 'clip_stride' not in inferencer.model.test_cfg
     (exact,), (found,) = (list(which(folder / 'a.mkv')) for which in (inferencer, fast))
     assert found.num_frames == exact.num_frames
     assert set(found.dets.frame) <= set(range(1, 21)) and len(found.dets.frame)

@@ -21,12 +21,18 @@ from tests.test_models.test_padding import FROZEN, roused
 CLOSE = dict(rtol=1e-4, atol=1e-4)
 
 
+def clip_windows(frames: torch.Tensor, index: np.ndarray) -> ClipWindows:
+    """Clips of one video."""
+    n = len(index)
+    return ClipWindows(frames, index, np.zeros(n, int), np.arange(n) + 1)
+
+
 def windows(rng: np.random.Generator, clips: int, length: int, interval: int = 1) -> ClipWindows:
     """Clips around neighbouring key frames, clamped to the video's ends."""
     index = np.arange(clips)[:, None] + (np.arange(length) - length // 2) * interval
     _, index = np.unique(np.clip(index, 0, clips - 1), return_inverse=True)
     frames = torch.from_numpy(rng.standard_normal((clips, 3, 32, 48), dtype=np.float32))
-    return ClipWindows(frames, index.reshape(clips, length))
+    return clip_windows(frames, index.reshape(clips, length))
 
 
 def test_expansion_is_indexing():
@@ -50,12 +56,19 @@ def test_a_unit_over_shared_steps_is_the_unit_over_clips(kernel, stride, length,
     unit = Unit3D(3, 4, (kernel, 3, 3), (stride, 2, 1)).eval()
     unit.bn.running_mean.normal_()
     frames = torch.from_numpy(rng.standard_normal((6, 3, 7, 5), dtype=np.float32))
-    steps = ClipWindows(frames, rng.integers(0, 6, (4, length)))
+    steps = clip_windows(frames, rng.integers(0, 6, (4, length)))
     with torch.no_grad():
         shared = run_unit(unit, steps)
         torch.testing.assert_close(expand(shared), unit(steps.clips()), **CLOSE)
     rows = {tuple(row) for row in covered_steps(steps.index, kernel, stride).reshape(-1, kernel)}
     assert len(shared.frames) == len(rows)  # every output once
+
+
+def test_some_of_the_clips_need_some_of_the_frames():
+    whole = windows(np.random.default_rng(0), 9, 4)
+    part = whole.take(np.array([1, 2]))
+    assert len(part.frames) == 4 and part.key_frames.tolist() == [2, 3]
+    assert torch.equal(part.clips(), whole.clips()[1:3])
 
 
 def test_what_is_covered_counts_from_the_padding():

@@ -7,7 +7,7 @@ same frames, and as much padding at the clip's ends. So sharing changes nothing 
 ends where no two clips have an output in common.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,10 +26,24 @@ class ClipWindows:
     Attributes:
         frames: ``(F, 3, H, W)``.
         index: ``(N, T)`` int64: of which frames the clips consist.
+        videos: ``(N,)`` int, number of each clip's video.
+        key_frames: ``(N,)`` int, number of the key frame in the video.
     """
 
     frames: Tensor
     index: np.ndarray
+    videos: np.ndarray
+    key_frames: np.ndarray
+
+    def take(self, rows: np.ndarray) -> 'ClipWindows':
+        """Some of the clips, and the frames that they need."""
+        used, index = np.unique(self.index[rows], return_inverse=True)
+        return ClipWindows(
+            self.frames[torch.from_numpy(used).to(self.frames.device)],
+            index.reshape(len(rows), -1),
+            self.videos[rows],
+            self.key_frames[rows],
+        )
 
     def clips(self) -> Tensor:
         """The clips as a batch ``(N, 3, T, H, W)``."""
@@ -55,7 +69,7 @@ def run_unit(unit: Unit3D | MaxPool3dSame, steps: ClipWindows) -> ClipWindows:
         Its output, ``ceil(T / stride)`` time steps per clip.
     """
     if not isinstance(unit, Unit3D) or unit.conv3d.kernel_size[0] == unit.conv3d.stride[0] == 1:
-        return ClipWindows(unit(steps.frames), steps.index)
+        return replace(steps, frames=unit(steps.frames))
     kernel, stride = unit.conv3d.kernel_size, unit.conv3d.stride
     covered, index = np.unique(
         covered_steps(steps.index, kernel[0], stride[0]).reshape(-1, kernel[0]),
@@ -78,7 +92,7 @@ def run_unit(unit: Unit3D | MaxPool3dSame, steps: ClipWindows) -> ClipWindows:
     place = np.empty(len(covered), np.int64)
     place[np.concatenate(order)] = np.arange(len(covered))
     n, length = steps.index.shape[0], -(-steps.index.shape[1] // stride[0])
-    return ClipWindows(torch.cat(outputs), place[index.reshape(n, length)])
+    return replace(steps, frames=torch.cat(outputs), index=place[index.reshape(n, length)])
 
 
 def covered_steps(index: np.ndarray, kernel: int, stride: int) -> np.ndarray:

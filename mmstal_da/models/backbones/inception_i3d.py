@@ -55,16 +55,6 @@ def endpoint_channels(name: str, width: float = 1.0, in_channels: int = 3) -> in
     raise ValueError(f'{name!r} is no endpoint of I3D; the endpoints are {", ".join(ENDPOINTS)}')
 
 
-def endpoint_time_stride(name: str) -> int:
-    """Frames per time step of the feature map at an endpoint."""
-    stride = 1
-    for endpoint, (kind, *spec) in ENDPOINTS.items():
-        stride *= 1 if kind == 'mixed' else spec[-1][0]
-        if endpoint == name:
-            return stride
-    raise ValueError(f'{name!r} is no endpoint of I3D; the endpoints are {", ".join(ENDPOINTS)}')
-
-
 def build_endpoints(
     names: Iterable[str], in_channels: int, width: float
 ) -> dict[str, Unit3D | MaxPool3dSame | InceptionModule]:
@@ -208,7 +198,6 @@ class InceptionI3D(EndpointSequence):
             init_cfg,
         )
         self.out_channels = endpoint_channels(last, width, in_channels)
-        self.time_stride = endpoint_time_stride(last)
         self.logits = None
         if num_classes is not None:
             self.logits = Unit3D(self.out_channels, num_classes, use_bn=False)

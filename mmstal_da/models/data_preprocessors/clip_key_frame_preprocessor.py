@@ -138,7 +138,14 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         _, first, index = np.unique(ids, return_index=True, return_inverse=True)
         length = ids.shape[1]
         frames = [clips[place // length][:, [place % length]] for place in first.tolist()]
-        windows = ClipWindows(self._clips(frames, size).squeeze(2), index.reshape(ids.shape))
+        metas = [sample.metainfo for sample in samples]
+        _, videos = np.unique([meta['video_name'] for meta in metas], return_inverse=True)
+        windows = ClipWindows(
+            self._clips(frames, size).squeeze(2),
+            index.reshape(ids.shape),
+            videos,
+            np.array([meta['key_frame'] for meta in metas]),
+        )
         return dict(windows=windows, key_frame=keys)
 
     def _clips(self, clips: list[Tensor], size: tuple[int, int]) -> Tensor:

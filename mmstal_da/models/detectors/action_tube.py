@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from mmstal_da.compat import load_pretrained
 from mmstal_da.domains import SOURCE
 from mmstal_da.errors import ConfigError, OutputError
+from mmstal_da.models.backbones.between_clips import interpolated_maps
 from mmstal_da.models.backbones.clip_windows import ClipWindows
 from mmstal_da.models.backbones.inception_i3d import InceptionI3D
-from mmstal_da.models.backbones.segments import mean_maps
 from mmstal_da.models.layers.batch_layout import (
     BatchLayout,
     extend_edges,
@@ -53,10 +53,9 @@ class ActionTubeDetector(TwoStageDetector):
         roi_head: :class:`ActionRoIHead`, whose ``shared_head`` is TF2.
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
         test_cfg: mmdet's ``rpn`` and ``rcnn``. Besides two keys that make whole videos faster and
-            detections slightly different: ``segment_phases`` (1 is fastest) computes TF1 of key
-            frames that follow each other from long segments
-            (:mod:`mmstal_da.models.backbones.segments`); ``min_objectness`` leaves out proposals
-            with less.
+            detections slightly different: with ``clip_stride`` n TF1 sees every n-th key frame of a
+            batch, and is interpolated between (:mod:`~mmstal_da.models.backbones.between_clips`);
+            ``min_objectness`` leaves out proposals with less.
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
         init_cfg: MMEngine initialisation.
     """
@@ -198,9 +197,9 @@ class ActionTubeDetector(TwoStageDetector):
         network = type(self.clip_backbone).__name__
         height, width = spatial.shape[2:]
         extents = self.layout.now.extents
-        phases = self.test_cfg.get('segment_phases')
-        if phases and isinstance(clip, ClipWindows):
-            found = mean_maps(self.clip_backbone, clip, self.clip_backbone.time_stride, phases)
+        stride = self.test_cfg.get('clip_stride', 1)
+        if stride > 1 and isinstance(clip, ClipWindows):
+            found = interpolated_maps(self.clip_backbone, clip, stride)
         else:
             found = self.clip_backbone(clip)
         temporal = clip_map(found, (height, width), network, extents)
