@@ -75,8 +75,10 @@ PRESETS = {
         target_test=4,
         clip=ClipSettings(width=64, height=48, min_frames=16, max_frames=20),
     ),
-    # benchmark A. Mirrors UCF-Sports -> UCF-101: untrimmed, background frames count
+    # benchmark A. Mirrors UCF-Sports -> UCF-101: untrimmed, background frames count. Seed 0 of A and
+    # B is for tuning: what is reported comes from data that no hyper-parameter has seen
     'untrimmed': SyntheticConfig(
+        seed=1,
         classes=('climb', 'descend', 'squat', 'wave'),
         source_train=120,
         source_test=40,
@@ -87,6 +89,7 @@ PRESETS = {
     ),
     # benchmark B. Mirrors JHMDB -> UCF-101: trimmed, one class performed differently
     'semantic': SyntheticConfig(
+        seed=1,
         classes=('climb', 'descend', 'wave'),
         source_train=120,
         source_test=40,
