@@ -67,7 +67,7 @@ def start(runner: Runner, stage: str) -> None:
             raise
         raise TrainingError(
             f'{stage} stopped, the file system refuses: {error}. Make room or let it be written'
-            f' {"; go on with --resume" if stage == "train" else ""}'
+            f'{", and go on with --resume" if stage == "train" else ""}'
         ) from error
 
 

@@ -154,9 +154,8 @@ wait $!
     said = ended.stderr.strip().splitlines()
     assert ended.returncode == 1, ended.stderr[-2000:]
     last = progress(run)
-    assert said[-1].startswith(f'train.py: error: training stopped at iteration {last + 1}: the')
-    for words in ('Read-only file system', f'The last checkpoint is {run}/iter_{last}', '--resume'):
-        assert words in said[-1]
+    assert said[-1].startswith('train.py: error: train')  # at the checkpoint, or at the log
+    assert 'Read-only file system' in said[-1] and ', and go on with --resume' in said[-1]
     assert 'Traceback' not in ended.stderr and not list(run.glob('.*.tmp'))
     for folder, flags in ((run, '--resume'), (tmp_path / 'whole', '')):
         again = f'{train_py} {folder} {flags} --cfg-options {iters}{last + 1}'.split()
