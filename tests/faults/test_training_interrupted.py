@@ -136,6 +136,11 @@ def assert_whole(out: Path) -> None:
         assert record['checkpoint'] == f'iter_{ITERS}.pth'
 
 
+def heed_sigint() -> None:
+    """If the tests run in the background of a shell, their children ignore SIGINT at first."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_the_real_tools_at_several_moments(rows, tmp_path):
     """At the start, while it imports, and in the middle of the training; then it resumes."""
@@ -146,16 +151,20 @@ def test_ctrl_c_in_the_real_tools_at_several_moments(rows, tmp_path):
     argv = [sys.executable, str(ROOT / 'tools/train.py'), str(rows / 'source_only.py'), *flags]
     for moment in ('start', 'import', 'training'):
         process = subprocess.Popen(
-            argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            argv,
+            **dict(env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+            preexec_fn=heed_sigint,
         )
-        if moment == 'import':
-            time.sleep(1.5)
-        elif moment == 'training':
-            forked.until(lambda p=process: progress(tmp_path) > 1 or p.poll() is not None)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=900)
-        assert process.returncode in (130, 1, -signal.SIGINT)
+        try:
+            if moment == 'import':
+                time.sleep(1.5)
+            elif moment == 'training':
+                forked.until(lambda p=process: progress(tmp_path) > 1 or p.poll() is not None)
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.wait(900) in (130, 1, -signal.SIGINT)
+        finally:
+            process.kill()
     done = progress(tmp_path)
     argv[-1] = f'train_cfg.max_iters={done + 1}'
     ended = subprocess.run(argv, env=environment(), capture_output=True, text=True)
