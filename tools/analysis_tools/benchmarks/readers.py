@@ -1,27 +1,28 @@
-"""Compare ways to read a random clip from a video: exactness and time.
+"""Ways to read a random clip from a video: exactness and time.
 
-    python tools/analysis_tools/benchmark_video_reader.py VIDEO [VIDEO ...] [--clips 20]
-
-Every reader reads the same clips of ``--clip-len`` neighbouring frames at random positions. Each
-frame is compared with the same frame of a full sequential decode by PyAV. It counts as wrong if it
-differs by more than ``WRONG`` grey levels on average, or if the reader fails. (Converters of two
-libraries differ by about one level, neighbouring frames of a moving scene by several.) The rounds
-of the readers alternate, so a busy machine slows all of them equally.
+Every reader reads the same clips of neighbouring frames at random positions. Each frame is compared
+with the same frame of a full sequential decode by PyAV. It counts as wrong if it differs by more
+than ``WRONG`` grey levels on average, or if the reader fails. (Converters of two libraries differ
+by about one level, neighbouring frames of a moving scene by several.)
 
 The package keeps the winner, :mod:`mmstal_da.video.reader`. OpenCV and decord are timed if they
 are installed.
 """
 
-import argparse
-import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from gpu_checks.training_step import Stopwatch
 
 from mmstal_da.video.reader import read_frames
 
+from .common import make_row, take_turns
+
 WRONG = 3.0  # mean absolute difference in grey levels
+OURS = 'this package'
 
 
 def decode_all(path: str) -> list[np.ndarray]:
@@ -83,7 +84,7 @@ def read_decord(path: str, indices: list[int]) -> list[np.ndarray]:
 
 
 READERS = {
-    'this package': read_frames,
+    OURS: read_frames,
     'PyAV sequential': read_av_sequential,
     'OpenCV sequential': read_cv2_sequential,
     'OpenCV seek': read_cv2_seek,
@@ -99,51 +100,63 @@ def wrong_frames(got: list[np.ndarray], reference: list[np.ndarray]) -> int:
     )
 
 
-def main() -> None:
-    """Time the readers and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('videos', nargs='+', metavar='VIDEO')
-    parser.add_argument('--clips', type=int, default=20, help='random clips per video')
-    parser.add_argument('--clip-len', type=int, default=20, help='frames per clip')
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
+def readers_row(videos: Sequence[Path], clips: int, clip_len: int, repeats: int, seed: int) -> dict:
+    """Milliseconds per clip of every reader, median over clips and rounds.
 
-    rng = np.random.default_rng(args.seed)
-    seconds, base, read_clips, wrong = (dict.fromkeys(READERS, 0) for _ in range(4))
-    failed = dict.fromkeys(READERS, '')
-    frames = 0
-    for path in args.videos:
+    A reader that fails on some clips is compared with ours on the others.
+
+    Args:
+        videos: Files.
+        clips: Random clips per video.
+        clip_len: Frames per clip.
+        repeats: Rounds; every clip is read by every reader in each.
+        seed: Of the positions.
+    """
+    rng = np.random.default_rng(seed)
+    times: dict[str, list[float]] = {name: [] for name in READERS}
+    base: dict[str, list[float]] = {name: [] for name in READERS}
+    wrong, failed = dict.fromkeys(READERS, 0), dict.fromkeys(READERS, '')
+    for path in map(str, videos):
         reference = decode_all(path)
-        for _ in range(args.clips):
-            first = rng.integers(1, max(1, len(reference) - args.clip_len + 1) + 1)
-            last = min(first + args.clip_len, len(reference) + 1)
-            indices = list(range(int(first), int(last)))
-            frames += len(indices)
-            for name, read in READERS.items():
-                start = time.perf_counter()
-                try:
-                    got = read(path, indices)
-                except Exception as error:  # noqa: BLE001 (a reader that fails is a result here)
-                    failed[name] = f'{type(error).__name__} on {path}'
+        for _ in range(clips):
+            first = int(rng.integers(1, max(1, len(reference) - clip_len + 1) + 1))
+            indices = list(range(first, min(first + clip_len, len(reference) + 1)))
+            results = {name: attempt(name, path, indices) for name in READERS}  # the warm-up
+            for name, result in results.items():
+                if isinstance(result, str):
+                    failed[name] = result
                     wrong[name] += len(indices)
-                    continue
-                took = time.perf_counter() - start
-                if name == 'this package':
-                    reference_time = took
-                seconds[name] += took
-                base[name] += reference_time
-                read_clips[name] += 1
-                wrong[name] += wrong_frames(got, [reference[i - 1] for i in indices])
-
-    print(f'{len(args.videos)} videos, {len(args.videos) * args.clips} clips, {frames} frames')
-    print('time per clip that could be read, and its ratio to this package on the same clips')
-    print(f'{"reader":20s} {"ms/clip":>8s} {"ratio":>6s} {"wrong frames":>12s}')
-    for name in READERS:
-        clips = max(read_clips[name], 1)
-        ratio = seconds[name] / base[name] if base[name] else float('nan')
-        line = f'{name:20s} {1000 * seconds[name] / clips:8.1f} {ratio:6.2f}'
-        print(f'{line} {wrong[name]:12d}  {failed[name]}'.rstrip())
+                else:
+                    wrong[name] += wrong_frames(result, [reference[i - 1] for i in indices])
+            usable = [name for name, result in results.items() if not isinstance(result, str)]
+            found = take_turns(
+                {name: _timer(name, path, indices) for name in usable}, repeats, warm_up=0
+            )
+            for name in usable:
+                times[name] += found[name]
+                base[name] += found[OURS]
+    extra = {name: dict(wrong_frames=wrong[name], failed=failed[name]) for name in READERS}
+    partly = {name: base[name] for name in READERS if failed[name]}
+    title = f'reading {len(videos) * clips} clips of {clip_len} frames'
+    return make_row(title, 'ms', times, OURS, extra, partly)
 
 
-if __name__ == '__main__':
-    main()
+def attempt(name: str, path: str, indices: list[int]) -> list[np.ndarray] | str:
+    """The frames of a reader, or why it fails."""
+    try:
+        return READERS[name](path, indices)
+    except Exception as error:
+        if name == OURS:
+            raise
+        return f'{type(error).__name__} on {path}'
+
+
+def _timer(name: str, path: str, indices: list[int]):
+    """Milliseconds of one clip."""
+
+    def run() -> float:
+        with Stopwatch('cpu') as watch:
+            READERS[name](path, indices)
+        return 1000 * watch.seconds
+
+    return run
