@@ -5,7 +5,7 @@ r"""A training step: forward, backward and optimiser, on random clips, from rand
 - slowonly, slowfast: MMAction2's AVA-style detectors on given proposals, on 2n source clips.
 
 Frames per clip are those of the configs. "with_cp": with gradient checkpointing in the ResNets.
-Memory is the peak of three steps with weights and optimiser, above what the process had before. On
+Memory is the peak of two steps with weights and optimiser, above what the process had before. On
 a CPU each model has a forked process of its own for it.
 
 The other rows are choices that make training fast, against their plain alternatives:
@@ -48,7 +48,7 @@ REPEATS = 5
 PLAIN = 'source_only'
 MODELS = (PLAIN, 'full', 'slowonly', 'slowfast')
 ROWS = ('steps', 'parts')
-STEPS_FOR_MEMORY = 3
+STEPS_FOR_MEMORY = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
