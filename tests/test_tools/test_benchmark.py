@@ -116,7 +116,9 @@ def check_further(part: str, rows: list[dict]) -> None:
         for row in rows[:2]:
             for side in row['sides'].values():
                 assert side['clips_per_second'] == pytest.approx(1000 / side['median'])
+                assert side['failed'] == ''
             assert row['sides']['MMAction2, PyAV']['difference'] == 0
+            assert row['sides']['ours']['difference'] == 0
         assert rows[2]['sides']['this package']['wrong_frames'] == 0
     if part == 'eval':
         assert rows[0]['detections'] < rows[2]['detections']

@@ -68,7 +68,7 @@ def choose_size(args: argparse.Namespace) -> Size:
     """The size of the arguments; notes its name in them."""
     args.size = args.size or ('narrow' if args.quick else '112px')
     size = SIZES[args.size]
-    return Size(size.pair, (32, 48), (32, 48)) if args.quick else size
+    return Size(size.pair, (32, 48), (48, 64)) if args.quick else size
 
 
 def set_threads(number: int) -> None:

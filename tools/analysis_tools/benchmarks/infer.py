@@ -88,7 +88,7 @@ def video_dataset(video: Path, config: Config, folder: Path) -> ActionTubeDatase
         folder: Where the annotation file goes.
     """
     frames = count_frames(video)
-    annotation = Annotation('benchmark', [], splits={'test': [video.stem]})
+    annotation = Annotation('benchmark', ['action'], splits={'test': [video.stem]})
     annotation.videos[video.stem] = Video(str(video.absolute()), frames, None, None)
     save_annotation(annotation, folder / 'video.json')
     return ActionTubeDataset(

@@ -32,7 +32,7 @@ from .readers import readers_row
 
 REPEATS = 5
 OURS = 'ours'
-# ours -> the keys of ColorJitter, and AugmentClip's defaults
+# what AugmentClip and ColorJitter both have, with AugmentClip's defaults
 STRENGTHS = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
@@ -143,7 +143,7 @@ def build(stages: Sequence[dict]) -> Compose:
 
 
 def pipelines_row(name: str, pipeline: Sequence[dict], samples: list[dict], repeats: int) -> dict:
-    """One row: ours and MMAction2's with every reader."""
+    """One row: ours and MMAction2's with every reader; a reader that fails has no times."""
     clip = TRANSFORMS.build(pipeline[0])
     inputs = {OURS: samples}
     stages = {OURS: list(pipeline)}
@@ -151,17 +151,31 @@ def pipelines_row(name: str, pipeline: Sequence[dict], samples: list[dict], repe
         side = f'MMAction2, {reader}'
         inputs[side] = [theirs(sample, clip) for sample in samples]
         stages[side] = counterpart(pipeline, reader)
-    sides = {side: timed(partial(load_all, build(stages[side]), inputs[side])) for side in stages}
-    rounds = {
-        side: [1000 * seconds / len(samples) for seconds in times]
-        for side, times in take_turns(sides, repeats).items()
-    }
+    calls = {side: partial(load_all, build(stages[side]), inputs[side]) for side in stages}
     extra = {}
-    for side, times in rounds.items():
-        difference = largest_difference(stages[OURS], stages[side], samples[:5], inputs[side][:5])
-        rate = 1000 / float(np.median(times))
-        extra[side] = dict(clips_per_second=rate, difference=difference)
+    for side, call in calls.items():
+        extra[side] = dict(clips_per_second=None, difference=None, failed=why_not(side, call))
+        if not extra[side]['failed']:
+            extra[side]['difference'] = largest_difference(
+                stages[OURS], stages[side], samples[:5], inputs[side][:5]
+            )
+    working = {side: timed(call) for side, call in calls.items() if not extra[side]['failed']}
+    rounds: dict[str, list[float]] = {side: [] for side in calls}
+    for side, times in take_turns(working, repeats).items():
+        rounds[side] = [1000 * seconds / len(samples) for seconds in times]
+        extra[side]['clips_per_second'] = 1000 / float(np.median(rounds[side]))
     return make_row(name, 'ms', rounds, OURS, extra)
+
+
+def why_not(side: str, call: Callable[[], object]) -> str:
+    """Why MMAction2's transforms fail on these videos; empty if they do not."""
+    try:
+        call()
+    except Exception as error:
+        if side == OURS:
+            raise
+        return type(error).__name__
+    return ''
 
 
 def load_all(pipeline: Compose, samples: Sequence[dict]) -> list[dict]:
