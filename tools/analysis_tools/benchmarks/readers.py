@@ -94,10 +94,11 @@ READERS = {
 
 def wrong_frames(got: list[np.ndarray], reference: list[np.ndarray]) -> int:
     """How many frames differ from the reference (another shape is wrong too)."""
-    return sum(
-        a.shape != b.shape or np.abs(a.astype(np.int16) - b).mean() > WRONG
+    wrong = [
+        a.shape != b.shape or float(np.abs(a.astype(np.int16) - b).mean()) > WRONG
         for a, b in zip(got, reference, strict=True)
-    )
+    ]
+    return sum(wrong)
 
 
 def readers_row(videos: Sequence[Path], clips: int, clip_len: int, repeats: int, seed: int) -> dict:
