@@ -184,7 +184,7 @@ def clips_of(pipeline, videos) -> tuple[list, dict[str, list]]:
 def test_both_pipelines_do_the_same(pair, stages, video, request):
     """With PyAV, frames before augmentation and clips without colour are equal bit by bit.
 
-    Decord converts colours in its own way: by up to a few grey levels.
+    Decord, whose FFmpeg is another one, may differ by a few grey levels.
     """
     own = load_row(pair, 'full').train_dataloader.dataset.source.pipeline
     videos = [video]
@@ -196,11 +196,8 @@ def test_both_pipelines_do_the_same(pair, stages, video, request):
     for reader, theirs in others.items():
         for a, b in zip(ours, theirs, strict=True):
             assert a['inputs'].dtype == b['inputs'].dtype == torch.uint8
-            if reader == 'PyAV':
-                assert torch.equal(a['inputs'], b['inputs'])
-            else:
-                difference = (a['inputs'].int() - b['inputs'].int()).abs().float()
-                assert difference.mean() < readers.WRONG
+            difference = (a['inputs'].int() - b['inputs'].int()).abs().max()
+            assert difference <= (0 if reader == 'PyAV' else readers.WRONG)
     # colours are drawn by each in its own order, within the same ranges
     types = [stage['type'] for stage in loader.counterpart(coloured, 'PyAV')]
     assert types.count('mmaction.ColorJitter') == 1
@@ -212,12 +209,15 @@ def test_both_pipelines_do_the_same(pair, stages, video, request):
 
 @pytest.mark.slow
 def test_real_videos_are_decoded_alike(test_data):
-    """JHMDB's AVI files, whose headers are wrong."""
-    videos = sorted((test_data / 'jhmdb/clips').rglob('*.avi'))[:2]
+    """JHMDB's AVI files, whose headers are wrong, and UCF101's, which decord decodes otherwise."""
+    videos = sorted((test_data / 'jhmdb/clips').rglob('*.avi'))[:1]
+    videos += sorted((test_data / 'ucf101_24/videos').rglob('*.avi'))[:1]
     own = load_row('jhmdb_static_to_moving', 'full').train_dataloader.dataset.source.pipeline
     ours, others = clips_of([*own[:2], own[-1]], videos)
-    for a, b in zip(ours, others['PyAV'], strict=True):
-        assert torch.equal(a['inputs'], b['inputs'])
+    for reader, theirs in others.items():
+        for a, b in zip(ours, theirs, strict=True):
+            difference = (a['inputs'].int() - b['inputs'].int()).abs().max()
+            assert difference <= (0 if reader == 'PyAV' else readers.WRONG)
 
 
 @pytest.mark.slow
