@@ -8,7 +8,7 @@ have other time stamps or pixels than before, or seem damaged, the file is decod
 What is damaged is an error (:mod:`.decoding`, :mod:`.images`).
 
 PyAV is used with one thread, because data-loader workers run in parallel. It was chosen over OpenCV
-and decord with ``tools/analysis_tools/benchmark_video_reader.py``.
+and decord with ``tools/analysis_tools/benchmark.py loader``.
 """
 
 import array

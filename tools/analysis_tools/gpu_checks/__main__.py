@@ -14,7 +14,7 @@ from mmstal_da.utils.io import write_json
 
 from .context import Context
 from .plan import STEPS, Step, choose_steps
-from .records import BENCHMARKS, describe_machine, merged_file, print_table, write_all
+from .records import PUBLISHED, describe_machine, merged_file, print_table, write_all
 from .running import read_result, run_step
 
 RESERVE = 10  # seconds for the last files
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.try_on_cpu:
         print('a trial on a CPU: its numbers say nothing, do not publish them')
     else:
-        print(f'to publish it: mkdir -p {BENCHMARKS} && cp {merged} {BENCHMARKS}/')
+        print(f'to publish it: mkdir -p {PUBLISHED} && cp {merged} {PUBLISHED}/')
     bad = [name for name, record in records.items() if record['status'] in ('failed', 'timed out')]
     if bad:
         print(f'not ok: {", ".join(bad)}; logs in {work}', file=sys.stderr)

@@ -18,7 +18,7 @@ FORMAT, VERSION = 'mmstal_da.gpu_checks', 1
 # of MMEngine's report: a folder of the machine
 LEFT_OUT = ('CUDA_HOME',)
 COMMIT = 'MMSTAL_DA_COMMIT'
-BENCHMARKS = 'tools/analysis_tools/benchmarks'
+PUBLISHED = 'tools/analysis_tools/measured'
 
 
 def describe_machine(tiny: bool) -> dict:

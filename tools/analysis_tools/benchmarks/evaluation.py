@@ -1,25 +1,24 @@
-r"""Times the evaluator and one that goes detection by detection, on the same input.
-
-Usage::
+r"""Our evaluator beside one that goes detection by detection, on the same input.
 
     # both evaluators, the results compared
-    python tools/analysis_tools/benchmark_evaluation.py --videos 100
+    python tools/analysis_tools/benchmark.py eval --videos 100
     # only our evaluator, at the size of UCF101-24's test set, for growing numbers of detections
-    python tools/analysis_tools/benchmark_evaluation.py --videos 910 --per-frame 2.3 10 30 100 \
+    python tools/analysis_tools/benchmark.py eval --videos 910 --per-frame 2.3 10 30 100 \
         --skip-straightforward
     # real ground truth
-    python tools/analysis_tools/benchmark_evaluation.py --gt data/ucf101_24/ucf101_24.json
+    python tools/analysis_tools/benchmark.py eval --gt data/ucf101_24/ucf101_24.json
 
 Detections are made from the ground truth. Every tube is found twice; each copy has its own quality
 of boxes, scores and misses. False positives of any class occur anywhere. Times are from arrays to
-numbers.
+numbers. CPU seconds are the same on a busy machine.
 """
 
 import argparse
-import json
 import resource
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -30,30 +29,41 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
-from mmstal_da.utils.io import atomic_write
 from mmstal_da.utils.safe_pickle import load_pickle
-from tests import reference_evaluator as per_detection
+
+from .common import make_row, take_turns
+
+REPEATS = 3
+OURS, OTHER = 'ours', 'detection by detection'
+ROOT = Path(__file__).resolve().parents[3]
+MAPS = ('frame_mAP@0.5', 'video_mAP@0.5')
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Command-line arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``eval``."""
     parser.add_argument('--gt', help='ACT pickle or annotation file; made up without it')
     parser.add_argument('--split', default='test', help='split of an annotation file')
-    parser.add_argument('--videos', type=int, default=50, help='number of made-up videos')
-    parser.add_argument('--frames', type=int, default=175, help='their mean length')
+    parser.add_argument('--videos', type=int, help='number of made-up videos; default 50')
+    parser.add_argument('--frames', type=int, help='their mean length; default 175')
     parser.add_argument('--classes', type=int, default=24, help='their number of classes')
     parser.add_argument(
         '--per-frame', type=float, nargs='+', default=[2.3], help='mean detections per frame'
     )
     parser.add_argument('--protocol', choices=sorted(PROTOCOLS), default='act')
     parser.add_argument('--skip-straightforward', action='store_true', help='time ours only')
-    parser.add_argument('--repeat', type=int, default=3, help='runs of ours; the best counts')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', metavar='JSON', help='write the times to this file')
-    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    """Two rows for every number of detections: seconds, and CPU seconds.
+
+    Raises:
+        ValueError: The ground truth is not one.
+    """
+    args.videos = args.videos or (3 if args.quick else 50)
+    args.frames = args.frames or (40 if args.quick else 175)
+    gt = read_ground_truth(args.gt, args.split) if args.gt else made_up_ground_truth(args)
+    return [row for per_frame in args.per_frame for row in measure(gt, per_frame, args)]
 
 
 def made_up_ground_truth(args: argparse.Namespace) -> dict:
@@ -116,73 +126,67 @@ def make_detections(gt: dict, per_frame: float, seed: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def time_ours(dets: np.ndarray, gt: dict, protocol, repeat: int) -> tuple[float, float, dict]:
-    """Seconds and CPU seconds of the best run, with checks of the input, and the result."""
-    times = []
-    for _ in range(repeat):
-        start, cpu = time.perf_counter(), time.process_time()
-        truth = parse_ground_truth({k: v for k, v in gt.items() if k != 'test_videos'})
-        result = evaluate_detections(parse_detections(dets, truth), truth, protocol)
-        times.append((time.perf_counter() - start, time.process_time() - cpu))
-    return *min(times), result
+def measure(gt: dict, per_frame: float, args: argparse.Namespace) -> list[dict]:
+    """The rows of one number of detections."""
+    dets = make_detections(gt, per_frame, args.seed)
+    protocol = get_protocol(args.protocol)
+    results = {OURS: evaluate_ours(dets, gt, protocol)}
+    # of the whole process, before the other side needs more; Linux counts in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    sides = {OURS: evaluate_ours}
+    if not args.skip_straightforward:
+        sides[OTHER] = straightforward()
+
+    def timed(side: str) -> Callable[[], tuple[float, float]]:
+        def run() -> tuple[float, float]:
+            start, cpu = time.perf_counter(), time.process_time()
+            results[side] = sides[side](dets, gt, protocol)
+            return time.perf_counter() - start, time.process_time() - cpu
+
+        return run
+
+    times = take_turns({side: timed(side) for side in sides}, args.repeats)
+    frames = sum(int(gt['nframes'][name]) for name in gt['videos'])
+    extra = {side: {k: results[side][k] for k in MAPS} for side in sides}
+    extra[OURS]['peak_memory_gb'] = peak
+    if OTHER in sides:
+        extra[OTHER]['largest_difference'] = difference(results[OURS], results[OTHER])
+    rows = []
+    for unit, part in {'s': 0, 'CPU s': 1}.items():
+        rounds = {side: [pair[part] for pair in pairs] for side, pairs in times.items()}
+        for side, values in rounds.items():
+            extra[side]['seconds_per_million'] = float(np.median(values)) / len(dets) * 1e6
+        name = f'{args.protocol}, {len(dets):,} detections'
+        rows.append(make_row(name, unit, rounds, OURS, extra))
+        rows[-1].update(videos=len(gt['videos']), frames=frames, detections=len(dets))
+    return rows
+
+
+def evaluate_ours(dets: np.ndarray, gt: dict, protocol: object) -> dict:
+    """Our evaluator, with checks of the input."""
+    truth = parse_ground_truth({k: v for k, v in gt.items() if k != 'test_videos'})
+    return evaluate_detections(parse_detections(dets, truth), truth, protocol)
+
+
+def straightforward() -> Callable[[np.ndarray, dict, object], dict]:
+    """The evaluator that goes detection by detection; it is one of a checkout's tests.
+
+    Raises:
+        OSError: This is no checkout.
+    """
+    if not (ROOT / 'tests/reference_evaluator.py').is_file():
+        raise OSError(
+            f'{ROOT} lacks tests/reference_evaluator.py: run this in a checkout, or add'
+            ' --skip-straightforward'
+        )
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from tests import reference_evaluator
+
+    return reference_evaluator.evaluate
 
 
 def difference(result: dict, other: dict) -> float:
     """Largest difference of any number of two results, in points."""
     pairs = [(np.array(result[key], np.float64), np.array(other[key], np.float64)) for key in other]
     return max(float(np.max(np.nan_to_num(np.abs(a - b)), initial=0)) for a, b in pairs)
-
-
-def measure(gt: dict, per_frame: float, args: argparse.Namespace) -> dict:
-    """One row of the table."""
-    protocol = get_protocol(args.protocol)
-    dets = make_detections(gt, per_frame, args.seed)
-    seconds, cpu_seconds, result = time_ours(dets, gt, protocol, args.repeat)
-    row = {
-        'videos': len(gt['videos']),
-        'frames': int(sum(int(gt['nframes'][name]) for name in gt['videos'])),
-        'detections': len(dets),
-        'frame_mAP@0.5': result['frame_mAP@0.5'],
-        'video_mAP@0.5': result['video_mAP@0.5'],
-        'seconds': seconds,
-        'cpu_seconds': cpu_seconds,  # the same on a busy machine
-        'cpu_seconds_per_million': cpu_seconds / len(dets) * 1e6,
-        # Linux counts in KiB
-        'peak_memory_gb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
-    }
-    if not args.skip_straightforward:
-        start, cpu = time.perf_counter(), time.process_time()
-        slow = per_detection.evaluate(dets, gt, protocol)
-        row['straightforward_seconds'] = time.perf_counter() - start
-        row['straightforward_cpu_seconds'] = time.process_time() - cpu
-        row['ratio'] = row['straightforward_cpu_seconds'] / cpu_seconds
-        row['largest_difference'] = difference(result, slow)
-    return row
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Measure and print; returns the exit status."""
-    args = parse_args(argv)
-    try:
-        gt = read_ground_truth(args.gt, args.split) if args.gt else made_up_ground_truth(args)
-        rows = []
-        for per_frame in args.per_frame:
-            rows.append(measure(gt, per_frame, args))
-            print(
-                ', '.join(
-                    f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}'
-                    for key, value in rows[-1].items()
-                ),
-                flush=True,
-            )
-    except (ValueError, OSError) as error:
-        print(f'benchmark_evaluation: {error}', file=sys.stderr)
-        return 2
-    if args.out:
-        with atomic_write(args.out) as out:
-            json.dump({'protocol': args.protocol, 'seed': args.seed, 'rows': rows}, out, indent=1)
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
