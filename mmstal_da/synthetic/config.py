@@ -75,8 +75,8 @@ PRESETS = {
         target_test=4,
         clip=ClipSettings(width=64, height=48, min_frames=16, max_frames=20),
     ),
-    # benchmark A. Mirrors UCF-Sports -> UCF-101: untrimmed, background frames count. Seed 0 of A and
-    # B is for tuning: what is reported comes from data that no hyper-parameter has seen
+    # benchmark A. Mirrors UCF-Sports -> UCF-101: untrimmed, background frames count. Seed 0 of A
+    # and B is for tuning: what is reported comes from data that no hyper-parameter has seen
     'untrimmed': SyntheticConfig(
         seed=1,
         classes=('climb', 'descend', 'squat', 'wave'),

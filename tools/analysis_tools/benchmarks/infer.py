@@ -4,7 +4,7 @@ r"""Milliseconds per key frame of a video whose neighbouring frames are all key 
   batch of clips that share nothing;
 - together: a batch is loaded at once (``dataset.__getitems__``), and the model gets the frames that
   its clips share;
-- fast: also ``model.test_cfg.segment_phases=1``, in batches of --fast-batch-size.
+- fast: also ``model.test_cfg.clip_stride=4``, in batches of --fast-batch-size.
 
 The row of a training's config, ``full``, from random weights: as many proposals as the config lets
 through reach the second stage. Without VIDEO one is rendered.
@@ -29,7 +29,7 @@ from .common import add_size, choose_size, make_row, render_video, take_turns
 
 REPEATS = 5
 ONE_BY_ONE, TOGETHER, FAST = 'one by one', 'together', 'fast'
-SEGMENTS = 'segment_phases'
+CLIP_STRIDE = 'clip_stride'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,12 +118,12 @@ def sides(
         return detect(model, dataset.__getitems__, split(indices, args.batch_size), args.device)
 
     def fast() -> tuple[float, float]:
-        model.test_cfg[SEGMENTS] = 1
+        model.test_cfg[CLIP_STRIDE] = 4
         try:
             batches = split(indices, args.fast_batch_size)
             return detect(model, dataset.__getitems__, batches, args.device)
         finally:
-            del model.test_cfg[SEGMENTS]
+            del model.test_cfg[CLIP_STRIDE]
 
     return {ONE_BY_ONE: one_by_one, TOGETHER: together, FAST: fast}
 
