@@ -56,6 +56,7 @@ MEANINGLESS = {
 # where any number, or any list, has a meaning
 FREE = (
     'visualizer.vis_backends', 'allow_classes_without_truth', 'custom_imports.imports',
+    'param_scheduler',
     'model.rpn_head.bbox_coder.target_means', 'model.roi_head.bbox_head.bbox_coder.target_means',
     'model.data_preprocessor.clip_mean', 'model.data_preprocessor.key_mean',
     'model.data_preprocessor.mean',

@@ -51,7 +51,7 @@ def test_rows_that_are_scored_on_other_data_are_refused(tmp_path):
         (['work_dir=elsewhere', 'randomness.seed=7', 'log_level=DEBUG', 'train_cfg.val_begin=3'],
          True),
         (['optim_wrapper.optimizer.lr=0.5'], False),
-        (['model.adaptation.spatial.gamma=1.0'], False),
+        (['model.adaptation.spatial.loss.gamma=1.0'], False),
         (['test_evaluator.split=train'], False),
         (['default_hooks.adaptation_weight.max_weight=1.0'], False),
     ],

@@ -49,7 +49,7 @@ def test_publish(tmp_path):
     (tmp_path / 'configs/other/metafile.yml').write_text('{}')
     records = [
         make_record('source_only', 0, 30.0, 20.0),
-        make_record('full', 0, 40.0, 21.0, cfg_options=['a=/abs/olute/b']),
+        make_record('full', 0, 40.0, 21.0, cfg_options=['load_from=/abs/olute/b']),
         make_record('full', 1, 44.0, 25.0),
     ]
     notes = []

@@ -149,7 +149,7 @@ def test_changed_annotations_are_refused(run_table, pair, tmp_path, monkeypatch,
 def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
-    options = ('--cfg-options', 'model.width=2')
+    options = ('--cfg-options', 'model.row=2')
     before = files_of(out)
     assert run_table(pair, '--rows', 'oracle', '--seeds', 0, '--out', out, *options) == 2
     assert files_of(out) == before
@@ -157,9 +157,9 @@ def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     other = tmp_path / 'other'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', other, *options) == 0
     log = (other / 'full/seed0/train.log').read_text()
-    assert '--cfg-options model.width=2 default_hooks.checkpoint.interval=1\n' in log
+    assert '--cfg-options model.row=2 default_hooks.checkpoint.interval=1\n' in log
     record = json.loads((other / 'full/seed0/result.json').read_text())
-    assert record['cfg_options'] == ['model.width=2']
+    assert record['cfg_options'] == ['model.row=2']
 
 
 def test_dry_run_writes_nothing_and_estimates(run_table, pair, tmp_path, capsys):

@@ -136,15 +136,15 @@ def test_what_it_shows_is_what_training_draws(tool, configs):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('arguments', 'message', 'status'),
     [
-        (['--part', 'val'], 'the config has no val_dataloader'),
-        (['--cfg-options', 'train_dataloader.dataset.target.split=absent'], "no split 'absent'"),
-        (['--cfg-options', 'train_dataloader.dataset.source.data_prefix=absent'], 'no video '),
+        (['--part', 'val'], 'the config has no val_dataloader', 2),
+        (['--cfg-options', 'train_dataloader.dataset.target.split=absent'], "no split 'absent'", 1),
+        (['--cfg-options', 'train_dataloader.dataset.source.data_prefix=absent'], 'no video ', 1),
     ],
 )  # fmt: skip
-def test_complaints(tool, configs, tmp_path, capsys, arguments, message):
-    assert tool.main([configs['full'], '--out', str(tmp_path / 'out'), *arguments]) == 1
+def test_complaints(tool, configs, tmp_path, capsys, arguments, message, status):
+    assert tool.main([configs['full'], '--out', str(tmp_path / 'out'), *arguments]) == status
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
