@@ -1,5 +1,6 @@
 """Two processes that are killed resume to the same weights; none waits for one that is gone."""
 
+import os
 import random
 import shutil
 import signal
@@ -25,6 +26,7 @@ KILLS = 3  # of the first, of the second, of both
 def work(rank: int, store: Path, folder: Path) -> None:
     """One of two processes; each keeps the weights that it has in the end."""
     torch.set_num_threads(1)
+    os.chdir(folder.parent)  # in which MMEngine collects results, and killed processes leave them
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     torch.manual_seed(0)
     runner = make(folder, model=MMDistributedDataParallel(LinearModel()))
