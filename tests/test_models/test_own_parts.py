@@ -1,5 +1,7 @@
 """Parts of one's own: adaptation types, detectors, discriminators of another registry."""
 
+import importlib
+
 import mmaction.registry
 import mmdet.registry
 import pytest
@@ -125,6 +127,7 @@ def test_a_discriminator_is_found_in_each_of_the_registries(registered, registry
 
 
 def test_a_name_that_several_registries_have_needs_its_prefix(registered):
+    importlib.import_module('mmaction.models')  # other tests may not have done so
     assert MODELS.get('ResNet') is None  # both libraries have one
     assert MODELS.get('mmdet.ResNet') is not MODELS.get('mmaction.ResNet')
     registered(CellDiscriminator, mmdet.registry.MODELS)

@@ -17,6 +17,7 @@ from mmstal_da.utils.values import check_values, choice, number, whole
 from .functional import REDUCTIONS, domain_accuracy, grad_reverse
 from .gradients import MODULES, LossDict, gradient_norms
 
+NO_CAP = torch.finfo(torch.float32).max  # not infinite: a training stops on infinite numbers
 LAMBDA_MODES = ('loss_weight', 'grl_coefficient', 'gradient_cap')
 
 
@@ -125,7 +126,7 @@ class DomainAdaptation(BaseModule):
         self.max_share = max_share
         self.cap_interval = cap_interval
         if lambda_mode == 'gradient_cap':  # a resumed training goes on with the same caps
-            self.register_buffer('caps', torch.full((len(MODULES),), math.inf))
+            self.register_buffer('caps', torch.full((len(MODULES),), NO_CAP))
             self.register_buffer('steps', torch.zeros((), dtype=torch.long))
 
     @staticmethod
@@ -180,7 +181,7 @@ class DomainAdaptation(BaseModule):
             if task and reverse:
                 cap = self.coefficient_of(name) * self.max_share * task / reverse
                 before = float(self.caps[place])
-                self.caps[place] = cap if math.isinf(before) else (before + cap) / 2
+                self.caps[place] = cap if before >= NO_CAP else (before + cap) / 2
 
     @property
     def needs_instances(self) -> bool:

@@ -1,11 +1,12 @@
 """Lambda that is capped by how strongly the detection pulls at the same features."""
 
 import copy
-import math
 
 import pytest
 import torch
 
+from mmstal_da.engine.hooks.finite_hook import first_not_finite
+from mmstal_da.models.adaptation.domain_adaptation import NO_CAP
 from mmstal_da.models.adaptation.gradients import gradient_shares
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs
 
@@ -74,7 +75,7 @@ def test_a_discriminator_that_guesses_leaves_lambda_alone():
     for parameter in detector.adaptation.temporal_image.parameters():
         torch.nn.init.zeros_(parameter)
     losses_of(detector, dual_batch())
-    assert math.isinf(detector.adaptation.caps[1])
+    assert detector.adaptation.caps[1] == NO_CAP
     assert detector.adaptation.coefficient_of('timg') == 0.1
 
 
@@ -94,6 +95,12 @@ def test_caps_are_measured_every_so_many_steps_and_move_half_of_the_way():
     adaptation.measure_caps(losses, dict(timg=x))
     # reversed twice the detection's at lambda 0.5: a share of 1e-3 has lambda 0.5e-3 / 2
     assert adaptation.caps.tolist() == pytest.approx([0.5, (0.5 + 0.25e-3) / 2, 0.5])
+
+
+def test_a_training_does_not_stop_on_caps_that_are_not_measured_yet():
+    detector = build(lambda_mode='gradient_cap')
+    numbers = (item for item in detector.named_buffers() if item[1].is_floating_point())
+    assert first_not_finite(numbers) is None
 
 
 def test_a_resumed_training_has_the_same_caps():
