@@ -2,6 +2,7 @@
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -56,12 +57,20 @@ def start(runner: Runner, stage: str) -> None:
 
     Raises:
         ConfigError: Data, loops or optimizer cannot be built, or weights do not fit.
-        TrainingError: A disk is full or may not be written.
+        TrainingError: A disk is full or may not be written, or another process has ended.
     """
     begins = next(hook for hook in runner.hooks if isinstance(hook, _Begins))
     try:
         with as_config_error('the config cannot be run', lambda: not begins.begun):
             getattr(runner, stage)()
+    except RuntimeError as error:
+        lost = ('closed by peer', 'onnection reset', 'onnection refused', 'Broken pipe')
+        if not is_distributed() or not any(words in str(error) for words in lost):
+            raise
+        raise TrainingError(
+            f'another process of this {stage}ing has ended: {str(error).splitlines()[0]}. Its log'
+            f' says why{"; go on with --resume" if stage == "train" else ""}'
+        ) from error
     except OSError as error:
         if error.errno not in REFUSED:
             raise
