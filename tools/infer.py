@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--min-length', type=int, default=15, help='frames of a tube, at least')
     parser.add_argument('--batch-size', type=int, help='key frames at a time (8; --fast: 32)')
     parser.add_argument(
-        '--fast', action='store_true', help='compute I3D for every fourth key frame, interpolate'
+        '--fast', action='store_true', help='compute I3D for every fourth frame, interpolate'
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: what is there)')
     parser.add_argument('--no-video', action='store_true', help='write no video.mp4')

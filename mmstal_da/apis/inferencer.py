@@ -24,7 +24,7 @@ from .loading import load_trained, pipeline_of
 from .onnx_detector import is_onnx, load_onnx
 from .result import VideoResult
 
-CLIP_STRIDE = 4  # of `fast`, in key frames
+CLIP_STRIDE = 4  # of `fast`, in frames
 
 
 class ActionTubeInferencer:
@@ -44,7 +44,7 @@ class ActionTubeInferencer:
             the test pipeline and the data preprocessor are replaced.
         device: ``'cpu'``, ``'cuda'``, …; None takes what MMEngine finds.
         batch_size: Key frames at a time; None: 8, or 32 with ``fast``.
-        fast: Compute TF1 of every fourth key frame and interpolate between, see
+        fast: Compute TF1 of a key frame in every four frames and interpolate between, see
             :mod:`mmstal_da.models.backbones.between_clips`. Detections differ a little.
 
     Raises:

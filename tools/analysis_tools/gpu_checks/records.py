@@ -18,7 +18,7 @@ FORMAT, VERSION = 'mmstal_da.gpu_checks', 1
 # of MMEngine's report: a folder of the machine
 LEFT_OUT = ('CUDA_HOME',)
 COMMIT = 'MMSTAL_DA_COMMIT'
-PUBLISHED = 'tools/analysis_tools/measured'
+PUBLISHED = 'tools/analysis_tools/benchmarks'
 
 
 def describe_machine(tiny: bool) -> dict:
