@@ -86,12 +86,25 @@ def interruptible(tool: str, argv: Sequence[str] | None = None) -> Iterator[Stop
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield stop
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not is_interruption(error):
+            raise
         global _interrupted
         _interrupted = True
         if argv is None:  # the process is this tool's, and ends soon
             signal.signal(signal.SIGINT, _end_now)
         _say(stop)
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to an exception, be it through a library that made another one of it.
+
+    ``Config.pretty_text``, which MMEngine calls for every checkpoint, has a bare ``except`` that
+    raises a ``SyntaxError``.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _python() -> str:

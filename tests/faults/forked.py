@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mmstal_da.utils.interrupt import is_interruption
+
 FORK = multiprocessing.get_context('fork')
 
 
@@ -27,11 +29,11 @@ def start(target: Callable, *args, log: Path | None = None) -> multiprocessing.P
             signal.signal(signal.SIGINT, signal.default_int_handler)
             begun.set()
             code = target(*args) or 0
-        except KeyboardInterrupt:
-            code = 130
-        finally:
+        except BaseException as error:  # noqa: BLE001, the process ends below
+            code = 130 if is_interruption(error) else 1
             if code == 1:
                 traceback.print_exc()
+        finally:
             os._exit(code)
 
     process = FORK.Process(target=body)

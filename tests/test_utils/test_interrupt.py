@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from mmstal_da.utils.interrupt import INTERRUPTED, Stop, interruptible
 
@@ -113,6 +114,23 @@ def test_in_this_process(capsys):
     assert signal.getsignal(signal.SIGINT) is before and INTERRUPTED == 130
     with pytest.raises(ValueError), interruptible('tools/x.py', []):
         raise ValueError
+
+
+def test_an_interruption_that_a_library_made_an_error_of(monkeypatch, capsys):
+    config = Config(dict(a=1))
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupted)
+    with interruptible('x.py', []):
+        print(config.pretty_text)
+    assert 'x.py: stopped' in capsys.readouterr().err
+    with pytest.raises(KeyError), interruptible('x.py', []):
+        try:
+            raise ValueError
+        except ValueError:
+            raise KeyError from None
 
 
 @pytest.mark.parametrize('variable', ['RANK', 'SLURM_PROCID'])
