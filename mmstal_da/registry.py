@@ -77,8 +77,8 @@ METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmstal_da', locations=['mmstal_da.evaluation.metrics']
 )
 
-# the assigner of boxes with several classes. A child of MMDetection's, whose classes look up others
-# by bare names (MaxIoUAssigner looks up BboxOverlaps2D)
+# the assigners of boxes that are ignored or have several classes. A child of MMDetection's, whose
+# classes look up others by bare names (MaxIoUAssigner looks up BboxOverlaps2D)
 TASK_UTILS = Registry(
     'task util',
     parent=mmdet.registry.TASK_UTILS,

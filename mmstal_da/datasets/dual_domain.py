@@ -5,6 +5,7 @@ import copy
 from mmengine.dataset import BaseDataset
 
 from mmstal_da.domains import DOMAIN_OF, SOURCE, TARGET, TRAIN_ON
+from mmstal_da.errors import AnnotationError
 from mmstal_da.registry import DATASETS
 
 from .draws import Draw, SeededDraws, as_draw
@@ -86,6 +87,7 @@ class DualDomainDataset:
     ``'source'``                     a packed sample of the source             ``source_only``
     ``'labelled_target'``            a packed sample of the target             ``oracle``
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
+    ``'source_and_pseudo'``          ``dict(source=..., pseudo_target=...)``   ``pseudo``
     ================================ ========================================= ===============
 
     After :func:`mmengine.dataset.pseudo_collate` a batch of two parts is
@@ -100,7 +102,10 @@ class DualDomainDataset:
     With ``'both'`` the target's labels influence nothing. An :class:`ActionTubeDataset` given as
     config is built with ``labelled=False``, whatever the config says, and never reads its tubes.
     Any other data set is read through :class:`UnlabelledView`. The two values that name the target
-    as labelled are for upper bounds: there it is built with ``labelled=True``.
+    as labelled are for upper bounds: there it is built with ``labelled=True``. With
+    ``'source_and_pseudo'`` the target's ``ann_file`` is one of ``tools/data/pseudo_tubes.py``: a
+    model found its tubes. A file that a person labelled or corrected is refused there, and a file
+    of pseudo-labels is refused as an upper bound.
 
     Args:
         source: Data set with labels, or its config.
@@ -110,6 +115,8 @@ class DualDomainDataset:
     Raises:
         ValueError: ``train_on`` is unknown, the classes of the two differ, or the target was built
             without labels although it is trained on with labels.
+        AnnotationError: The labels are a person's where a model's are expected, or the other way
+            round.
     """
 
     def __init__(
@@ -125,8 +132,9 @@ class DualDomainDataset:
         for name in TRAIN_ON[train_on]:
             if name == 'source':
                 dataset = source
-            elif name == 'labelled_target':
+            elif name != 'target':
                 dataset = _build_target(target, labelled=True)
+                _check_origin(dataset, name == 'pseudo_target', train_on)
             else:
                 dataset = UnlabelledView(_build_target(target, labelled=False))
             # the first part is shuffled as if it were alone
@@ -157,6 +165,26 @@ class DualDomainDataset:
         for name, packed in items.items():
             packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
         return items if len(items) > 1 else next(iter(items.values()))
+
+
+def _check_origin(dataset: BaseDataset, pseudo: bool, train_on: str) -> None:
+    """See that a labelled target has the labels of a person, or of a model."""
+    if not isinstance(dataset, ActionTubeDataset):
+        return
+    dataset.full_init()
+    if dataset.pseudo == pseudo:
+        return
+    raise AnnotationError(
+        f'{dataset.ann_file}: train_on={train_on!r} '
+        + (
+            'needs a file of tools/data/pseudo_tubes.py, and a person labelled or corrected this'
+            " one: give that file, or set train_on='source_and_labelled_target' and report the"
+            ' result as one with labels of the target'
+            if pseudo
+            else "is for a person's labels, and a model found these: set"
+            " train_on='source_and_pseudo'"
+        )
+    )
 
 
 def _build_target(target: BaseDataset | dict, labelled: bool) -> BaseDataset:

@@ -9,7 +9,13 @@ from mmengine.dataset import BaseDataset
 from mmstal_da.registry import DATASETS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.tubes.plausible import refuse_implausible
-from mmstal_da.tubes.selection import boxes_by_frame, class_labels, merge_boxes, select_videos
+from mmstal_da.tubes.selection import (
+    IGNORED,
+    boxes_by_frame,
+    class_labels,
+    merge_boxes,
+    select_videos,
+)
 from mmstal_da.utils.values import (
     NAME_MAP,
     NAMES,
@@ -47,7 +53,8 @@ class ActionTubeDataset(BaseDataset):
       ``filename_tmpl`` (None for a video file); ``total_frames``; ``key_frame`` (1-based);
       ``height`` and ``width`` to which boxes refer (None: the video's own); ``fps`` (or None);
     - if labelled: ``gt_bboxes`` (n, 4) float32 ``x1 y1 x2 y2`` in annotation pixels, ends
-      inclusive, and ``gt_labels`` (n,) int64;
+      inclusive, and ``gt_labels`` (n,) int64, -1 for boxes that are ignored: of a file of
+      pseudo-labels. A frame with such boxes alone is no key frame, nor is it background;
       with ``multi_label``, every box once and ``gt_labels`` (n, C) float32, 1 for its classes;
     - with ``proposals``: ``proposals`` (k, 4) float32 in the same convention, by descending score;
       ``proposal_scores`` (k,) float32 in [0, 1]; ``num_classes``. MMAction2's transforms handle
@@ -167,6 +174,7 @@ class ActionTubeDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Read the annotation file; one small dict per key frame."""
         annotation = load_annotation(self.ann_file, with_tubes=self.labelled)
+        self.pseudo = self.labelled and annotation.pseudo is not None
         names = select_videos(annotation, self.split, self.videos)
         if self.labelled:
             refuse_implausible(annotation, os.fspath(self.ann_file), names)
@@ -189,8 +197,9 @@ class ActionTubeDataset(BaseDataset):
         for name in names:
             frames = np.arange(1, annotation.videos[name].num_frames + 1)
             if self.labelled:
-                self._boxes[name] = boxes_by_frame(annotation.tubes.get(name, []), labels)
-                annotated = np.unique(self._boxes[name][0])
+                found = boxes_by_frame(annotation.tubes.get(name, []), labels)
+                self._boxes[name] = found
+                annotated = np.unique(found[0][found[2] != IGNORED])
                 if not (self.background_frames and len(annotated)):
                     frames = annotated
             data_list += [

@@ -80,6 +80,9 @@ CLASSES: dict[str, dict[str, Rule]] = {
     'MaxIoUAssigner': dict(
         pos_iou_thr=number(above=0, most=1), neg_iou_thr=one_or_several(SHARE), min_pos_iou=SHARE
     ),
+    'IgnoringAssigner': dict(
+        pos_iou_thr=number(above=0, most=1), neg_iou_thr=one_or_several(SHARE), min_pos_iou=SHARE
+    ),
     'MaxIoUAssignerAVA': dict(
         pos_iou_thr=number(above=0, most=1), neg_iou_thr=one_or_several(SHARE), min_pos_iou=SHARE
     ),

@@ -1,4 +1,5 @@
 from .adaptation import *  # noqa: F403
+from .assigners import IgnoringAssigner, MultiLabelAssigner  # noqa: F401
 from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403
 from .detectors import *  # noqa: F403

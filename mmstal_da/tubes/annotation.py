@@ -30,6 +30,11 @@ refer to the resolution at which the video decodes. With them, boxes are scaled 
 another resolution. A video without tubes may be left out of ``tubes``, and a dataset without
 labels has no ``tubes`` at all.
 
+A file of ``tools/data/pseudo_tubes.py`` has also ``"pseudo"``, a dict that says which model found
+its tubes. Some of its tubes may have ``"ignored": true``: plausible, but not sure enough to be
+learnt, neither as this action nor as background. Such a file is trained on as
+``source_and_pseudo``; it is refused where a person's labels are expected.
+
 Numbers survive a round trip exactly: boxes are float32, written in their shortest form.
 """
 
@@ -82,17 +87,19 @@ class Tube:
         label: Class name.
         frames: (n,) int64, 1-based, strictly increasing.
         boxes: (n, 4) float32 ``x1 y1 x2 y2``, 0-based absolute pixels, ends inclusive.
+        ignored: Neither an example of the action nor of background; only in pseudo-labels.
     """
 
     label: str
     frames: np.ndarray
     boxes: np.ndarray
+    ignored: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tube):
             return NotImplemented
         return (
-            self.label == other.label
+            (self.label, self.ignored) == (other.label, other.ignored)
             and np.array_equal(self.frames, other.frames)
             and np.array_equal(self.boxes, other.boxes)
         )
@@ -100,13 +107,18 @@ class Tube:
 
 @dataclass
 class Annotation:
-    """The contents of one annotation file."""
+    """The contents of one annotation file.
+
+    Attributes:
+        pseudo: Which model found the tubes, and how; None: a person marked them.
+    """
 
     dataset: str
     classes: list[str]
     videos: dict[str, Video] = field(default_factory=dict)
     splits: dict[str, list[str]] = field(default_factory=dict)
     tubes: dict[str, list[Tube]] = field(default_factory=dict)
+    pseudo: dict[str, Any] | None = None
 
     def split(self, name: str) -> list[str]:
         """Video names of a split, in the order of the file."""
@@ -141,8 +153,8 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
         )
     if raw.get('version') != VERSION:
         raise AnnotationError(f'{path}: version {raw.get("version")!r}, this code reads {VERSION}')
-    known = {'format', 'version', 'dataset', 'classes', 'videos', 'splits', 'tubes'}
-    _check_keys(raw, path, known - {'format', 'version', 'tubes'}, known)
+    needed = {'dataset', 'classes', 'videos', 'splits'}
+    _check_keys(raw, path, needed, needed | {'format', 'version', 'tubes', 'pseudo'})
     raw_tubes = raw['tubes'] if with_tubes and 'tubes' in raw else {}
     _check_type(raw['dataset'], str, f'{path}: "dataset"')
     for key, kind in (('classes', list), ('videos', dict), ('splits', dict)):
@@ -156,7 +168,11 @@ def load_annotation(path: str | os.PathLike[str], with_tubes: bool = True) -> An
         where = f'{path}: video {name!r}'
         _check_type(items, list, f'{where}: tubes')
         tubes[name] = [_read_tube(item, f'{where}, tube {i}') for i, item in enumerate(items)]
-    annotation = Annotation(raw['dataset'], raw['classes'], videos, raw['splits'], tubes)
+    if raw.get('pseudo') is not None:
+        _check_type(raw['pseudo'], dict, f'{path}: "pseudo"')
+    annotation = Annotation(
+        raw['dataset'], raw['classes'], videos, raw['splits'], tubes, raw.get('pseudo')
+    )
     validate(annotation, path)
     return annotation
 
@@ -170,6 +186,8 @@ def save_annotation(annotation: Annotation, path: str | os.PathLike[str]) -> Non
         'dataset': annotation.dataset,
         'classes': annotation.classes,
     }
+    if annotation.pseudo is not None:
+        head['pseudo'] = annotation.pseudo
     lines = [json.dumps(head, indent=1, ensure_ascii=False)[:-2]]
     videos = {
         name: {key: value for key, value in vars(video).items() if value is not None}
@@ -225,6 +243,11 @@ def validate(annotation: Annotation, where: str) -> None:
             raise AnnotationError(f'{where}: "tubes" has video {name!r}, which "videos" lacks')
         for number, tube in enumerate(tubes):
             position = f'{where}: video {name!r}, tube {number}'
+            if tube.ignored and annotation.pseudo is None:
+                raise AnnotationError(
+                    f'{position}: "ignored" is for pseudo-labels, and the file has no "pseudo";'
+                    ' remove the tube'
+                )
             _validate_tube(tube, annotation.videos[name], classes, position)
 
 
@@ -238,7 +261,9 @@ def _read_video(raw: dict[str, Any], where: str) -> Video:
 def _read_tube(raw: dict[str, Any], where: str) -> Tube:
     _check_type(raw, dict, where)
     keys = {'label', 'frames', 'boxes'}
-    _check_keys(raw, where, keys, keys)
+    _check_keys(raw, where, keys, keys | {'ignored'})
+    ignored = raw.get('ignored', False)
+    _check_type(ignored, bool, f'{where}: "ignored"')
     try:
         frames = np.array(raw['frames'])
         numbers = np.array(raw['boxes'])
@@ -248,7 +273,7 @@ def _read_tube(raw: dict[str, Any], where: str) -> Tube:
             boxes = numbers.astype(np.float32)
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError(f'{where}: "frames" or "boxes" is ragged ({error})') from error
-    return Tube(raw['label'], frames, boxes)
+    return Tube(raw['label'], frames, boxes, ignored)
 
 
 def _tube_to_json(tube: Tube) -> dict[str, Any]:
@@ -258,7 +283,8 @@ def _tube_to_json(tube: Tube) -> dict[str, Any]:
         rows = whole.tolist()
     else:  # the shortest decimals that give the same float32 back
         rows = [[float(str(value)) for value in box] for box in boxes]
-    return {'label': tube.label, 'frames': np.asarray(tube.frames).tolist(), 'boxes': rows}
+    written = {'label': tube.label, 'frames': np.asarray(tube.frames).tolist(), 'boxes': rows}
+    return {**written, 'ignored': True} if tube.ignored else written
 
 
 def _validate_video(video: Video, where: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .annotation import load_annotation
 from .plausible import refuse_implausible
-from .selection import class_labels, select_videos
+from .selection import class_labels, refuse_pseudo_labels, select_videos
 
 
 def load_ground_truth(
@@ -41,8 +41,10 @@ def load_ground_truth(
     Raises:
         ValueError: Classes or patterns match nothing, there is no tube of the kept classes, or
             boxes are not in pixels of their video.
+        AnnotationError: The file holds pseudo-labels.
     """
     annotation = load_annotation(ann_file)
+    refuse_pseudo_labels(annotation, os.fspath(ann_file))
     names = select_videos(annotation, split, videos)
     refuse_implausible(annotation, os.fspath(ann_file), names)
     labels, label_of = class_labels(annotation.classes, classes, class_map)

@@ -9,7 +9,29 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from mmstal_da.errors import AnnotationError
+
 from .annotation import Annotation, Tube
+
+IGNORED = -1
+"""Label of a box that is neither an example of an action nor of background."""
+
+
+def refuse_pseudo_labels(annotation: Annotation, where: str) -> None:
+    """Raise for a model's labels where a person's are expected.
+
+    Args:
+        annotation: The annotation.
+        where: The file's name.
+
+    Raises:
+        AnnotationError: The annotation holds pseudo-labels.
+    """
+    if annotation.pseudo is not None:
+        raise AnnotationError(
+            f'{where} holds pseudo-labels, which a model found: they are no ground truth. Train on'
+            " them with train_on='source_and_pseudo'; for anything else give a labelled file"
+        )
 
 
 def select_videos(annotation: Annotation, split: str, patterns: Sequence[str] | None) -> list[str]:
@@ -110,12 +132,15 @@ def merge_boxes(
         num_classes: C.
 
     Returns:
-        The different boxes (k, 4), in their order, and (k, C) float32: 1 for every class of a box.
+        The different boxes (k, 4), in their order, and (k, C) float32: 1 for every class of a box;
+        :data:`IGNORED` everywhere for a box without any other label.
     """
     _, first, index = np.unique(boxes, axis=0, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[np.ravel(index)]  # of every box among the different ones
     merged = np.zeros((len(first), num_classes), np.float32)
-    merged[place, labels] = 1
+    known = labels != IGNORED
+    merged[place[known], labels[known]] = 1
+    merged[~merged.any(1)] = IGNORED
     return boxes[np.sort(first)], merged
 
 
@@ -129,13 +154,17 @@ def boxes_by_frame(
         labels: Class of the file -> label; tubes of other classes are left out.
 
     Returns:
-        frames (m,) int64, boxes (m, 4) float32 and labels (m,) int64.
+        frames (m,) int64, boxes (m, 4) float32 and labels (m,) int64, :data:`IGNORED` for boxes of
+        tubes that are ignored.
     """
     kept = [tube for tube in tubes if tube.label in labels]
     if not kept:
         return np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     frames = np.concatenate([tube.frames for tube in kept])
     boxes = np.concatenate([tube.boxes for tube in kept])
-    numbers = np.concatenate([np.full(len(t.frames), labels[t.label], np.int64) for t in kept])
+    numbers = np.repeat(
+        [IGNORED if tube.ignored else labels[tube.label] for tube in kept],
+        [len(tube.frames) for tube in kept],
+    ).astype(np.int64)
     order = np.argsort(frames, kind='stable')
     return frames[order], boxes[order], numbers[order]

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 
 from mmstal_da.datasets.transforms import PackTubeInputs
 from mmstal_da.errors import ConfigError
-from mmstal_da.models.roi_heads import (
-    MultiLabelAssigner,
-    MultiLabelBBoxHead,
-    MultiLabelCrossEntropy,
-)
+from mmstal_da.models.assigners import MultiLabelAssigner
+from mmstal_da.models.roi_heads import MultiLabelBBoxHead, MultiLabelCrossEntropy
 from mmstal_da.tubes.selection import merge_boxes
 from tests.model_builders import build_detector, dual_batch, losses_of, module_configs, plain_batch
 

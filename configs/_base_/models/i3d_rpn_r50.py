@@ -3,7 +3,7 @@
 # Weights: python tools/get_weights.py i3d_kinetics400, and resnet50_imagenet.
 i3d_weights = dict(type='StrictPretrained', checkpoint='data/weights/i3d_kinetics400.pth')
 resnet_weights = dict(type='StrictPretrained', checkpoint='data/weights/resnet50_imagenet.pth')
-max_iou = dict(type='mmdet.MaxIoUAssigner', ignore_iof_thr=-1)
+max_iou = dict(type='IgnoringAssigner', ignore_iof_thr=0.5)  # ignored boxes: only in pseudo-labels
 model = dict(
     # without the key `adaptation` this is the plain ActionTubeDetector; rows switch modules on with the values of
     # ../adaptation/modules.py

@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.structures import InstanceData
 
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.tubes.selection import IGNORED
 
 
 @TRANSFORMS.register_module()
@@ -19,7 +20,8 @@ class PackTubeInputs(BaseTransform):
     - ``inputs``: (3, T, H, W) uint8 tensor, RGB;
     - ``data_samples``: an ``ActionDataSample`` with, if the clip has labels,
       ``gt_instances.bboxes`` (n, 4) float32 and ``gt_instances.labels`` (n,) int64, or (n, C)
-      float32 with several classes per box;
+      float32 with several classes per box. Boxes of label -1 are in ``ignored_instances.bboxes``
+      instead, where mmdet's heads look for them;
     - with proposals (for MMAction2's AVA-style detectors, ``mmdet.FastRCNN`` with
       ``AVARoIHead``): ``proposals.bboxes`` (k, 4) float32 and ``proposals.scores`` (k,) float32;
       ``gt_instances.labels`` is then (n, C) float32 with a single 1 in every row, as MMAction2's
@@ -58,8 +60,13 @@ class PackTubeInputs(BaseTransform):
         if 'gt_bboxes' in results:
             boxes = results['gt_bboxes'].astype(np.float32)
             boxes[:, 2:] -= scale  # a new array: astype copied
+            labels = results['gt_labels']
+            ignored = (labels if labels.ndim == 1 else labels[:, 0]) == IGNORED
+            if ignored.any():
+                sample.ignored_instances = InstanceData(bboxes=torch.from_numpy(boxes[ignored]))
+                boxes, labels = boxes[~ignored], labels[~ignored]
             sample.gt_instances = InstanceData(
-                bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(results['gt_labels'])
+                bboxes=torch.from_numpy(boxes), labels=torch.from_numpy(labels)
             )
         if 'proposals' in results:
             boxes = results['proposals'].astype(np.float32)
@@ -68,7 +75,7 @@ class PackTubeInputs(BaseTransform):
                 bboxes=torch.from_numpy(boxes),
                 scores=torch.from_numpy(results['proposal_scores']),
             )
-            labels = results['gt_labels']
+            labels = sample.gt_instances.labels.numpy()
             if labels.ndim == 1:
                 labels = np.eye(results['num_classes'], dtype=np.float32)[labels]
             sample.gt_instances.labels = torch.from_numpy(labels)

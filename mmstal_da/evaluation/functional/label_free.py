@@ -17,6 +17,7 @@ from .evaluate import link_detections, suppressed_frames
 from .iou import box_iou, paired_iou
 from .protocol import Protocol, get_protocol
 from .segments import expand_ranges, group_starts, stable_argsort
+from .tubes import TubeSet
 
 # PCR's constants, those of its authors' code
 CANDIDATE_SCORE = 0.05  # least score of a candidate
@@ -156,6 +157,22 @@ def tube_steadiness(
     if not mass:
         return float('nan')
     tubes = link_detections(suppressed, offsets, protocol)
+    rows = expand_ranges(tubes.offset, tubes.end - tubes.begin + 1)
+    found = tubes.box_scores[rows].astype(float)
+    counts = found >= score_thr
+    return float((found * row_steadiness(tubes, protocol.pixel))[counts].sum() / mass)
+
+
+def row_steadiness(tubes: TubeSet, pixel: float) -> np.ndarray:
+    """The q of :func:`tube_steadiness` for every frame of every tube, tube after tube.
+
+    Args:
+        tubes: T tubes without gaps.
+        pixel: See :func:`~.iou.paired_iou`.
+
+    Returns:
+        (R,) in [0, 1], R being the sum of the tubes' lengths.
+    """
     length = (tubes.end - tubes.begin + 1).astype(int)
     rows = expand_ranges(tubes.offset, length)
     boxes, found = tubes.boxes[rows], tubes.box_scores[rows].astype(float)
@@ -165,10 +182,9 @@ def tube_steadiness(
     # at an end, the one neighbour takes the place of both
     before = np.where(place > first, place - 1, np.minimum(place + 1, last))
     after = np.where(place < last, place + 1, np.maximum(place - 1, first))
-    iou = paired_iou(boxes, (boxes[before] + boxes[after]) / 2, protocol.pixel)
+    iou = paired_iou(boxes, (boxes[before] + boxes[after]) / 2, pixel)
     near = (found[before] + found[after]) / (2 * np.maximum(found, 1e-12))
-    counts = found >= score_thr
-    return float((found * iou * np.minimum(1, near))[counts].sum() / mass)
+    return iou * np.minimum(1, near)
 
 
 def groups_of(dets: Detections) -> Iterator[Detections]:

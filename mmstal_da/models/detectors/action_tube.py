@@ -235,7 +235,9 @@ class ActionTubeDetector(TwoStageDetector):
         Args:
             batch_inputs: As :meth:`extract_feat`.
             batch_data_samples: N samples, the source's first. The source's have
-                ``gt_instances``; the target's labels, if there are any, are never read.
+                ``gt_instances``, and may have ``ignored_instances``: boxes that are neither
+                examples of an action nor of background. The target's labels, if there are any,
+                are never read.
 
         Returns:
             ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox`` and mmdet's ``acc``.
@@ -287,11 +289,13 @@ class ActionTubeDetector(TwoStageDetector):
                 instances.labels = instances.labels.new_zeros(len(instances), dtype=torch.long)
                 actors.append(instances)
             metas = [sample.metainfo for sample in samples]
+            ignored = [sample.get('ignored_instances') for sample in samples[:n_source]]
             losses = self.rpn_head.loss_by_feat(
                 [level[:n_source] for level in scores],
                 [level[:n_source] for level in deltas],
                 actors,
                 metas[:n_source],
+                ignored if any(boxes is not None for boxes in ignored) else None,
             )
         cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
         return losses, self._proposals(scores, deltas, samples, cfg)

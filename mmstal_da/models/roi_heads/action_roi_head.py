@@ -7,6 +7,7 @@ from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
 from mmstal_da.errors import ConfigError, OutputError
+from mmstal_da.models.assigners import IgnoringAssigner
 from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
@@ -43,7 +44,7 @@ class ActionRoIHead(StandardRoIHead):
                 ' classifier sees: set with_avg_pool=True, and put layers into roi_head.shared_head'
                 ' (ConvRoIStage)'
             )
-        if self._several_classes and type(self.bbox_assigner) is MaxIoUAssigner:
+        if self._several_classes and type(self.bbox_assigner) in (MaxIoUAssigner, IgnoringAssigner):
             raise ConfigError(
                 "model.train_cfg.rcnn.assigner: MultiLabelBBoxHead needs type='MultiLabelAssigner'"
             )

@@ -4,37 +4,11 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
-from mmdet.models.task_modules import AssignResult, MaxIoUAssigner
 from torch import Tensor, nn
 
 from mmstal_da.errors import ConfigError
-from mmstal_da.registry import MODELS, TASK_UTILS
+from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import check_values, number
-
-
-@TASK_UTILS.register_module()
-class MultiLabelAssigner(MaxIoUAssigner):
-    """mmdet's assigner of RoIs to boxes, for labels ``(n, C)`` of 0 and 1.
-
-    It assigns as MMAction2's ``MaxIoUAssignerAVA``. That is registered only once all of MMAction2's
-    models are imported. It needs two classes, and a clip without boxes gets labels of another
-    shape. The arguments are those of ``mmdet.MaxIoUAssigner``.
-    """
-
-    def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:
-        """Assign by IoU.
-
-        Args:
-            overlaps: ``(n, R)`` IoU of boxes and RoIs.
-            gt_labels: ``(n, C)``.
-        """
-        numbers = torch.arange(len(gt_labels), device=overlaps.device)
-        result = super().assign_wrt_overlaps(overlaps, numbers)
-        on_a_box = result.gt_inds > 0
-        labels = gt_labels.new_zeros((overlaps.shape[1], gt_labels.shape[1]))
-        labels[on_a_box] = gt_labels[result.gt_inds[on_a_box] - 1]
-        result.labels = labels
-        return result
 
 
 @MODELS.register_module()
