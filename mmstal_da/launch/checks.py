@@ -196,7 +196,10 @@ def _resolve(
             refuse_implausible(annotation, path, names)
             classes, labels = class_labels(annotation.classes, classes, config.get('class_map'))
     except FileNotFoundError as error:
-        remedy = 'from a folder of videos without labels with tools/data/index_videos.py'
+        remedy = (
+            'from a folder of videos without labels with tools/data/index_videos.py, or as'
+            ' pseudo-labels with tools/data/pseudo_tubes.py'
+        )
         raise ConfigError(f'{where}: {error}, or {remedy}') from error
     except ValueError as error:
         raise ConfigError(f'{where}: {error}') from error

@@ -41,6 +41,7 @@ def ground_truth_overlays(
     overlays = defaultdict(list)
     for tube in tubes:
         label = (class_map or {}).get(tube.label, tube.label)
+        label += ' (ignored)' if tube.ignored else ''
         for frame, box in zip(tube.frames.tolist(), tube.boxes.tolist(), strict=True):
             overlays[frame].append(Overlay(tuple(box), label))
     return dict(overlays)

@@ -175,9 +175,9 @@ def overlays(sample, classes: Sequence[str]) -> list[Overlay] | None:
     """Boxes of a packed sample; None if it has no labels at all."""
     if 'gt_instances' not in sample:
         return None
-    boxes = sample.gt_instances.bboxes.numpy().copy()  # (n, 4)
     # the packed x2, y2 are the scaled last pixel; the last pixel of the scaled box is drawn
-    boxes[:, 2:] += np.asarray(sample.scale_factor, np.float32) - 1
+    last = np.array([0, 0, *(np.asarray(sample.scale_factor, np.float32) - 1)], np.float32)
+    boxes = sample.gt_instances.bboxes.numpy() + last  # (n, 4)
     labels = sample.gt_instances.labels
     several = labels.nonzero().tolist() if labels.ndim == 2 else enumerate(labels.tolist())
     names: dict[int, list[str]] = {}
@@ -185,7 +185,11 @@ def overlays(sample, classes: Sequence[str]) -> list[Overlay] | None:
         names.setdefault(row, []).append(
             classes[label] if label < len(classes) else f'class {label}'
         )
-    return [Overlay(tuple(box), ' + '.join(names[row])) for row, box in enumerate(boxes.tolist())]
+    shown = [Overlay(tuple(box), ' + '.join(names[row])) for row, box in enumerate(boxes.tolist())]
+    if 'ignored_instances' in sample:
+        ignored = sample.ignored_instances.bboxes.numpy() + last
+        shown += [Overlay(tuple(box), 'ignored') for box in ignored.tolist()]
+    return shown
 
 
 def draw(view: View, frames: np.ndarray, height: int, keys: Sequence[int]) -> list[np.ndarray]:

@@ -31,3 +31,6 @@ val_evaluator = test_evaluator = dict(type='TubeMetric', split='test')
 # The check of the config (mmstal_da/launch/checks.py) allows these only if they are set:
 allow_transductive = False  # evaluation on the videos that were adapted on, without labels
 allow_classes_without_truth = ()  # classes without a tube in the evaluated split
+# for rows pseudo*: `train_dataloader = _base_.pseudo`; the file is one of tools/data/pseudo_tubes.py
+pseudo_target = dict(ann_file='target_pseudo.json', class_map=None, background_share=0.3)
+pseudo = dict(dataset=dict(train_on='source_and_pseudo', target=pseudo_target))

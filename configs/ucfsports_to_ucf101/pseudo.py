@@ -1,0 +1,2 @@
+_base_ = './source_only.py'
+train_dataloader = _base_.pseudo
