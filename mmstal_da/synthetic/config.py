@@ -38,7 +38,7 @@ class SyntheticConfig:
     clip: ClipSettings = field(default_factory=ClipSettings)
     untrimmed: tuple[str, ...] = ()
     shift: Shift = field(
-        default_factory=lambda: Shift(appearance=0.4, background=0.4, camera=0.3, tempo=0.3)
+        default_factory=lambda: Shift(appearance=0.8, background=0.8, camera=0.8, tempo=0.8)
     )
     vary_shift: bool = False
     crf: int = 14
