@@ -29,16 +29,9 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmstal_da.apis.loading import load_trained
-from mmstal_da.apis.pseudo import (
-    detect,
-    hidden_truth,
-    joined,
-    origin_of,
-    pseudo_annotation,
-    unlabelled_target,
-    video_names,
-)
+from mmstal_da.apis.pseudo import hidden_truth, origin_of, pseudo_annotation
 from mmstal_da.datasets import ActionTubeDataset
+from mmstal_da.engine.target_videos import detect, joined, unlabelled_target, video_names
 from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.files import load_detections, save_detections
 from mmstal_da.evaluation.functional import Detections, TubeSet
@@ -48,7 +41,7 @@ from mmstal_da.evaluation.functional.pseudo_labels import (
     pseudo_tubes,
 )
 from mmstal_da.launch.config import load_config
-from mmstal_da.launch.reporting import one_sentence
+from mmstal_da.launch.reporting import as_config_error, one_sentence
 from mmstal_da.register import register_all_modules
 from mmstal_da.tubes.annotation import Annotation, save_annotation
 
@@ -168,7 +161,8 @@ def run(args: argparse.Namespace, stop: Stop) -> None:
     register_all_modules()
     trained = load_trained(args.checkpoint, args.config)
     cfg = load_config(args.config, args.cfg_options) if args.config else trained.cfg
-    dataset = unlabelled_target(cfg, args.key_frame_stride)
+    with as_config_error('the target of the config cannot be built'):
+        dataset = unlabelled_target(cfg, args.key_frame_stride)
     names, classes = video_names(dataset), list(trained.classes)
     if args.detections is not None and args.detections.exists():
         dets = read(args.detections, names, classes)
