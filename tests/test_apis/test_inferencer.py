@@ -252,6 +252,7 @@ def test_fast_looks_at_every_fourth_clip(case, inferencer):
     folder, checkpoint, _, _ = case
     fast = ActionTubeInferencer(checkpoint, device='cpu', fast=True)
     assert fast.batch_size == 32 and fast.model.test_cfg.clip_stride == 4
+    assert fast.model.rpn_head.test_cfg.nms_pre == 100 < inferencer.model.rpn_head.test_cfg.nms_pre
     assert 'clip_stride' not in inferencer.model.test_cfg
     (exact,), (found,) = (list(which(folder / 'a.mkv')) for which in (inferencer, fast))
     assert found.num_frames == exact.num_frames

@@ -4,13 +4,15 @@ r"""Milliseconds per key frame of a video whose neighbouring frames are all key 
   batch of clips that share nothing;
 - together: a batch is loaded at once (``dataset.__getitems__``), and the model gets the frames that
   its clips share;
-- fast: also ``model.test_cfg.clip_stride=4``, in batches of --fast-batch-size.
+- fast: also what ``tools/infer.py --fast`` sets, in batches of --fast-batch-size.
 
 The row of a training's config, ``full``, from random weights: as many proposals as the config lets
-through reach the second stage. Without VIDEO one is rendered.
+through reach the second stage. With --checkpoint a trained detector, of which ``fast`` leaves out
+proposals without an actor. Without VIDEO one is rendered.
 """
 
 import argparse
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ from gpu_checks.training_step import Stopwatch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from mmstal_da.apis.inferencer import make_fast
+from mmstal_da.apis.loading import load_trained
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.tubes.annotation import Annotation, Video, save_annotation
 from mmstal_da.video.reader import count_frames
@@ -29,12 +33,12 @@ from .common import add_size, choose_size, make_row, render_video, take_turns
 
 REPEATS = 5
 ONE_BY_ONE, TOGETHER, FAST = 'one by one', 'together', 'fast'
-CLIP_STRIDE = 'clip_stride'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``infer``."""
     parser.add_argument('video', nargs='?', type=Path, metavar='VIDEO')
+    parser.add_argument('--checkpoint', help='of a trained detector, of --size')
     add_size(parser)
     parser.add_argument('--key-frames', type=int, help='how many, from the middle; default 64')
     parser.add_argument('--batch-size', type=int, help="of the first two; default: the config's")
@@ -44,12 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[dict]:
     """Loading, the model, and both."""
     size = choose_size(args)
-    config = load_row(size.pair, 'full')
+    trained = load_trained(args.checkpoint, device=args.device) if args.checkpoint else None
+    config = trained.cfg if trained else load_row(size.pair, 'full')
     args.key_frames = args.key_frames or (6 if args.quick else 64)
     own = 3 if args.quick else config.test_dataloader.batch_size
     args.batch_size = args.batch_size or own
     args.fast_batch_size = args.fast_batch_size or (6 if args.quick else 64)
-    model = build_network(config, args.device).eval()
+    model = trained.model if trained else build_network(config, args.device).eval()
     with tempfile.TemporaryDirectory() as folder:
         if args.video is None:
             rendered = Path(folder) / 'rendered.mp4'
@@ -107,6 +112,8 @@ def sides(
     args: argparse.Namespace,
 ) -> dict[str, Callable[[], tuple[float, float]]]:
     """The three ways; each returns the seconds of loading and of the model."""
+    quick = copy.deepcopy(model)
+    make_fast(quick)
 
     def one_by_one() -> tuple[float, float]:
         def load(part: Sequence[int]) -> list[dict]:
@@ -118,12 +125,8 @@ def sides(
         return detect(model, dataset.__getitems__, split(indices, args.batch_size), args.device)
 
     def fast() -> tuple[float, float]:
-        model.test_cfg[CLIP_STRIDE] = 4
-        try:
-            batches = split(indices, args.fast_batch_size)
-            return detect(model, dataset.__getitems__, batches, args.device)
-        finally:
-            del model.test_cfg[CLIP_STRIDE]
+        batches = split(indices, args.fast_batch_size)
+        return detect(quick, dataset.__getitems__, batches, args.device)
 
     return {ONE_BY_ONE: one_by_one, TOGETHER: together, FAST: fast}
 
