@@ -12,6 +12,7 @@ from mmstal_da.tubes.evaluated import load_ground_truth
 from mmstal_da.tubes.selection import IGNORED, merge_boxes
 from mmstal_da.visualization.overlays import ground_truth_overlays
 from tests.clips import write_dataset
+from tests.load_tool import load_tool
 
 CLIP = [dict(type='SampleKeyFrameClip', clip_len=4), dict(type='DecodeFrames')]
 PACK = [dict(type='PackTubeInputs')]
@@ -131,3 +132,16 @@ def test_the_file_keeps_what_is_ignored(folder, tmp_path):
         load_annotation(tmp_path / 'bad.json')
     shown = ground_truth_overlays(read.tubes['a'])
     assert [item.label for item in shown[5]] == ['run', 'jump (ignored)']
+
+
+def test_what_a_person_gets_and_gives_back_is_a_persons(folder, tmp_path, capsys):
+    """Export leaves out what is ignored; the file that is read back has the labels of a person."""
+    prepare = load_tool('data/prepare').main
+    exported, out = str(tmp_path / 'coco.json'), tmp_path / 'corrected'
+    assert prepare(['export', 'coco_video', str(folder / 'pseudo.json'), '--out', exported]) == 0
+    assert 'left out: 1 tubes that are ignored' in capsys.readouterr().out
+    assert prepare(['coco_video', '--annotations', exported, '--out', str(out)]) == 0
+    (file,) = out.glob('*.json') if out.is_dir() else [out]
+    corrected = load_annotation(file)
+    assert corrected.pseudo is None and len(corrected.tubes['a']) == 1
+    np.testing.assert_allclose(corrected.tubes['a'][0].boxes, tube('run', 3, 6).boxes)

@@ -61,7 +61,7 @@ from mmstal_da.tubes.converters.problems import Conversion, Problem, leave_out_o
 from mmstal_da.tubes.converters.sources import ACCEPTED, read_source
 from mmstal_da.tubes.converters.splits import read_splits
 from mmstal_da.tubes.converters.stats import statistics, summary
-from mmstal_da.tubes.converters.subset import keep_classes, keep_videos
+from mmstal_da.tubes.converters.subset import keep_classes, keep_videos, leave_out_ignored
 from mmstal_da.tubes.converters.tracks import Hints
 from mmstal_da.tubes.converters.ucf_sports import frame_order, parse_frame_sizes
 from mmstal_da.tubes.duplicates import find_duplicates, merge_duplicates
@@ -312,6 +312,7 @@ def export(args: argparse.Namespace, stop: Stop) -> int:
     """Write an annotation in another format."""
     stop.where = f'while it exported {args.annotation} to {args.out}'
     annotation = load_annotation(args.annotation)
+    ignored = leave_out_ignored(annotation)
     one = {'act': (save_act, '.pkl'), 'coco_video': (save_coco_video, '.json')}.get(args.format)
     if one and args.out.is_dir():
         raise AnnotationError(f'--out {args.out} is a folder: give the {one[1]} file')
@@ -327,6 +328,8 @@ def export(args: argparse.Namespace, stop: Stop) -> int:
     else:
         files = ava.save_ava(annotation, args.out, args.split)
     print('\n'.join(f'wrote {file}' for file in files))
+    if ignored:
+        print(f'left out: {ignored} tubes that are ignored in these pseudo-labels')
     return 0
 
 

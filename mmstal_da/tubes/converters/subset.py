@@ -7,6 +7,20 @@ from mmstal_da.errors import AnnotationError
 from ..annotation import Annotation
 
 
+def leave_out_ignored(annotation: Annotation) -> int:
+    """Remove the ignored tubes of pseudo-labels, which other formats cannot mark.
+
+    Returns:
+        How many there were.
+    """
+    count = 0
+    for name, tubes in annotation.tubes.items():
+        kept = [tube for tube in tubes if not tube.ignored]
+        count += len(tubes) - len(kept)
+        annotation.tubes[name] = kept
+    return count
+
+
 def keep_classes(annotation: Annotation, classes: Sequence[str]) -> Annotation:
     """Only tubes of these classes, and only videos that have one."""
     unknown = [name for name in classes if name not in annotation.classes]
@@ -19,7 +33,15 @@ def keep_classes(annotation: Annotation, classes: Sequence[str]) -> Annotation:
     kept = [video for video in annotation.videos if tubes.get(video)]
     order = [name for name in annotation.classes if name in classes]
     return keep_videos(
-        Annotation(annotation.dataset, order, annotation.videos, annotation.splits, tubes), kept
+        Annotation(
+            annotation.dataset,
+            order,
+            annotation.videos,
+            annotation.splits,
+            tubes,
+            annotation.pseudo,
+        ),
+        kept,
     )
 
 
@@ -32,4 +54,5 @@ def keep_videos(annotation: Annotation, names: Iterable[str]) -> Annotation:
         {name: video for name, video in annotation.videos.items() if name in kept},
         {key: [name for name in split if name in kept] for key, split in annotation.splits.items()},
         {name: tubes for name, tubes in annotation.tubes.items() if name in kept},
+        annotation.pseudo,
     )
