@@ -72,7 +72,10 @@ class UnlabelledView:
             )
         sample = packed['data_samples']
         meta = {key: sample.get(key) for key in sample.metainfo_keys() if key in TARGET_META_KEYS}
-        return dict(inputs=packed['inputs'], data_samples=type(sample)(metainfo=meta))
+        found = dict(inputs=packed['inputs'], data_samples=type(sample)(metainfo=meta))
+        if 'weak_inputs' in packed:  # the same pixels before the strong augmentation
+            found['weak_inputs'] = packed['weak_inputs']
+        return found
 
 
 @DATASETS.register_module()
