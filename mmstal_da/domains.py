@@ -18,6 +18,7 @@ TRAIN_ON = {
     'source': ('source',),
     'labelled_target': ('labelled_target',),
     'source_and_labelled_target': ('source', 'labelled_target'),
+    'target': ('target',),
 }
 """Value of ``DualDomainDataset(train_on=...)`` -> parts of a batch."""
 

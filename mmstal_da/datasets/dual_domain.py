@@ -89,6 +89,7 @@ class DualDomainDataset:
     ``'source'``                     a packed sample of the source             ``source_only``
     ``'labelled_target'``            a packed sample of the target             ``oracle``
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
+    ``'target'``                     ``dict(target=...)``                      source-free ones
     ================================ ========================================= ===============
 
     After :func:`mmengine.dataset.pseudo_collate` a batch of two parts is
@@ -100,9 +101,10 @@ class DualDomainDataset:
     seed takes the same source sample for every ``train_on``, so a source-only run and an adapted
     run see the same source clips.
 
-    With ``'both'`` the target's labels influence nothing. An :class:`ActionTubeDataset` given as
-    config is built with ``labelled=False``, whatever the config says, and never reads its tubes.
-    Any other data set is read through :class:`UnlabelledView`. The two values that name the target
+    With ``'both'`` and ``'target'`` the target's labels influence nothing. An
+    :class:`ActionTubeDataset` given as config is built with ``labelled=False``, whatever the config
+    says, and never reads its tubes. Any other data set is read through :class:`UnlabelledView`. The
+    two values that name the target
     as labelled are for upper bounds: there it is built with ``labelled=True``.
 
     Args:
@@ -132,8 +134,8 @@ class DualDomainDataset:
                 dataset = _build_target(target, labelled=True)
             else:
                 dataset = UnlabelledView(_build_target(target, labelled=False))
-            # the first part is shuffled as if it were alone
-            side = SOURCE if not self.parts else TARGET
+            # the first part is shuffled as if it were alone; an unlabelled target as with a source
+            side = TARGET if self.parts or name == 'target' else SOURCE
             self.parts[name] = SeededDraws(dataset, side=side)
         names = [tuple(part.metainfo.get('classes') or ()) for part in self.parts.values()]
         if len({classes for classes in names if classes}) > 1:
@@ -159,7 +161,9 @@ class DualDomainDataset:
         items = {name: part[draw] for name, part in self.parts.items()}
         for name, packed in items.items():
             packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
-        return items if len(items) > 1 else next(iter(items.values()))
+        # a target keeps its name, by which the preprocessor knows its domain
+        alone = len(items) == 1 and 'target' not in items
+        return next(iter(items.values())) if alone else items
 
 
 def _build_target(target: BaseDataset | dict, labelled: bool) -> BaseDataset:

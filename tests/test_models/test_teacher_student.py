@@ -24,7 +24,7 @@ from tests.model_builders import (
     with_weak_views,
 )
 
-# random weights are unsure of everything
+# random weights then find boxes
 EAGER = dict(thresholds=(0.05, 0.27))
 
 
@@ -326,6 +326,14 @@ def test_what_is_missing_is_named(batch, spoil, message):
         (dict(teacher=dict(ramp=-1)), 'model.teacher.ramp'),
         (dict(teacher=dict(thresholds=(0.8, 0.3))), 'a low and a high score'),
         (dict(teacher=dict(thresholds=(0.8, 1.3))), 'model.teacher.thresholds'),
+        (dict(teacher=dict(adaptive=1.0)), 'model.teacher.adaptive'),
+        (dict(teacher=dict(soft=1)), 'model.teacher.soft'),
+        (dict(teacher=dict(mask=1.0)), 'model.teacher.mask'),
+        (dict(teacher=dict(mask_block=0)), 'model.teacher.mask_block'),
+        (dict(teacher=dict(mix=2)), 'model.teacher.mix'),
+        (dict(teacher=dict(mix=0.5, soft=True)), 'set mix=0'),
+        (dict(teacher=dict(source_free=True, burn_in=1)), 'set mix=0, burn_in=0'),
+        (dict(teacher=dict(source_free=True, weight=0)), 'a weight above 0'),
         (dict(test_cfg=dict(predict_on='both')), 'model.test_cfg.predict_on'),
         (dict(test_cfg=dict(min_objectness=0.1)), 'in model.detector.test_cfg'),
     ],

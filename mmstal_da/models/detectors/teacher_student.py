@@ -16,8 +16,16 @@ from mmstal_da.utils.values import check_values, choice
 from mmstal_da.utils.wrapped import PREDICTORS
 
 from .action_tube import ActionTubeDetector
-from .pseudo_thresholds import PseudoThresholds
-from .target_losses import PseudoLabels, as_target, blank, hard_losses, with_labels
+from .pseudo_thresholds import AdaptiveThresholds, PseudoThresholds
+from .target_losses import (
+    PseudoLabels,
+    as_target,
+    blank,
+    hard_losses,
+    soft_losses,
+    with_labels,
+)
+from .target_views import masked, mixed
 from .teacher_settings import TeacherSettings
 
 WEAK = 'weak_'
@@ -86,11 +94,29 @@ class TeacherStudentDetector(SemiBaseDetector):
             self.teacher = MODELS.build(detector)
         self.freeze(self.teacher)
         self.copy_student()
-        self.thresholds = PseudoThresholds(
-            *self.settings.thresholds, self.student.roi_head.bbox_head.num_classes
-        )
+        self._check_source_free()
+        self.thresholds = self._build_thresholds()
         # of the training, 0-based; BurnInTeacherHook sets it
         self.iteration: int | None = None
+
+    def _build_thresholds(self) -> PseudoThresholds:
+        low, high = self.settings.thresholds
+        classes = self.student.roi_head.bbox_head.num_classes
+        if self.settings.adaptive is None:
+            return PseudoThresholds(low, high, classes)
+        return AdaptiveThresholds(low, high, classes, self.settings.adaptive)
+
+    def _check_source_free(self) -> None:
+        """See that nothing compares the domains where there is one alone.
+
+        Raises:
+            ConfigError: The detector has discriminators.
+        """
+        if self.settings.source_free and getattr(self.student, 'adaptation', None) is not None:
+            raise ConfigError(
+                'model.teacher.source_free: discriminators need source and target; set'
+                ' model.detector.adaptation=None'
+            )
 
     def init_weights(self) -> None:
         """Initialise the student, and copy it."""
@@ -137,7 +163,8 @@ class TeacherStudentDetector(SemiBaseDetector):
             )
         weight = self.settings.weight_at(self.iteration)
         with self.student.layout.one_step() if weight else nullcontext():
-            losses = self.student.loss(inputs, batch_data_samples)
+            alone = self.settings.source_free
+            losses = {} if alone else self.student.loss(inputs, batch_data_samples)
             if weight:
                 losses.update(self._on_target(inputs, weak, batch_data_samples, weight))
         return losses
@@ -157,12 +184,31 @@ class TeacherStudentDetector(SemiBaseDetector):
                 'a teacher needs the weak view of the target: put KeepWeakView before AugmentClip'
                 ' into the train pipeline of the target'
             )
-        strong = {key: value[-len(targets) :] for key, value in inputs.items()}
+        n_source = len(samples) - len(targets)
+        if self.settings.source_free and n_source:
+            raise ConfigError(
+                "model.teacher.source_free: the batch has a source; set train_on='target' in"
+                ' train_dataloader.dataset'
+            )
+        strong = {key: value[n_source:] for key, value in inputs.items()}
         targets = [blank(sample) for sample in targets]
         labels = self.pseudo_labels(weak, targets)
-        losses = hard_losses(self.student, strong, with_labels(targets, labels))
         count = sum(len(boxes) for boxes, _ in labels)
-        losses = reweight_loss_dict(losses, weight if count else 0.0)
+        if self.settings.mix:
+            source = {key: value[:n_source] for key, value in inputs.items()}
+            strong, labels = mixed(
+                strong, targets, labels, source, samples[:n_source], self.settings.mix
+            )
+        if self.settings.mask:
+            strong = masked(strong, self.settings.mask, self.settings.mask_block)
+        labelled = with_labels(targets, labels)
+        if self.settings.soft:
+            losses = soft_losses(self.student, self.teacher, strong, weak, labelled)
+        else:
+            losses = hard_losses(self.student, strong, labelled)
+            if not any(len(boxes) for boxes, _ in labels):
+                weight = 0.0
+        losses = reweight_loss_dict(losses, weight)
         if getattr(self.student, 'domain_norm', None) is not None:
             self.student.domain_norm.synchronise()
         boxes = torch.tensor(count / len(targets), device=strong['clip'].device)
