@@ -51,7 +51,7 @@ def test_adaptive_thresholds_are_freematchs():
     thresholds = AdaptiveThresholds(0.3, 0.8, 3, momentum=0.75)
     mean, classes = 0.8, np.full(3, 0.8)
     for scores, labels in (
-        ([[0.9, 0.5], [0.7, 0.1]], [[0, 1], [0, 2]]),  # 0.1 does not count
+        ([[0.95, 0.5], [0.75, 0.1]], [[0, 1], [0, 2]]),  # 0.1 does not count
         ([[], [0.35]], [[], [1]]),
         ([[0.2], []], [[1], []]),  # nothing counts
     ):
