@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mmstal_da.experiments.rows import split_row
+from mmstal_da.experiments.rows import control_of, split_row, upper_bound_of
 from mmstal_da.experiments.table import (
     collect,
     format_gain,
