@@ -61,7 +61,7 @@ def batch() -> dict:
 
 
 @pytest.mark.parametrize('teacher', [dict(weight=0.0), dict(weight=1.0, burn_in=3)])
-@pytest.mark.parametrize('adapts', [False, True])
+@pytest.mark.parametrize('adapts', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_with_weight_0_or_in_the_burn_in_a_step_is_that_of_the_detector_alone(
     batch, teacher, adapts
 ):
