@@ -79,7 +79,8 @@ def with_teacher(cfg: Config, **teacher) -> Config:
     """The config with a teacher around its detector, whose target keeps both views."""
     teacher = dict(thresholds=(0.01, 0.1), adaptive=0.9, burn_in=1, momentum=0.1) | teacher
     cfg.model = dict(type='TeacherStudentDetector', detector=cfg.model, teacher=teacher)
-    cfg.custom_hooks = [dict(type='BurnInTeacherHook')]
+    cfg.custom_hooks = [dict(type='BurnInTeacherHook'), *cfg.get('custom_hooks', ())]
+    cfg.train_dataloader.batch_size = 1
     target = cfg.train_dataloader.dataset.target
     views = [dict(type='KeepWeakView'), dict(type='AugmentClip')]
     target.pipeline = [*target.pipeline[:-1], *views, target.pipeline[-1]]
@@ -185,7 +186,8 @@ def test_overfits_one_clip(tmp_path):
     assert score > 90
 
 
-def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path):
+@pytest.mark.parametrize('teacher', [False, True])
+def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path, teacher):
     """The lines of mmstal_da/evaluation/README.md, and what every training logs."""
     annotation = json.loads((pair / 'target.json').read_text())
     annotation['tubes'] = {}
@@ -203,7 +205,8 @@ def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path):
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     check_config(cfg)
-    cfg.experiment_name = 'watched'
+    cfg = with_teacher(cfg) if teacher else cfg
+    cfg.experiment_name = f'watched_{teacher}'
     runner = Runner.from_cfg(cfg)
     runner.train()
     (log,) = Path(runner.log_dir).glob('vis_data/scalars.json')

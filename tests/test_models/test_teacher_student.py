@@ -112,6 +112,7 @@ def test_the_teacher_learns_nothing_by_itself_and_stays_in_eval_mode(batch):
     model = build_teacher(EAGER)
     model.iteration = 0
     before = copy.deepcopy(model.teacher.state_dict())
+    assert all(torch.equal(v, before[k]) for k, v in model.student.state_dict().items())
     step(model, batch, 0)
     assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
     assert not any(module.training for module in model.teacher.modules())

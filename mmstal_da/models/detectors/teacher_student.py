@@ -49,7 +49,8 @@ class TeacherStudentDetector(SemiBaseDetector):
     3. RPN and RoI losses of the student on the strong view against these boxes, with the target's
        statistics where the detector keeps statistics per domain. They are logged as
        ``target_loss_cls`` and so on. As in mmdet, they count nothing in a batch in which no box is
-       sure.
+       sure. Ordinary batch norm that is not frozen counts the target's batch in its one set of
+       running statistics, as in mmdet.
 
     With ``weight=0``, and in the burn-in, only 1. is computed: the step is that of the detector
     alone, to the last bit. No label of the target is read.
