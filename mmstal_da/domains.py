@@ -19,6 +19,7 @@ TRAIN_ON = {
     'labelled_target': ('labelled_target',),
     'source_and_labelled_target': ('source', 'labelled_target'),
     'source_and_pseudo': ('source', 'pseudo_target'),
+    'target': ('target',),
 }
 """Value of ``DualDomainDataset(train_on=...)`` -> parts of a batch."""
 

@@ -44,6 +44,18 @@ def module_configs() -> dict:
 
 def build_detector(adaptation: dict | None = None, seed: int = 0, **changes):
     """The narrow detector of the configs, narrower still, with 3 classes."""
+    return _built(detector_settings(adaptation, **changes), seed)
+
+
+def build_teacher(teacher: dict | None = None, seed: int = 0, test_cfg=None, **detector):
+    """A TeacherStudentDetector around :func:`build_detector`'s."""
+    wrapped = detector_settings(**detector)
+    kind = 'TeacherStudentDetector'
+    return _built(dict(type=kind, detector=wrapped, teacher=teacher, test_cfg=test_cfg), seed)
+
+
+def detector_settings(adaptation: dict | None = None, **changes) -> dict:
+    """The config of :func:`build_detector`'s model."""
     register_all_modules()
     config = Config.fromfile(CONFIGS / '_base_/models/i3d_rpn_r50_narrow.py')
     config.merge_from_dict(
@@ -55,6 +67,11 @@ def build_detector(adaptation: dict | None = None, seed: int = 0, **changes):
     model = config.model
     if adaptation is not None:
         model['adaptation'] = adaptation
+    return model
+
+
+def _built(model: dict, seed: int):
+    """A model with weights of the seed, as the runner has it."""
     torch.manual_seed(seed)
     detector = MODELS.build(model)
     detector.init_weights()
@@ -100,6 +117,14 @@ def dual_batch(seed: int = 0, n: int = 2, target_labels: bool = False, **kwargs)
     rng = np.random.default_rng(seed + 1000)
     target = collate([packed(rng, labels=target_labels, **kwargs) for _ in range(n)])
     return dict(source=plain_batch(seed, n, **kwargs), target=target)
+
+
+def with_weak_views(batch: dict, seed: int = 7) -> dict:
+    """The dual-domain batch, whose target also has random weak views."""
+    rng = np.random.default_rng(seed)
+    weak = [rng.integers(0, 256, x.shape, dtype=np.uint8) for x in batch['target']['inputs']]
+    target = dict(batch['target'], weak_inputs=[torch.from_numpy(x) for x in weak])
+    return dict(batch, target=target)
 
 
 def losses_of(detector, batch: dict, seed: int = 0) -> dict:

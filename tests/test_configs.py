@@ -19,6 +19,7 @@ from mmstal_da.launch.checks import check_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS, METRICS, MODELS, TRANSFORMS
 from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.utils.wrapped import student_of
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RUNNABLE = sorted(
@@ -38,7 +39,7 @@ ROWS = {
     'oracle': set(),
     'oracle_st': set(),
 }
-EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full']}
+EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full'], 'mt': set()}
 
 PAIRS = (
     'synthetic',
@@ -109,6 +110,7 @@ def test_config_builds(name):
     adapts = dataset.type == 'DualDomainDataset' and 'target' in trained_parts(dataset)
     default = ROWS['full'] if adapts else set()
     row = (ROWS | EXTRA_ROWS).get(split_row(Path(name).stem)[0], default)
+    model = student_of(model)
     adaptation = getattr(model, 'adaptation', None)  # MMAction2's detectors have none
     on = {m for m in ROWS['full'] if adaptation is not None and getattr(adaptation, m) is not None}
     assert on == row

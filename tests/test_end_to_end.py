@@ -1,6 +1,7 @@
 """The whole training on a tiny synthetic pair: learning, resuming, and blindness to labels."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,22 +34,23 @@ def pair(tmp_path_factory):
 
 
 def tiny_config(pair: Path, work_dir: Path, row: str = 'full', **options) -> Config:
-    """A row of the synthetic pair, narrower, on the tiny pair, without workers."""
+    """A row of the synthetic pair, or ``pair/row``, narrower, on the tiny pair, without workers."""
     register_all_modules()
-    cfg = Config.fromfile(CONFIGS / f'synthetic/{row}.py')
+    cfg = Config.fromfile(CONFIGS / (f'{row}.py' if '/' in row else f'synthetic/{row}.py'))
     cfg.work_dir = str(work_dir)
+    at = 'model.detector' if 'detector' in cfg.model else 'model'
     cfg.merge_from_dict(
         {
-            'model.backbone.base_channels': 8,
-            'model.backbone.stem_channels': 8,
-            'model.clip_backbone.width': 0.1,
-            'model.rpn_head.in_channels': 128,
-            'model.rpn_head.feat_channels': 32,
-            'model.rpn_head.anchor_generator.scales': [1, 2, 3],
-            'model.roi_head.bbox_roi_extractor.out_channels': 84,
-            'model.roi_head.shared_head.width': 0.1,
-            'model.roi_head.bbox_head.in_channels': 102,
-            **{f'model.{key}': value for key, value in FROM_RANDOM_WEIGHTS.items()},
+            f'{at}.backbone.base_channels': 8,
+            f'{at}.backbone.stem_channels': 8,
+            f'{at}.clip_backbone.width': 0.1,
+            f'{at}.rpn_head.in_channels': 128,
+            f'{at}.rpn_head.feat_channels': 32,
+            f'{at}.rpn_head.anchor_generator.scales': [1, 2, 3],
+            f'{at}.roi_head.bbox_roi_extractor.out_channels': 84,
+            f'{at}.roi_head.shared_head.width': 0.1,
+            f'{at}.roi_head.bbox_head.in_channels': 102,
+            **{f'{at}.{key}': value for key, value in FROM_RANDOM_WEIGHTS.items()},
             'train_dataloader.batch_size': 2,
             'default_hooks.logger.interval': 1,
             'log_processor.window_size': 1,
@@ -73,6 +75,18 @@ def tiny_config(pair: Path, work_dir: Path, row: str = 'full', **options) -> Con
     return cfg
 
 
+def with_teacher(cfg: Config, **teacher) -> Config:
+    """The config with a teacher around its detector, whose target keeps both views."""
+    teacher = dict(thresholds=(0.01, 0.1), adaptive=0.9, burn_in=1, momentum=0.1) | teacher
+    cfg.model = dict(type='TeacherStudentDetector', detector=cfg.model, teacher=teacher)
+    cfg.custom_hooks = [dict(type='BurnInTeacherHook'), *cfg.get('custom_hooks', ())]
+    cfg.train_dataloader.batch_size = 1
+    target = cfg.train_dataloader.dataset.target
+    views = [dict(type='KeepWeakView'), dict(type='AugmentClip')]
+    target.pipeline = [*target.pipeline[:-1], *views, target.pipeline[-1]]
+    return cfg
+
+
 def train(cfg: Config, max_iters: int, resume: bool = False) -> list[dict]:
     """Train without evaluation; returns what was logged, one dict per iteration."""
     cfg.train_cfg.max_iters = max_iters
@@ -89,13 +103,17 @@ def weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
     return torch.load(work_dir / f'iter_{iteration}.pth', weights_only=False)['state_dict']
 
 
+@pytest.mark.parametrize('teacher', [False, True])
 def test_a_resumed_run_has_the_lambda_the_losses_and_the_weights_of_an_uninterrupted_one(
-    pair, tmp_path
+    pair, tmp_path, teacher
 ):
     saving = {'default_hooks.checkpoint.interval': 3, 'default_hooks.checkpoint.max_keep_ckpts': 9}
-    whole = train(tiny_config(pair, tmp_path / 'whole', **saving), 6)
+    keys = ['da_lambda', 'lr', 'loss', *DET_LOSSES, 'loss_da_tinst']
+    wrap = partial(with_teacher, mask=0.3, mix=0.5) if teacher else lambda cfg: cfg
+    keys += [f'target_{key}' for key in (*DET_LOSSES, 'boxes')] if teacher else []
+    whole = train(wrap(tiny_config(pair, tmp_path / 'whole', **saving)), 6)
     # killed after iteration 3 of 6: lambda and learning rate know of 6 all the same
-    cfg = tiny_config(pair, tmp_path / 'killed', **saving)
+    cfg = wrap(tiny_config(pair, tmp_path / 'killed', **saving))
     (tmp_path / 'killed').mkdir()
     checkpoint = (tmp_path / 'whole' / 'iter_3.pth').read_bytes()
     (tmp_path / 'killed' / 'iter_3.pth').write_bytes(checkpoint)
@@ -103,16 +121,20 @@ def test_a_resumed_run_has_the_lambda_the_losses_and_the_weights_of_an_uninterru
     resumed = train(cfg, 6, resume=True)
     assert [entry['step'] for entry in resumed] == [4, 5, 6]
     for before, after in zip(whole[3:], resumed, strict=True):
-        for key in ('da_lambda', 'lr', 'loss', *DET_LOSSES, 'loss_da_tinst'):
+        for key in keys:
             assert before[key] == after[key], key
     expected, got = weights(tmp_path / 'whole', 6), weights(tmp_path / 'killed', 6)
     assert expected.keys() == got.keys()
+    assert not teacher or all(entry['target_boxes'] for entry in whole[1:])
+    assert not teacher or {'thresholds.mean', 'teacher.rpn_head.rpn_cls.bias'} <= got.keys()
     for key, value in expected.items():
         assert torch.equal(value, got[key]), key
 
 
-def test_changed_target_labels_leave_every_loss_bit_equal(pair, tmp_path):
-    plain = train(tiny_config(pair, tmp_path / 'plain'), 3)
+@pytest.mark.parametrize('teacher', [False, True])
+def test_changed_target_labels_leave_every_loss_bit_equal(pair, tmp_path, teacher):
+    wrap = with_teacher if teacher else lambda cfg: cfg
+    plain = train(wrap(tiny_config(pair, tmp_path / 'plain')), 3)
     annotation = json.loads((pair / 'target.json').read_text())
     for tubes in annotation['tubes'].values():
         for tube in tubes:
@@ -121,11 +143,12 @@ def test_changed_target_labels_leave_every_loss_bit_equal(pair, tmp_path):
     for name in list(annotation['tubes'])[::2]:
         del annotation['tubes'][name]
     (tmp_path / 'changed.json').write_text(json.dumps(annotation))
-    cfg = tiny_config(pair, tmp_path / 'other')
+    cfg = wrap(tiny_config(pair, tmp_path / 'other'))
     cfg.train_dataloader.dataset.target.update(
         ann_file=str(tmp_path / 'changed.json'), data_root='', data_prefix=str(pair)
     )
     changed = train(cfg, 3)
+    assert bool(plain[-1].get('target_boxes')) is teacher
     for before, after in zip(plain, changed, strict=True):
         keys = {key for key in before if 'loss' in key or 'acc' in key or key == 'grad_norm'}
         assert {'loss', 'loss_da_spatial', 'loss_da_timg', 'loss_da_tinst'} <= keys
@@ -163,7 +186,8 @@ def test_overfits_one_clip(tmp_path):
     assert score > 90
 
 
-def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path):
+@pytest.mark.parametrize('teacher', [False, True])
+def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path, teacher):
     """The lines of mmstal_da/evaluation/README.md, and what every training logs."""
     annotation = json.loads((pair / 'target.json').read_text())
     annotation['tubes'] = {}
@@ -181,7 +205,8 @@ def test_a_target_without_labels_is_watched_in_validation_too(pair, tmp_path):
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     check_config(cfg)
-    cfg.experiment_name = 'watched'
+    cfg = with_teacher(cfg) if teacher else cfg
+    cfg.experiment_name = f'watched_{teacher}'
     runner = Runner.from_cfg(cfg)
     runner.train()
     (log,) = Path(runner.log_dir).glob('vis_data/scalars.json')

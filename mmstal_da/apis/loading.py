@@ -9,7 +9,13 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.errors import UsageError
-from mmstal_da.launch.checkpoints import TRAINING_ONLY, check_checkpoint, check_fit, weights_of
+from mmstal_da.launch.checkpoints import (
+    TRAINING_ONLY,
+    check_checkpoint,
+    check_fit,
+    detector_of,
+    weights_of,
+)
 from mmstal_da.launch.config import load_config
 from mmstal_da.launch.reporting import as_config_error
 from mmstal_da.models.detectors import ActionTubeDetector
@@ -23,7 +29,8 @@ class Trained(NamedTuple):
     """What a file of trained weights holds.
 
     Attributes:
-        cfg: The config that it was trained with, or the one given in its place.
+        cfg: The config that it was trained with, or the one given in its place; ``model`` is that
+            of the detector, without a teacher and student around it.
         classes: Names that labels refer to.
         model: Has ``test_step``, of a batch of the test pipeline.
         device: Where it runs: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, …
@@ -56,8 +63,9 @@ def load_trained(
     meta = loaded.get('meta') or {}
     cfg = _config(checkpoint, meta, config)
     classes = _class_names(checkpoint, meta, cfg)
+    cfg.model, state = detector_of(cfg.model, weights_of(loaded, checkpoint))
     device = device or get_device()
-    return Trained(cfg, classes, _model(checkpoint, loaded, cfg, classes).to(device), device)
+    return Trained(cfg, classes, _model(checkpoint, state, cfg, classes).to(device), device)
 
 
 def pipeline_of(cfg: Config) -> list[dict]:
@@ -94,7 +102,7 @@ def _class_names(checkpoint: str, meta: dict, cfg: Config) -> list[str]:
     return list(names)
 
 
-def _model(checkpoint: str, loaded: dict, cfg: Config, classes: list[str]) -> ActionTubeDetector:
+def _model(checkpoint: str, state: dict, cfg: Config, classes: list[str]) -> ActionTubeDetector:
     with as_config_error(
         f'the model of {checkpoint} cannot be built; if another version of this library trained it,'
         ' give its config: --config configs/<pair>/<row>.py'
@@ -105,7 +113,6 @@ def _model(checkpoint: str, loaded: dict, cfg: Config, classes: list[str]) -> Ac
             f'{type(model).__name__} needs proposals; give the checkpoint of a detector that'
             ' finds them itself, such as a row source_only or full'
         )
-    state = weights_of(loaded, checkpoint)
     check_fit(state, model, checkpoint, TRAINING_ONLY)
     load_state_dict(model, state)
     head = cfg.model.roi_head.bbox_head

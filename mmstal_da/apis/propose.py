@@ -13,10 +13,11 @@ from mmstal_da.datasets.proposals import FrameProposals
 from mmstal_da.domains import trained_parts
 from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.functional.iou import box_iou
-from mmstal_da.launch.checkpoints import TRAINING_ONLY, check_fit, weights_of
+from mmstal_da.launch.checkpoints import TRAINING_ONLY, check_fit, detector_of, weights_of
 from mmstal_da.launch.reporting import as_config_error
 from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.wrapped import detector_config
 
 
 def part_dataset(cfg: Config, part: str) -> dict:
@@ -54,14 +55,14 @@ def load_detector(cfg: Config, checkpoint: str) -> ActionTubeDetector:
         CheckpointError: The weights do not fit.
     """
     with as_config_error('the model cannot be built'):
-        detector = MODELS.build(cfg.model)
+        detector = MODELS.build(detector_config(cfg.model))
     if not isinstance(detector, ActionTubeDetector):
         raise UsageError(
             f'{type(detector).__name__} has no RPN on the key frame; give the config of an'
             ' ActionTubeDetector, such as source_only.py of the pair'
         )
     loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state = weights_of(loaded, checkpoint)
+    _, state = detector_of(cfg.model, weights_of(loaded, checkpoint))
     check_fit(state, detector, checkpoint, TRAINING_ONLY)
     load_state_dict(detector, state)
     return detector.to(get_device()).eval()

@@ -73,7 +73,10 @@ class UnlabelledView:
             )
         sample = packed['data_samples']
         meta = {key: sample.get(key) for key in sample.metainfo_keys() if key in TARGET_META_KEYS}
-        return dict(inputs=packed['inputs'], data_samples=type(sample)(metainfo=meta))
+        found = dict(inputs=packed['inputs'], data_samples=type(sample)(metainfo=meta))
+        if 'weak_inputs' in packed:  # the same pixels before the strong augmentation
+            found['weak_inputs'] = packed['weak_inputs']
+        return found
 
 
 @DATASETS.register_module()
@@ -88,6 +91,7 @@ class DualDomainDataset:
     ``'labelled_target'``            a packed sample of the target             ``oracle``
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
     ``'source_and_pseudo'``          ``dict(source=..., pseudo_target=...)``   ``pseudo``
+    ``'target'``                     ``dict(target=...)``                      source-free ones
     ================================ ========================================= ===============
 
     After :func:`mmengine.dataset.pseudo_collate` a batch of two parts is
@@ -99,13 +103,13 @@ class DualDomainDataset:
     seed takes the same source sample for every ``train_on``, so a source-only run and an adapted
     run see the same source clips.
 
-    With ``'both'`` the target's labels influence nothing. An :class:`ActionTubeDataset` given as
-    config is built with ``labelled=False``, whatever the config says, and never reads its tubes.
-    Any other data set is read through :class:`UnlabelledView`. The two values that name the target
-    as labelled are for upper bounds: there it is built with ``labelled=True``. With
-    ``'source_and_pseudo'`` the target's ``ann_file`` is one of ``tools/data/pseudo_tubes.py``: a
-    model found its tubes. A file that a person labelled or corrected is refused there, and a file
-    of pseudo-labels is refused as an upper bound.
+    With ``'both'`` and ``'target'`` the target's labels influence nothing. An
+    :class:`ActionTubeDataset` given as config is built with ``labelled=False``, whatever the config
+    says, and never reads its tubes. Any other data set is read through :class:`UnlabelledView`. The
+    two values that name the target as labelled are for upper bounds: there it is built with
+    ``labelled=True``. With ``'source_and_pseudo'`` the target's ``ann_file`` is one of
+    ``tools/data/pseudo_tubes.py``: a model found its tubes. A file that a person labelled or
+    corrected is refused there, and a file of pseudo-labels is refused as an upper bound.
 
     Args:
         source: Data set with labels, or its config.
@@ -137,8 +141,8 @@ class DualDomainDataset:
                 _check_origin(dataset, name == 'pseudo_target', train_on)
             else:
                 dataset = UnlabelledView(_build_target(target, labelled=False))
-            # the first part is shuffled as if it were alone
-            side = SOURCE if not self.parts else TARGET
+            # the first part is shuffled as if it were alone; an unlabelled target as with a source
+            side = TARGET if self.parts or name == 'target' else SOURCE
             self.parts[name] = SeededDraws(dataset, side=side)
         names = [tuple(part.metainfo.get('classes') or ()) for part in self.parts.values()]
         if len({classes for classes in names if classes}) > 1:
@@ -164,7 +168,9 @@ class DualDomainDataset:
         items = {name: part[draw] for name, part in self.parts.items()}
         for name, packed in items.items():
             packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
-        return items if len(items) > 1 else next(iter(items.values()))
+        # a target keeps its name, by which the preprocessor knows its domain
+        alone = len(items) == 1 and 'target' not in items
+        return next(iter(items.values())) if alone else items
 
 
 def _check_origin(dataset: BaseDataset, pseudo: bool, train_on: str) -> None:

@@ -32,6 +32,7 @@ OTHER_LABELS = {
     'oracle_st': '`oracle_st`: labels of both domains',
     'dn': '`dn`: statistics per domain, no discriminator',
     'full_dn': '`full_dn`: all three, statistics per domain',
+    'mt': '`mt`: mean teacher',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
     'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
     'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',
@@ -56,8 +57,14 @@ PROPOSER = 'source_only'
 """The row whose RPN makes the proposals."""
 
 
+STRONG_ROWS = ('mt',)
+"""Rows that always train with strong augmentation, so their names do not say it."""
+
+
 def split_row(row: str) -> tuple[str, str]:
     """A row's name as method and block: ``'full_bg_aug'`` is ``('full', '_bg_aug')``."""
+    if row in STRONG_ROWS:
+        return row, '_aug'
     block = next((end for end in ('_bg_aug', '_bg', '_aug') if row.endswith(end)), '')
     return row.removesuffix(block), block
 

@@ -15,13 +15,14 @@ from torch import Tensor
 import mmstal_da.registry  # noqa: F401  (torch.load then reads what MMEngine saves)
 from mmstal_da.engine.hooks.finite_hook import first_not_finite
 from mmstal_da.errors import CheckpointError, UsageError
+from mmstal_da.utils.wrapped import PREDICTORS, detector_config, predicting_part
 
 UNREADABLE = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError),
     *(ImportError, MemoryError, pickle.UnpicklingError, zipfile.BadZipFile),
 )
 # a test does without the discriminators, whether the checkpoint or the config has them
-TRAINING_ONLY = ('adaptation.',)
+TRAINING_ONLY = ('adaptation.', 'student.adaptation.', 'teacher.adaptation.', 'thresholds.')
 SHOWN = 3
 
 
@@ -84,6 +85,28 @@ def weights_of(loaded: Mapping, path: str | os.PathLike[str]) -> dict[str, Tenso
     return {key.removeprefix('module.'): value for key, value in tensors.items()}
 
 
+def detector_of(
+    model: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> tuple[Any, dict[str, Tensor]]:
+    """Config and weights of the detector that predicts, without a teacher and student around it.
+
+    Args:
+        model: ``cfg.model``. That of a ``TeacherStudentDetector`` is unwrapped.
+        state: Weights. Of a teacher and student, those are taken that ``model.test_cfg.predict_on``
+            names, by default the teacher's.
+    """
+    part = predicting_part(model)
+    if part is None or not _has_parts(state):
+        return detector_config(model), dict(state)
+    found = {k.removeprefix(f'{part}.'): v for k, v in state.items() if k.startswith(f'{part}.')}
+    return detector_config(model), found
+
+
+def _has_parts(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a teacher and a student."""
+    return any(key.startswith(f'{PREDICTORS[0]}.') for key in state)
+
+
 def check_fit(
     state: Mapping[str, Tensor], model: torch.nn.Module, path: str, ignored: tuple[str, ...] = ()
 ) -> None:
@@ -126,6 +149,8 @@ def check_fit(
 
 def _hint(missing: list[str], unexpected: list[str]) -> str:
     """The likely reason, if statistics per domain are it."""
+    if any(key.startswith('student.') for key in unexpected):
+        return ' It is of a TeacherStudentDetector: give the config that it was trained with'
     if any('.target_running_' in key for key in missing):
         return ' It has no statistics per domain: test it with model.domain_norm=None'
     if any('.target_running_' in key for key in unexpected):
@@ -153,6 +178,9 @@ class LoadedWeightsHook(Hook):
         path = str(runner._load_from or runner.work_dir)
         state = weights_of(checkpoint, path)
         model = getattr(runner.model, 'module', runner.model)
+        if hasattr(model, 'teacher') and not _has_parts(state):
+            # of a detector alone: the teacher and the student both load it
+            state = {f'{part}.{key}': state[key] for part in PREDICTORS for key in state}
         if self.testing or runner._resume:
             check_fit(state, model, path, TRAINING_ONLY if self.testing else ())
             return

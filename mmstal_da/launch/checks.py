@@ -26,6 +26,7 @@ from mmstal_da.errors import AnnotationError, ConfigError, ProposalError
 from mmstal_da.tubes.annotation import Annotation, load_annotation
 from mmstal_da.tubes.plausible import refuse_implausible
 from mmstal_da.tubes.selection import class_labels, select_videos
+from mmstal_da.utils.wrapped import detector_config
 
 SOURCE, TARGET = 'labelled training', 'unlabelled target'
 NO_VALIDATION = (
@@ -293,7 +294,7 @@ def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
                 f'`classes` differ: {list(classes)} of {where} and {list(found)} of {other};'
                 ' their order is the order of the labels'
             )
-    model = cfg.get('model') or {}
+    model = detector_config(cfg.get('model'))
     head = (model.get('roi_head') or {}).get('bbox_head') or {}
     if 'num_classes' in head and head['num_classes'] != len(classes):
         raise ConfigError(
@@ -304,7 +305,7 @@ def _check_classes(cfg: Config, parts: Sequence[Choice]) -> None:
 
 def _check_labels(cfg: Config, sources: Sequence[Choice]) -> None:
     """Check that boxes have one class or several, as the head learns them."""
-    head = ((cfg.get('model') or {}).get('roi_head') or {}).get('bbox_head') or {}
+    head = (detector_config(cfg.get('model')).get('roi_head') or {}).get('bbox_head') or {}
     kind = _kind(head)
     if kind not in ('BBoxHead', 'MultiLabelBBoxHead'):
         return

@@ -12,6 +12,7 @@ from torch import nn
 from mmstal_da.errors import UsageError
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import HOOKS, MODELS
+from mmstal_da.utils.wrapped import detector_config
 
 POINTS = 2000  # of a curve, at most
 
@@ -108,7 +109,7 @@ def _step(
 
 def _weight_hook(cfg: Config):
     """The hook that sets lambda; None if no discriminator is on."""
-    adaptation = cfg.model.get('adaptation') or {}
+    adaptation = detector_config(cfg.model).get('adaptation') or {}
     if not any(isinstance(value, dict) for value in adaptation.values()):
         return None
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]

@@ -48,7 +48,8 @@ REGISTRIES = (
 )  # fmt: skip
 # place -> the class that is built there from a config without `type`
 UNTYPED = (
-    (r'^model\.adaptation$', 'MODELS', 'DomainAdaptation'),
+    (r'^model(\.detector)?\.adaptation$', 'MODELS', 'DomainAdaptation'),
+    (r'^model\.teacher$', 'MODELS', 'TeacherSettings'),
     (r'^optim_wrapper$', 'OPTIM_WRAPPERS', 'OptimWrapper'),
     (r'^val_cfg$', 'LOOPS', 'ValLoop'),
     (r'^test_cfg$', 'LOOPS', 'TestLoop'),
@@ -78,10 +79,11 @@ FURTHER = (
     (r'^env_cfg\.dist_cfg$', ('backend', 'timeout', 'port')),
     (r'^custom_imports$', ('imports', 'allow_failed_imports')),
     (r'^model_wrapper_cfg$', ('broadcast_buffers', 'find_unused_parameters', 'device_ids')),
-    (r'^model\.adaptation\.(spatial|temporal_image)$', ('loss', 'tap')),
-    (r'^model\.adaptation\.temporal_instance$', ('loss',)),
-    (r'^model\.train_cfg$', ('rpn', 'rpn_proposal', 'rcnn')),
-    (r'^model\.test_cfg$', ('rpn', 'rcnn', 'clip_stride', 'min_objectness')),
+    (r'^model(\.detector)?\.adaptation\.(spatial|temporal_image)$', ('loss', 'tap')),
+    (r'^model(\.detector)?\.adaptation\.temporal_instance$', ('loss',)),
+    (r'^model(\.detector)?\.train_cfg$', ('rpn', 'rpn_proposal', 'rcnn')),
+    (r'^model(\.detector)?\.test_cfg$', ('rpn', 'rcnn', 'clip_stride', 'min_objectness')),
+    (r'^model\.test_cfg$', ('predict_on',)),
     (r'_cfg\.rpn$', ('assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug', 'nms_pre',
                      'max_per_img', 'nms', 'min_bbox_size')),
     (r'_cfg\.rpn_proposal$', ('nms_pre', 'max_per_img', 'nms', 'min_bbox_size')),

@@ -30,6 +30,7 @@ from mmstal_da.utils.values import (
     several,
     whole,
 )
+from mmstal_da.utils.wrapped import PREDICTORS, detector_config
 
 from .options import READ, class_at
 
@@ -148,8 +149,8 @@ PLACES: tuple[tuple[str, dict[str, Rule]], ...] = (
         max_iters=whole(), max_epochs=whole(), val_begin=whole(0), val_interval=whole(),
     )),
     (r'^(val|test)_cfg$', dict(fp16=SWITCH)),
-    (r'^model\.test_cfg$', dict(
-        clip_stride=whole(), min_objectness=optional(SHARE),
+    (r'^model(\.detector)?\.test_cfg$', dict(
+        clip_stride=whole(), min_objectness=optional(SHARE), predict_on=choice(*PREDICTORS),
     )),
     (r'clip_grad$', dict(
         max_norm=number(above=0), clip_value=number(above=0),
@@ -280,7 +281,7 @@ def _defaults(built: Any) -> dict[str, Any]:
 
 def _check_relations(cfg: Config) -> None:
     """Values that must agree with each other."""
-    model = cfg.get('model') or {}
+    model = detector_config(cfg.get('model'))
     domain_norm = model.get('domain_norm')
     for key in ('sync_bn', 'efficient_conv_bn_eval'):
         if cfg.get(key) and domain_norm is not None:

@@ -33,9 +33,10 @@ def folder(tmp_path_factory):
 
 def side(folder, name='annotation.json', **kwargs):
     # serialising collects garbage, a third of a second each time
+    kwargs = dict(pipeline=PIPELINE) | kwargs
     return dict(
         type='ActionTubeDataset', ann_file=str(folder / name), data_prefix=str(folder),
-        split='train', pipeline=PIPELINE, serialize_data=False, **kwargs,
+        split='train', serialize_data=False, **kwargs,
     )  # fmt: skip
 
 
@@ -279,6 +280,48 @@ def test_what_is_trained_on(folder):
             assert 'gt_instances' in found['data_samples']
 
 
+def test_the_target_alone_is_drawn_as_beside_a_source_and_has_no_labels(folder):
+    absent, target = side(folder / 'absent'), side(folder / 'target')
+    alone, both = DualDomainDataset(absent, target, 'target'), pair(folder)
+    assert len(alone) == 48
+    for number in (0, 7, 45):
+        item = alone[Draw(3, number)]
+        assert set(item) == {'target'}
+        assert same(item['target'], both[Draw(3, number)]['target'])
+        assert 'gt_instances' not in item['target']['data_samples']
+
+
+@pytest.mark.parametrize('strong', [True, False])
+def test_a_target_may_keep_its_weak_view(folder, strong):
+    """Both views are the same crop; without augmentation they are the same pixels."""
+    augment = dict(type='AugmentClip', prob=float(strong), brightness=1.0)
+    two_views = [*PIPELINE[:-1], dict(type='KeepWeakView'), augment, PIPELINE[-1]]
+    dataset, plain = pair(folder, pipeline=two_views), pair(folder)
+    item, other = dataset[Draw(3, 1)], plain[Draw(3, 1)]
+    assert set(item['target']) == {'inputs', 'weak_inputs', 'data_samples'}
+    assert same(item['source'], other['source'])
+    # the same clip as of the pipeline without either
+    assert torch.equal(item['target']['weak_inputs'], other['target']['inputs'])
+    assert torch.equal(item['target']['inputs'], other['target']['inputs']) is not strong
+    assert contents(item['target']['data_samples']) == contents(other['target']['data_samples'])
+    loader = DataLoader(dataset, 2, sampler=DrawSampler(dataset, seed=0), collate_fn=pseudo_collate)
+    batch = next(iter(loader))
+    assert [x.shape for x in batch['target']['weak_inputs']] == [(3, 4, 48, 48)] * 2
+
+
+@pytest.mark.parametrize('late', ['mmaction.Flip', 'mmaction.Resize', 'mmaction.RandomCrop'])
+def test_what_moves_pixels_between_the_views_is_refused(folder, late):
+    moving = {
+        'mmaction.Flip': dict(flip_ratio=1.0),
+        'mmaction.Resize': dict(scale=(40, 40), keep_ratio=False),
+        'mmaction.RandomCrop': dict(size=40),
+    }[late]
+    first = [stage for stage in PIPELINE[:-1] if stage['type'] != 'mmaction.Flip']
+    stages = [*first, dict(type='KeepWeakView'), dict(moving, type=late), PIPELINE[-1]]
+    with pytest.raises(ValueError, match='frame .* changed after KeepWeakView'):
+        pair(folder, pipeline=stages)[Draw(3, 1)]
+
+
 def test_what_is_left_out_is_not_built(folder):
     absent = side(folder / 'absent')
     assert len(DualDomainDataset(side(folder / 'source'), absent, train_on='source')) == 20
@@ -286,8 +329,8 @@ def test_what_is_left_out_is_not_built(folder):
 
 
 def test_an_unknown_train_on_is_refused(folder):
-    with pytest.raises(ValueError, match="train_on is one of both, source, .*not 'target'"):
-        DualDomainDataset(side(folder / 'source'), side(folder / 'target'), train_on='target')
+    with pytest.raises(ValueError, match="train_on is one of both, source, .*not 'oracle'"):
+        DualDomainDataset(side(folder / 'source'), side(folder / 'target'), train_on='oracle')
 
 
 def test_a_target_built_without_labels_is_no_labelled_target(folder):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mmstal_da.experiments.rows import split_row
+from mmstal_da.experiments.rows import control_of, split_row, upper_bound_of
 from mmstal_da.experiments.table import (
     collect,
     format_gain,
@@ -76,6 +76,9 @@ def test_a_block_has_its_own_control_and_upper_bound():
         '| `oracle_st`: labels of both domains, strong augmentation',
     ]
     assert split_row('full_dn_bg_aug') == ('full_dn', '_bg_aug')
+    # a teacher needs two views: its control trains with strong augmentation, too
+    assert control_of('mt') == 'source_only_aug'
+    assert upper_bound_of('mt', ['oracle_st_aug']) == 'oracle_st_aug'
 
 
 def test_annotated_frames_stand_beside_all_frames():

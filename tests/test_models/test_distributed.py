@@ -1,6 +1,7 @@
 """Two processes: every parameter gets a gradient on every step, whatever the proposals."""
 
 import gc
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.model_builders import build_detector, dual_batch, losses_of, module_configs
+from mmstal_da.utils.wrapped import student_of
+from tests.model_builders import (
+    build_detector,
+    build_teacher,
+    dual_batch,
+    losses_of,
+    module_configs,
+    with_weak_views,
+)
 
 
 class Losses(torch.nn.Module):
@@ -24,17 +33,34 @@ class Losses(torch.nn.Module):
         return sum(v.sum() if torch.is_tensor(v) else sum(x.sum() for x in v) for v in values)
 
 
-def work(rank: int, store: str) -> None:
-    """Two steps; on rank 1 the RPN offers D_Tinst no proposal in the first."""
+def build(teacher: dict | None) -> torch.nn.Module:
+    """The detector with all modules, alone or with a teacher."""
+    if teacher is None:
+        return build_detector(module_configs())
+    model = build_teacher(teacher, adaptation=module_configs())
+    model.iteration = 0
+    return model
+
+
+def work(rank: int, store: str, teacher: dict | None) -> None:
+    """Two steps; on rank 1 the first has no proposal for D_Tinst, and no pseudo-label."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    model = DistributedDataParallel(Losses(build_detector(module_configs())))
+    model = DistributedDataParallel(Losses(build(teacher)))
     for step in range(2):
-        adaptation = model.module.detector.adaptation
-        adaptation.num_proposals = 0 if (rank, step) == (1, 0) else 8
+        empty = (rank, step) == (1, 0)
+        detector = model.module.detector
+        adaptation = student_of(detector).adaptation
+        adaptation.num_proposals = 0 if empty else 8
+        if teacher is not None:
+            split = type(detector.thresholds).split
+            detector.thresholds.split = (  # nothing is sure
+                (lambda found: [(f[:0], f) for f in found]) if empty
+                else partial(split, detector.thresholds)
+            )  # fmt: skip
         model.zero_grad()
         # DDP raises here at the second step if the first left a parameter without gradient
-        model(dual_batch(seed=10 * rank + step)).backward()
+        model(with_weak_views(dual_batch(seed=10 * rank + step), rank + 5)).backward()
         for name, parameter in model.module.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -43,8 +69,14 @@ def work(rank: int, store: str) -> None:
             other = largest.clone()
             dist.all_reduce(other, op=dist.ReduceOp.MAX)
             assert torch.equal(largest, other), f'{name} differs between ranks'
+        if teacher is not None:
+            mine = detector.thresholds.of_classes()
+            both = [torch.zeros_like(mine) for _ in range(2)]
+            dist.all_gather(both, mine)
+            assert torch.equal(*both) and not torch.equal(mine, torch.full_like(mine, 0.27))
+            del mine, both
     # DDP goes before its process group; the other way round the end of a process has hung once
-    del model, adaptation, parameter, largest, other
+    del model, detector, adaptation, parameter, largest, other
     gc.collect()
     dist.barrier()
     dist.destroy_process_group()
@@ -108,6 +140,10 @@ def test_two_processes_learn_as_one_on_the_doubled_batch(tmp_path):
         assert difference < 1e-3, (name, difference)
 
 
+EAGER = dict(thresholds=(0.05, 0.27), adaptive=0.9)
+
+
 @pytest.mark.slow
-def test_ddp_without_find_unused_parameters(tmp_path):
-    mp.spawn(work, args=(str(tmp_path / 'store'),), nprocs=2)
+@pytest.mark.parametrize('teacher', [None, EAGER, dict(EAGER, soft=True)])
+def test_ddp_without_find_unused_parameters(tmp_path, teacher):
+    mp.spawn(work, args=(str(tmp_path / 'store'), teacher), nprocs=2)

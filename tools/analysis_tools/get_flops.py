@@ -31,6 +31,7 @@ from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
 from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.utils.wrapped import detector_config
 
 PARTS = {
     'backbone': 'backbone (SF, key frame)',
@@ -205,6 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f'get_flops: {error}', file=sys.stderr)
         return 2
+    cfg.model = detector_config(cfg.model)  # without a teacher
     without_weights(cfg.model)
     model = MODELS.build(cfg.model).eval()
     most = ((cfg.model.get('test_cfg') or {}).get('rpn') or {}).get('max_per_img', 100)

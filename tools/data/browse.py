@@ -33,6 +33,7 @@ from mmstal_da.launch.config import load_config
 from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.wrapped import detector_config
 from mmstal_da.visualization import Overlay, contact_sheet, render_frames, write_mp4, write_png
 from mmstal_da.visualization.drawing import text_bar
 
@@ -139,7 +140,9 @@ def views(cfg: Config, part: str, num: int, seed: int) -> dict[str, list[View]]:
     Raises:
         UsageError: The config's model has no preprocessor of this project.
     """
-    preprocessor = MODELS.build((cfg.get('model') or {}).get('data_preprocessor') or {'type': ''})
+    preprocessor = MODELS.build(
+        detector_config(cfg.get('model')).get('data_preprocessor') or {'type': ''}
+    )
     if not isinstance(preprocessor, ClipKeyFramePreprocessor):
         raise UsageError(
             'the model has no ClipKeyFramePreprocessor: browse.py shows configs of this project'

@@ -10,6 +10,8 @@ from mmengine.structures import InstanceData
 from mmstal_da.registry import TRANSFORMS
 from mmstal_da.tubes.selection import IGNORED
 
+from .weak_view import check_geometry
+
 
 @TRANSFORMS.register_module()
 class PackTubeInputs(BaseTransform):
@@ -28,6 +30,8 @@ class PackTubeInputs(BaseTransform):
       ``MaxIoUAssignerAVA`` and ``BBoxHeadAVA`` need it. There is no column for the background, as
       in MMAction2's configs for data with one label per box (``background_class=False``). In
       training MMAction2's heads need at least one box in every clip;
+    - after :class:`KeepWeakView` also ``weak_inputs``: the same clip before its strong
+      augmentation, (3, T, H, W) uint8;
     - its metainfo: ``video_name``, ``key_frame`` (1-based), ``key_index`` (of the key frame in
       the clip), ``img_shape`` (H, W), ``ori_shape`` (h, w) of the annotation, ``scale_factor``
       (width, height) and ``flip``.
@@ -40,11 +44,7 @@ class PackTubeInputs(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Pack."""
-        imgs = results['imgs']
-        clip = np.empty((3, len(imgs), *imgs[0].shape[:2]), np.uint8)  # (3, T, H, W)
-        for time, img in enumerate(imgs):
-            # ten times as fast as stacking and transposing
-            clip[0, time], clip[1, time], clip[2, time] = cv2.split(img)
+        clip = pack_clip(results['imgs'])
         scale = np.asarray(results['scale_factor'], np.float32)
         sample = ActionDataSample(
             metainfo=dict(
@@ -79,4 +79,17 @@ class PackTubeInputs(BaseTransform):
             if labels.ndim == 1:
                 labels = np.eye(results['num_classes'], dtype=np.float32)[labels]
             sample.gt_instances.labels = torch.from_numpy(labels)
-        return dict(inputs=torch.from_numpy(clip), data_samples=sample)
+        packed = dict(inputs=torch.from_numpy(clip), data_samples=sample)
+        if 'weak_imgs' in results:
+            check_geometry(results)
+            packed['weak_inputs'] = torch.from_numpy(pack_clip(results['weak_imgs']))
+        return packed
+
+
+def pack_clip(imgs: list[np.ndarray]) -> np.ndarray:
+    """T frames (H, W, 3) as one uint8 clip (3, T, H, W)."""
+    clip = np.empty((3, len(imgs), *imgs[0].shape[:2]), np.uint8)
+    for time, img in enumerate(imgs):
+        # ten times as fast as stacking and transposing
+        clip[0, time], clip[1, time], clip[2, time] = cv2.split(img)
+    return clip

@@ -1,6 +1,7 @@
 from .adaptation_monitor_hook import AdaptationMonitorHook
 from .adaptation_weight_hook import AdaptationWeightHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .burn_in_teacher_hook import BurnInTeacherHook
 from .domain_gap_hook import DomainGapHook
 from .finite_hook import FiniteHook
 from .iteration_seed_hook import IterationSeedHook
@@ -12,6 +13,7 @@ __all__ = [
     'AdaptationMonitorHook',
     'AdaptationWeightHook',
     'AtomicCheckpointHook',
+    'BurnInTeacherHook',
     'DomainGapHook',
     'FiniteHook',
     'IterationSeedHook',

@@ -8,7 +8,6 @@ from typing import cast
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -17,6 +16,7 @@ from mmstal_da.models.adaptation.gradients import MAPS, MODULES, gradient_shares
 from mmstal_da.models.detectors import DomainAdaptiveDetector
 from mmstal_da.registry import HOOKS
 from mmstal_da.utils.values import SHARE, check_values, whole
+from mmstal_da.utils.wrapped import student_of
 
 from ..monitor.diagnosis import diagnose
 from ..monitor.measures import (
@@ -236,7 +236,7 @@ class AdaptationMonitorHook(Hook):
 
 def _unwrap(model: nn.Module) -> DomainAdaptiveDetector:
     """The detector; of another model only what it may lack is asked."""
-    return cast(DomainAdaptiveDetector, model.module if is_model_wrapper(model) else model)
+    return cast(DomainAdaptiveDetector, student_of(model))
 
 
 def _loss_scale(wrapper: object) -> float:

@@ -1,11 +1,11 @@
 """Ramps lambda, the weight of the adversarial losses."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmstal_da.models.adaptation.schedules import Schedule, build_schedule, weight_at
 from mmstal_da.registry import HOOKS
 from mmstal_da.utils.values import check_values, number, optional, whole
+from mmstal_da.utils.wrapped import student_of
 
 
 @HOOKS.register_module()
@@ -58,7 +58,6 @@ class AdaptationWeightHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Set lambda for this iteration."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        adaptation = getattr(model, 'adaptation', None)
+        adaptation = getattr(student_of(runner.model), 'adaptation', None)
         if adaptation is not None:
             adaptation.weight = self.weight_at(runner.iter, runner.max_iters)

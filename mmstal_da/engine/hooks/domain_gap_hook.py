@@ -2,7 +2,6 @@
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmstal_da.evaluation.domain_gap.features import (
     DOMAIN_NAMES,
@@ -13,6 +12,7 @@ from mmstal_da.evaluation.domain_gap.features import (
 from mmstal_da.evaluation.domain_gap.probe import probe_domains
 from mmstal_da.registry import HOOKS
 from mmstal_da.utils.values import check_values, whole
+from mmstal_da.utils.wrapped import student_of
 
 from ..monitor.measures import evaluating
 
@@ -68,7 +68,7 @@ class DomainGapHook(Hook):
                 domain: domain_batches(runner.cfg, domain, self.splits[domain], *self.loading)
                 for domain in DOMAIN_NAMES
             }
-        detector = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        detector = student_of(runner.model)
         with evaluating(detector):
             found = extract(detector, self._batches)
         for place in PLACES:

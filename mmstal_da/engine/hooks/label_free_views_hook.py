@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.models.layers.batch_layout import extend_edges, map_extents
 from mmstal_da.registry import HOOKS
 from mmstal_da.utils.values import check_values, number
+from mmstal_da.utils.wrapped import predictor_of
 
 
 @HOOKS.register_module()
@@ -105,4 +105,4 @@ class LabelFreeViewsHook(Hook):
 
 
 def _detector(runner) -> ActionTubeDetector:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return predictor_of(runner.model)

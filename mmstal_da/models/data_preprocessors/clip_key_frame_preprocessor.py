@@ -27,7 +27,9 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
     then ``labelled_target`` if there is one (an upper bound, which counts as source), then target.
     Every sample's metainfo gets ``domain`` (0 source, 1 target), ``batch_input_shape`` (height,
     width) and ``pad_shape``, the size of the clip itself: what is beyond it is padding, of which
-    the model sees nothing (:mod:`mmstal_da.models.layers.batch_layout`).
+    the model sees nothing (:mod:`mmstal_da.models.layers.batch_layout`). If the target's pipeline
+    keeps a weak view (:class:`KeepWeakView`), the target also has ``weak_inputs``, its clips
+    before their strong augmentation.
 
     Args:
         clip_mean: Subtracted from the clip, per RGB channel.
@@ -86,7 +88,8 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             ``inputs`` = ``{'clip': (N, 3, T, H, W), 'key_frame': (N, 3, H, W)}`` in float32 and
             ``data_samples``, a list of N. At test, with samples that name the frames they share
             (:mod:`mmstal_da.datasets.shared_frames`), ``windows`` in place of ``clip``: see
-            :class:`ClipWindows`.
+            :class:`ClipWindows`. With weak views also ``weak_clip`` and ``weak_key_frame``, of the
+            target's M clips alone: (M, 3, T, H, W) and (M, 3, H, W).
 
         Raises:
             ValueError: A batch is empty, or clips differ in length or type.
@@ -104,6 +107,12 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         if not clips:
             raise ValueError('an empty batch reached the preprocessor')
         inputs = self._normalise(clips, samples, training)
+        weak = list((data.get('target') or {}).get('weak_inputs') or ())
+        if weak:
+            targets = samples[-len(weak) :]
+            size = targets[0].metainfo['batch_input_shape']
+            inputs['weak_clip'] = self._clips(weak, size)
+            inputs['weak_key_frame'] = self._keys(weak, targets, size)
         return dict(inputs=inputs, data_samples=samples)
 
     @staticmethod
@@ -125,13 +134,10 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             -(-max(clip.shape[axis] for clip in clips) // divisor) * divisor for axis in (2, 3)
         )
         size = height, width
-        keys = self.key_mean.new_zeros((len(clips), 3, *size))
-        for clip, sample, out in zip(clips, samples, keys, strict=True):
-            h, w = map(int, clip.shape[2:])
-            key = clip[:, sample.metainfo['key_index']]
-            torch.sub(key.flip(0) if self.key_bgr else key, self.key_mean, out=out[:, :h, :w])
-            out[:, :h, :w] /= self.key_std
-            sample.set_metainfo(dict(batch_input_shape=size, pad_shape=(h, w)))
+        keys = self._keys(clips, samples, size)
+        for clip, sample in zip(clips, samples, strict=True):
+            shape = tuple(map(int, clip.shape[2:]))
+            sample.set_metainfo(dict(batch_input_shape=size, pad_shape=shape))
         ids = None if training else _shared_frames(samples)
         if ids is None:
             return dict(clip=self._clips(clips, size), key_frame=keys)
@@ -147,6 +153,16 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             np.array([meta['key_frame'] for meta in metas]),
         )
         return dict(windows=windows, key_frame=keys)
+
+    def _keys(self, clips: list[Tensor], samples: list, size: tuple[int, int]) -> Tensor:
+        """The key frames, normalised and padded to one size."""
+        keys = self.key_mean.new_zeros((len(clips), 3, *size))
+        for clip, sample, out in zip(clips, samples, keys, strict=True):
+            h, w = map(int, clip.shape[2:])
+            key = clip[:, sample.metainfo['key_index']]
+            torch.sub(key.flip(0) if self.key_bgr else key, self.key_mean, out=out[:, :h, :w])
+            out[:, :h, :w] /= self.key_std
+        return keys
 
     def _clips(self, clips: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Normalised and padded to one size."""

@@ -247,7 +247,9 @@ class ActionTubeDetector(TwoStageDetector):
         """
         n_source = count_source(batch_data_samples)
         samples = batch_data_samples[:n_source]
-        inputs = {key: value[:n_source] for key, value in batch_inputs.items()}
+        # weak views are the target's
+        names = [key for key in batch_inputs if not key.startswith('weak_')]
+        inputs = {key: batch_inputs[key][:n_source] for key in names}
         with self.layout.images(samples):
             spatial, temporal = self.extract_feat(inputs)
         losses, proposals = self._rpn_loss(spatial, samples, n_source)

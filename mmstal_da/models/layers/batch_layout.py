@@ -63,6 +63,7 @@ class BatchLayout:
     def __init__(self) -> None:
         self.now = Layout()
         self.step = 0
+        self._in_one_step = False
 
     @property
     def num_source(self) -> int | None:
@@ -71,7 +72,21 @@ class BatchLayout:
 
     def begin_step(self) -> None:
         """A new batch of images: what layers remember of the one before has no use."""
-        self.step += 1
+        if not self._in_one_step:
+            self.step += 1
+
+    @contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Inside this context, several batches of images belong to one step.
+
+        Backward follows after all of them, so what layers remember of each has a use.
+        """
+        self.begin_step()
+        self._in_one_step = True
+        try:
+            yield
+        finally:
+            self._in_one_step = False
 
     @contextmanager
     def joint(self, num_source: int) -> Iterator[None]:
@@ -118,7 +133,7 @@ class BatchLayout:
         """
         remembered: dict = vars(layer)
         if not is_recomputed():
-            if self.now == Layout():
+            if self.now == Layout() and not self._in_one_step:
                 remembered.pop('_layouts', None)
             else:
                 step, layouts = remembered.get('_layouts', (-1, frozenset()))

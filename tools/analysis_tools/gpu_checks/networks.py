@@ -12,6 +12,7 @@ from torch import nn
 
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
+from mmstal_da.utils.wrapped import is_wrapped
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
@@ -72,6 +73,8 @@ def reads_proposals(config: Config) -> bool:
 
 def sees_both_domains(config: Config) -> bool:
     """Whether a training step of this row takes source and target."""
+    if is_wrapped(config.model):
+        return True
     adaptation = config.model.get('adaptation') or {}
     modules = ('spatial', 'temporal_image', 'temporal_instance')
     return bool(config.model.get('domain_norm')) or any(adaptation.get(name) for name in modules)
