@@ -33,6 +33,8 @@ OTHER_LABELS = {
     'dn': '`dn`: statistics per domain, no discriminator',
     'full_dn': '`full_dn`: all three, statistics per domain',
     'mt': '`mt`: mean teacher',
+    'mt_tubes': '`mt_tubes`: mean teacher, labels from its tubes',
+    'pseudo': '`pseudo`: learns pseudo-tubes of the target',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
     'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
     'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',
@@ -57,7 +59,7 @@ PROPOSER = 'source_only'
 """The row whose RPN makes the proposals."""
 
 
-STRONG_ROWS = ('mt',)
+STRONG_ROWS = ('mt', 'mt_tubes')
 """Rows that always train with strong augmentation, so their names do not say it."""
 
 

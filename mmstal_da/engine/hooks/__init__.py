@@ -7,6 +7,7 @@ from .finite_hook import FiniteHook
 from .iteration_seed_hook import IterationSeedHook
 from .label_free_views_hook import LabelFreeViewsHook
 from .precision_hook import PrecisionHook
+from .tube_memory_hook import TubeMemoryHook
 from .tube_visualization_hook import TubeVisualizationHook
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'IterationSeedHook',
     'LabelFreeViewsHook',
     'PrecisionHook',
+    'TubeMemoryHook',
     'TubeVisualizationHook',
 ]

@@ -30,6 +30,9 @@ class TeacherSettings:
         mask_block: Side of a masked block in pixels.
         mix: Probability that an action of the source is pasted into a target clip, see
             :func:`mixed`; 0: never.
+        tubes: Label by the tubes that :class:`TubeMemoryHook` has found with the teacher in the
+            whole videos, in place of the teacher's boxes on a single clip. Frames without a tube
+            are then background, and no weak view is needed.
         source_free: Batches have no source: the data set has ``train_on='target'``, and weights
             come from ``load_from``.
     """
@@ -44,6 +47,7 @@ class TeacherSettings:
     mask: float = 0.0
     mask_block: int = 32
     mix: float = 0.0
+    tubes: bool = False
     source_free: bool = False
 
     value_rules = dict(
@@ -57,6 +61,7 @@ class TeacherSettings:
         mask=number(0, below=1),
         mask_block=whole(),
         mix=SHARE,
+        tubes=SWITCH,
         source_free=SWITCH,
     )
 
@@ -73,6 +78,11 @@ class TeacherSettings:
             raise ConfigError(
                 'model.teacher: with soft=True the teacher has no scores of what mix pastes; set'
                 ' mix=0'
+            )
+        if self.tubes and (self.soft or self.adaptive is not None):
+            raise ConfigError(
+                'model.teacher: tubes=True has no scores of single boxes to learn or to follow; set'
+                ' soft=False and adaptive=None'
             )
         if self.source_free and (self.mix or self.burn_in or not self.weight):
             raise ConfigError(

@@ -27,6 +27,7 @@ from .target_losses import (
 )
 from .target_views import masked, mixed
 from .teacher_settings import TeacherSettings
+from .tube_memory import TubeMemory
 
 WEAK = 'weak_'
 
@@ -49,8 +50,8 @@ class TeacherStudentDetector(SemiBaseDetector):
     3. RPN and RoI losses of the student on the strong view against these boxes, with the target's
        statistics where the detector keeps statistics per domain. They are logged as
        ``target_loss_cls`` and so on. As in mmdet, they count nothing in a batch in which no box is
-       sure. Ordinary batch norm that is not frozen counts the target's batch in its one set of
-       running statistics, as in mmdet.
+       sure; with ``tubes`` such a batch is background. Ordinary batch norm that is not frozen
+       counts the target's batch in its one set of running statistics, as in mmdet.
 
     With ``weight=0``, and in the burn-in, only 1. is computed: the step is that of the detector
     alone, to the last bit. No label of the target is read.
@@ -99,6 +100,8 @@ class TeacherStudentDetector(SemiBaseDetector):
         self.thresholds = self._build_thresholds()
         # of the training, 0-based; BurnInTeacherHook sets it
         self.iteration: int | None = None
+        # TubeMemoryHook sets it
+        self.memory: TubeMemory | None = None
 
     def _build_thresholds(self) -> PseudoThresholds:
         low, high = self.settings.thresholds
@@ -180,7 +183,7 @@ class TeacherStudentDetector(SemiBaseDetector):
                 'a teacher needs target clips: train on a DualDomainDataset with'
                 " train_on='both', or set model.teacher.weight=0"
             )
-        if not weak:
+        if not weak and not self.settings.tubes:
             raise ConfigError(
                 'a teacher needs the weak view of the target: put KeepWeakView before AugmentClip'
                 ' into the train pipeline of the target'
@@ -207,7 +210,8 @@ class TeacherStudentDetector(SemiBaseDetector):
             losses = soft_losses(self.student, self.teacher, strong, weak, labelled)
         else:
             losses = hard_losses(self.student, strong, labelled)
-            if not any(len(boxes) for boxes, _ in labels):
+            sure = any(len(boxes) for boxes, _ in labels)
+            if not sure and not self.settings.tubes:
                 weight = 0.0
         losses = reweight_loss_dict(losses, weight)
         if getattr(self.student, 'domain_norm', None) is not None:
@@ -217,9 +221,9 @@ class TeacherStudentDetector(SemiBaseDetector):
 
     @torch.no_grad()
     def pseudo_labels(self, inputs: dict[str, Tensor], samples: list) -> PseudoLabels:
-        """Labels of target clips: here the teacher's boxes on their weak view.
+        """Labels of target clips: the teacher's boxes on their weak view, or remembered tubes.
 
-        A subclass may take them from elsewhere, such as a memory of tubes.
+        A subclass may take them from elsewhere.
 
         Args:
             inputs: ``clip`` (N, 3, T, H, W) and ``key_frame`` (N, 3, H, W) of the weak view.
@@ -229,11 +233,28 @@ class TeacherStudentDetector(SemiBaseDetector):
             Per clip the boxes to learn, ``bboxes`` (n, 4) in input pixels and ``labels`` (n,), and
             the boxes to leave out, which are neither learnt nor background.
         """
+        if self.settings.tubes:
+            return self._remembered(inputs, samples)
         with as_target(self.teacher):
             found = self.teacher.predict(inputs, [blank(s) for s in samples], rescale=False)
         predictions = [sample.pred_instances for sample in found]
         self.thresholds.update(predictions)
         return self.thresholds.split(predictions)
+
+    def _remembered(self, inputs: dict[str, Tensor], samples: list) -> PseudoLabels:
+        """The tubes of the memory on these clips.
+
+        Raises:
+            ConfigError: The hook is missing.
+        """
+        if self.memory is None:
+            raise ConfigError(
+                'model.teacher.tubes=True needs the hook that finds the tubes: add'
+                " dict(type='TubeMemoryHook') to custom_hooks"
+            )
+        device = next(self.parameters()).device
+        found = [self.memory.labels_of(sample) for sample in samples]
+        return [(learnt.to(device), ignored.to(device)) for learnt, ignored in found]
 
     def predict(
         self, batch_inputs: dict[str, Tensor], batch_data_samples: list, rescale: bool = True
