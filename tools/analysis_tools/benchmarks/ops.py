@@ -28,6 +28,11 @@ ALIGN_SIZES = {
 }
 # name -> boxes before NMS
 NMS_SIZES = {'quickstart, anchors': 576, 'paper, anchors': 2000, 'test, classes x RoIs': 2400}
+# both, as often as a training step calls them: RoIAlign's size, then NMS on every image
+STEPS = {
+    'quickstart': ('quickstart, training', 'quickstart, anchors'),
+    'paper': ('paper, training', 'paper, anchors'),
+}
 QUICK_ALIGN = {'tiny': (1, 8, 4, 4, 2, 2)}
 QUICK_NMS = {'tiny': 64}
 
@@ -52,6 +57,12 @@ def run(args: argparse.Namespace) -> list[dict]:
         }
         for name, number in (QUICK_NMS if args.quick else NMS_SIZES).items()
     }
+    for name, (align, anchors) in ({} if args.quick else STEPS).items():
+        shape, number = ALIGN_SIZES[align], NMS_SIZES[anchors]
+        cases[f'a training step of {name}'] = {
+            side: step_function(extension, shape, number, args.device)
+            for side, extension in there.items()
+        }
     return [compare(name, case, args.repeats, args.device) for name, case in cases.items()]
 
 
@@ -112,6 +123,17 @@ def nms_function(extension: object, number: int, device: str) -> Callable[[], tu
     boxes = (actors + 12 * torch.randn(number, 4, generator=generator)).to(device)
     scores = torch.rand(number, generator=generator).to(device)
     return lambda: (extension.nms(boxes, scores, iou_threshold=0.7, offset=0),)
+
+
+def step_function(extension: object, shape: tuple, number: int, device: str) -> Callable[[], tuple]:
+    """RoIAlign of a batch, forward and backward, and NMS of each of its images."""
+    align = align_function(extension, shape, device)
+    suppress = nms_function(extension, number, device)
+
+    def run() -> tuple[torch.Tensor, ...]:
+        return (*align(), *(kept for _ in range(shape[0]) for kept in suppress()))
+
+    return run
 
 
 def compare(name: str, functions: dict[str, Callable], repeats: int, device: str) -> dict:
