@@ -39,7 +39,7 @@ ROWS = {
     'oracle': set(),
     'oracle_st': set(),
 }
-EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full'], 'mt': set()}
+EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full'], 'mt': set(), 'mt_tubes': set()}
 
 PAIRS = (
     'synthetic',
