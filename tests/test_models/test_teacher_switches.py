@@ -118,7 +118,7 @@ def test_soft_losses_of_the_rpn_by_hand():
 @pytest.mark.parametrize('agnostic', [True, False])
 def test_soft_losses_of_the_roi_head_by_hand(agnostic):
     rng = np.random.default_rng(1)
-    r, c = 7, 3
+    r, c = 40, 3
     ours, theirs = 2 * rng.normal(size=(2, r, c + 1))
     deltas, their_deltas = rng.normal(size=(2, r, 4 if agnostic else 4 * c))
     found = soft_roi_losses(*map(torch.tensor, (ours, deltas, theirs, their_deltas)))
@@ -130,6 +130,7 @@ def test_soft_losses_of_the_roi_head_by_hand(agnostic):
         if best < c:
             four = slice(0, 4) if agnostic else slice(4 * best, 4 * best + 4)
             distance += np.abs(deltas[i, four] - their_deltas[i, four]).sum() / r
+    assert 0 < (theirs.argmax(1) == c).sum() < r
     assert found['loss_cls'].item() == pytest.approx(classes)
     assert found['loss_bbox'].item() == pytest.approx(distance) and distance
 
