@@ -262,6 +262,7 @@ def test_a_step_with_mixing_learns_the_pasted_label(monkeypatch):
     assert found['target_loss_cls'] == pytest.approx(scalars(expected)['loss_cls'], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_without_a_source_a_given_detector_adapts_to_the_target():
     batch = with_weak_views(dual_batch(n=1))
     model = build_teacher(dict(EAGER, source_free=True))
