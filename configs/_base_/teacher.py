@@ -1,7 +1,9 @@
 # A mean teacher around a row's detector. A row lists this file in `_base_` beside its own and says
 #     model = dict(_delete_=True, type='TeacherStudentDetector', detector=_base_.model, teacher=_base_.teacher)
-#     train_dataloader = _base_.weak_and_strong
-# `weak_and_strong` is of the pair's data: the teacher sees the target before AugmentClip, the student after it.
+#     train_dataloader = dict(
+#         dataset=dict(source=dict(pipeline=_base_.strong_pipeline), target=dict(pipeline=_base_.two_views))
+#     )
+# `two_views` is of the pair's data: the teacher sees the target before AugmentClip, the student after it.
 teacher = dict(
     weight=1.0,  # of the losses on the target; 0: not computed, the row without teacher to the last bit
     momentum=0.01,  # the teacher is a mean over some 100 iterations [derived]: a training here has 1200

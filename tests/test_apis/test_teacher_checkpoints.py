@@ -20,6 +20,11 @@ pytestmark = pytest.mark.slow
 CLASSES = ('pull', 'push', 'squat', 'wave')  # of the tiny pair
 
 
+def copied(cfg: Config, **changes) -> Config:
+    """A copy to change, which is saved without being formatted."""
+    return Config({**cfg._cfg_dict.to_dict(), **changes}, format_python_code=False)
+
+
 @pytest.fixture(scope='module')
 def case(tmp_path_factory):
     """Config, checkpoint and log of two iterations of the row ``mt``, one of them burn-in."""
@@ -40,7 +45,7 @@ def case(tmp_path_factory):
     for part in (cfg.val_dataloader.dataset, cfg.val_evaluator, cfg.test_evaluator):
         part.classes = CLASSES
     check_config(cfg)
-    log = train(Config(cfg._cfg_dict.to_dict()), 2)
+    log = train(copied(cfg), 2)
     return cfg, folder / 'work/iter_2.pth', log
 
 
@@ -70,7 +75,7 @@ def test_tools_take_the_part_that_predicts(case, tmp_path, part):
     """infer.py and export_onnx.py; domain_gap.py and rank_checkpoints.py; dump_proposals.py."""
     cfg, checkpoint, _ = case
     expected = part_of(weights(checkpoint.parent, 2), part)
-    own = Config(cfg._cfg_dict.to_dict())
+    own = copied(cfg)
     own.model.test_cfg = dict(predict_on=part)
     own.dump(tmp_path / 'own.py')
     trained = load_trained(checkpoint, tmp_path / 'own.py', 'cpu')
@@ -86,11 +91,11 @@ def test_testing_is_testing_the_teacher(case, tmp_path):
     """tools/test.py on the checkpoint, and on the teacher's weights in the detector alone."""
     cfg, checkpoint, _ = case
     torch.save(part_of(weights(checkpoint.parent, 2), 'teacher'), tmp_path / 'alone.pth')
-    alone = Config(dict(cfg._cfg_dict.to_dict(), model=cfg.model.detector.to_dict()))
+    alone = copied(cfg, model=cfg.model.detector.to_dict())
     alone.custom_hooks = []
     found = []
     for config, file in ((cfg, checkpoint), (alone, tmp_path / 'alone.pth')):
-        config = Config(config._cfg_dict.to_dict())
+        config = copied(config)
         config.load_from, config.work_dir = str(file), str(tmp_path / 'test')
         config.experiment_name = f'{tmp_path.name}_{file.stem}'
         config.test_evaluator = dict(type='DumpResults', out_file_path=str(tmp_path / 'p.pkl'))
@@ -105,7 +110,7 @@ def test_testing_is_testing_the_teacher(case, tmp_path):
 
 def test_checkpoints_with_and_without_a_teacher_are_told_by_their_names(case, tmp_path):
     cfg, checkpoint, _ = case
-    alone = Config(dict(cfg._cfg_dict.to_dict(), model=cfg.model.detector.to_dict()))
+    alone = copied(cfg, model=cfg.model.detector.to_dict())
     with pytest.raises(CheckpointError, match='It is of a TeacherStudentDetector'):
         load_detector(alone, str(checkpoint))
     # the detector alone, as a teacher's config loads it
@@ -115,7 +120,7 @@ def test_checkpoints_with_and_without_a_teacher_are_told_by_their_names(case, tm
 
 
 def test_a_dry_run_sees_lambda_within_a_teacher(case):
-    cfg = Config(case[0]._cfg_dict.to_dict())
+    cfg = copied(case[0])
     assert 'da_lambda' not in planned_curves(cfg)
     cfg.model.detector.adaptation = dict(spatial=dict(type='SpatialDiscriminator'))
     assert 'da_lambda' in planned_curves(cfg)
@@ -126,7 +131,7 @@ def test_source_free_adaptation_begins_with_a_checkpoint_and_ends_elsewhere(case
     cfg, checkpoint, _ = case
     given = part_of(weights(checkpoint.parent, 2), 'student')
     torch.save(given, tmp_path / 'given.pth')
-    config = Config(cfg._cfg_dict.to_dict())
+    config = copied(cfg)
     config.load_from, config.work_dir = str(tmp_path / 'given.pth'), str(tmp_path / 'work')
     config.model.teacher.update(burn_in=0, source_free=True)
     config.train_dataloader.dataset.train_on = 'target'

@@ -7,9 +7,8 @@ test_pipeline = [clip, _base_.decode, _base_.pack]
 # for rows *_aug: `train_dataloader = _base_.strong`
 strong_pipeline = [clip, _base_.decode, _base_.flip, dict(type='AugmentClip'), _base_.pack]
 strong = dict(dataset=dict(source=dict(pipeline=strong_pipeline), target=dict(pipeline=strong_pipeline)))
-# for rows with a teacher (../teacher.py): `train_dataloader = _base_.weak_and_strong`; the target keeps both views
+# of the target in rows with a teacher (../teacher.py), which sees it before AugmentClip
 two_views = [clip, _base_.decode, _base_.flip, dict(type='KeepWeakView'), dict(type='AugmentClip'), _base_.pack]
-weak_and_strong = dict(dataset=dict(source=dict(pipeline=strong_pipeline), target=dict(pipeline=two_views)))
 train_dataloader = dict(
     batch_size=4,  # clips per domain
     num_workers=2,
