@@ -12,7 +12,7 @@ from torch import nn
 
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
-from mmstal_da.utils.wrapped import is_wrapped
+from mmstal_da.utils.wrapped import detector_config
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
@@ -39,7 +39,7 @@ def without_pretrained(model: object) -> object:
 
 
 def build_network(config: Config, device: str, seed: int = 0, dropout: bool = True) -> nn.Module:
-    """The model of a config from random weights, in training mode.
+    """The detector of a config from random weights, in training mode; without a teacher.
 
     Args:
         config: A row's config.
@@ -49,7 +49,7 @@ def build_network(config: Config, device: str, seed: int = 0, dropout: bool = Tr
     """
     register_all_modules()
     torch.manual_seed(seed)
-    model = MODELS.build(ConfigDict(without_pretrained(config.model.to_dict())))
+    model = MODELS.build(ConfigDict(without_pretrained(detector_config(config.model).to_dict())))
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')  # otherwise one line per parameter
@@ -73,11 +73,10 @@ def reads_proposals(config: Config) -> bool:
 
 def sees_both_domains(config: Config) -> bool:
     """Whether a training step of this row takes source and target."""
-    if is_wrapped(config.model):
-        return True
-    adaptation = config.model.get('adaptation') or {}
+    model = detector_config(config.model)
+    adaptation = model.get('adaptation') or {}
     modules = ('spatial', 'temporal_image', 'temporal_instance')
-    return bool(config.model.get('domain_norm')) or any(adaptation.get(name) for name in modules)
+    return bool(model.get('domain_norm')) or any(adaptation.get(name) for name in modules)
 
 
 def make_batch(config: Config, clips: int, size: tuple[int, int], length: int, seed: int = 0):
