@@ -44,6 +44,18 @@ def prepared(test_data, tmp_path_factory) -> Path:
     return folder
 
 
+def as_it_is(text: str, **style) -> tuple[str, bool]:
+    """A config's code, valid but not laid out."""
+    return text, True
+
+
+def pytest_collection_finish() -> None:
+    """MMEngine lays out a config whenever it is saved, which takes more than a second each time."""
+    config = sys.modules.get('mmengine.config.config')  # not imported for this
+    if config:
+        config.FormatCode = as_it_is
+
+
 @pytest.fixture(autouse=True)
 def default_scope():
     """A runner leaves its default scope behind, in which the next test would look up types."""

@@ -59,9 +59,6 @@ def tiny_config(pair: Path, work_dir: Path, row: str = 'full', **options) -> Con
         }
     )
 
-    # yapf took half of the time of these tests
-    cfg = Config(cfg._cfg_dict, format_python_code=False)
-
     def move(config: dict) -> None:
         for key, value in config.items():
             if isinstance(value, dict):

@@ -21,8 +21,8 @@ CLASSES = ('pull', 'push', 'squat', 'wave')  # of the tiny pair
 
 
 def copied(cfg: Config, **changes) -> Config:
-    """A copy to change, which is saved without being formatted."""
-    return Config({**cfg._cfg_dict.to_dict(), **changes}, format_python_code=False)
+    """A copy to change."""
+    return Config({**cfg._cfg_dict.to_dict(), **changes})
 
 
 @pytest.fixture(scope='module')

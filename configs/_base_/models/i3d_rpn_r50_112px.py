@@ -11,5 +11,5 @@ model = dict(
     ),
     train_cfg=dict(rpn_proposal=dict(max_per_img=100), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(max_per_img=30)),
-    adaptation=dict(num_proposals=16),  # for rows that switch modules on
+    adaptation=dict(num_proposals=8),  # for rows that switch modules on; a frame has one or two actors
 )
