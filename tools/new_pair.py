@@ -31,6 +31,7 @@ model = {CLASSES}
 """
 ADAPTED = "_base_ = './_base.py'\nmodel = dict(adaptation=_base_.{row})\n"
 TRAIN_ON = "_base_ = './_base.py'\ntrain_dataloader = dict(dataset=dict(train_on='{value}'))\n"
+PSEUDO = "_base_ = './source_only.py'\ntrain_dataloader = _base_.pseudo\n"
 STATISTICS = "_base_ = './{base}.py'\nmodel = dict(domain_norm='target')\n"
 AVA_STYLE = "_base_ = './_proposals.py'\nmodel = _base_.{net}{size}\n"
 ACRN = "_base_ = './{base}.py'\nmodel = dict(roi_head=dict(shared_head=_base_.{acrn}))\n"
@@ -89,6 +90,7 @@ def files_of(folder: Path, model: str) -> dict[str, str]:
         'source_only.py': TRAIN_ON.format(value='source'),
         'oracle.py': TRAIN_ON.format(value='labelled_target'),
         'oracle_st.py': TRAIN_ON.format(value='source_and_labelled_target'),
+        'pseudo.py': PSEUDO,
         'dn.py': STATISTICS.format(base='_base'),
         'full_dn.py': STATISTICS.format(base='full'),
         '_proposals.py': PROPOSALS.format(name=folder.name, **places),
