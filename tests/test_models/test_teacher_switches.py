@@ -47,7 +47,7 @@ def boxes_of(scores: list[float], labels: list[int]) -> InstanceData:
 
 
 def test_adaptive_thresholds_are_freematchs():
-    """Eqs. 5, 7 and 8 by hand, over boxes of at least the low score."""
+    """Its running means and their ratio by hand, over boxes of at least the low score."""
     thresholds = AdaptiveThresholds(0.3, 0.8, 3, momentum=0.75)
     mean, classes = 0.8, np.full(3, 0.8)
     for scores, labels in (
