@@ -55,8 +55,7 @@ class AdaptiveThresholds(PseudoThresholds):
     """A high threshold per class: the self-adaptive ones of FreeMatch (Wang et al., ICLR 2023).
 
     With running means ``t`` of all scores and ``p(c)`` of those of a class, the threshold is
-    ``p(c) / max p * t`` (self-adaptive thresholding there). A class that the teacher is unsure of gets a lower
-    one. FreeMatch averages over images, every class of each; here the means are over the teacher's
+    ``p(c) / max p * t``. A class that the teacher is unsure of gets a lower one. FreeMatch averages over images, every class of each; here the means are over the teacher's
     boxes with at least the low score, each for its own class, and a class without boxes keeps its
     mean **[derived]**. Thresholds are never below the low one.
 
