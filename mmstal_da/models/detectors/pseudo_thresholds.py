@@ -55,9 +55,10 @@ class AdaptiveThresholds(PseudoThresholds):
     """A high threshold per class: the self-adaptive ones of FreeMatch (Wang et al., ICLR 2023).
 
     With running means ``t`` of all scores and ``p(c)`` of those of a class, the threshold is
-    ``p(c) / max p * t``. A class that the teacher is unsure of gets a lower one. FreeMatch averages over images, every class of each; here the means are over the teacher's
-    boxes with at least the low score, each for its own class, and a class without boxes keeps its
-    mean **[derived]**. Thresholds are never below the low one.
+    ``p(c) / max p * t``. A class that the teacher is unsure of gets a lower one. FreeMatch averages
+    over images, every class of each. Here the means are over the teacher's boxes with at least the
+    low score, each for its own class, and a class without boxes keeps its mean **[derived]**.
+    Thresholds are never below the low one.
 
     State: the buffers ``mean`` (t), ``class_means`` (p), which begin with ``high``. All processes
     have the same.
