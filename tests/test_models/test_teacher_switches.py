@@ -279,3 +279,11 @@ def test_without_a_source_a_given_detector_adapts_to_the_target():
         losses_of(model, batch)
     with pytest.raises(ConfigError, match='model.detector.adaptation=None'):
         build_teacher(dict(source_free=True), adaptation=module_configs())
+
+
+def test_soft_losses_of_no_roi_are_zero():
+    none = [torch.zeros(0, width, requires_grad=True) for width in (4, 12, 4, 12)]
+    assert {key: value.item() for key, value in soft_roi_losses(*none).items()} == {
+        'loss_cls': 0.0,
+        'loss_bbox': 0.0,
+    }

@@ -154,7 +154,8 @@ def soft_roi_losses(
     action = best < scores.shape[1] - 1
     places = best[action] if deltas.shape[1] > 4 else torch.zeros_like(best[action])
     rows = torch.arange(len(places), device=places.device)
-    ours, theirs = (x.view(len(x), -1, 4)[action][rows, places] for x in (deltas, teacher_deltas))
+    sides = (len(deltas), deltas.shape[1] // 4, 4)  # there may be no RoI
+    ours, theirs = (x.view(sides)[action][rows, places] for x in (deltas, teacher_deltas))
     return dict(loss_cls=classes, loss_bbox=(ours - theirs).abs().sum() / count)
 
 
