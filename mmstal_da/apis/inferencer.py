@@ -175,10 +175,7 @@ class ActionTubeInferencer:
         except KeyboardInterrupt:
             if not clip.is_stream or not parts:
                 raise
-        dets = Detections(
-            *(np.concatenate([getattr(part, name) for part in parts])
-              for name in ('video', 'frame', 'label', 'score', 'boxes'))
-        )  # fmt: skip
+        dets = Detections.concatenate(parts)
         protocol = get_protocol(
             'act', max_gap=max_gap * key_frame_stride, min_length=min(min_length, num_frames)
         )

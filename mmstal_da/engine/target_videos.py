@@ -68,10 +68,3 @@ def detect(model: Any, batches: Iterable[dict], names: list[str]) -> Iterator[De
             rows[:, 2], rows[:, 3] = found.labels.cpu(), found.scores.float().cpu()
             rows[:, 4:] = found.bboxes.float().cpu()
             yield Detections.from_rows(rows)
-
-
-def joined(parts: Iterable[Detections]) -> Detections:
-    """All of them, in order."""
-    found = [Detections.empty(0), *parts]
-    names = ('video', 'frame', 'label', 'score', 'boxes')
-    return Detections(*(np.concatenate([getattr(part, name) for part in found]) for name in names))

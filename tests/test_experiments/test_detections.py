@@ -15,6 +15,7 @@ from mmstal_da.evaluation.metrics import TubeMetric
 from mmstal_da.experiments.fingerprint import Settings, digest_config, digest_file
 from mmstal_da.experiments.rows import read_config
 from mmstal_da.synthetic import PRESETS, annotate
+from mmstal_da.synthetic.domains import Shift
 from mmstal_da.tubes.annotation import save_annotation
 from tests.evaluation_cases import annotation_of, random_case
 from tests.load_tool import run_tool
@@ -164,15 +165,19 @@ def test_who_publishes_is_told_what_does_not_fit(run_table, table, monkeypatch, 
 @lru_cache
 def rendered(preset: str):
     """The target's annotation of a rendered pair; a function of the preset alone."""
-    config = PRESETS[preset.removesuffix(' of version 0.2')]
-    if preset == 'untrimmed of version 0.2':
-        shift = PRESETS['default'].shift
-        config = replace(config, seed=0, untrimmed=('target',), shift=shift)
+    name = preset.removesuffix(' of version 0.2')
+    config = PRESETS[name]
+    if name != preset:
+        untrimmed = ('target',) if name == 'untrimmed' else ()
+        config = replace(config, seed=0, untrimmed=untrimmed, shift=Shift(0.4, 0.4, 0.3, 0.3))
     return annotate(config, domains=('target',), splits=('test',))['target']
 
 
-# the picture of A is of the pair before its shift became stronger
-PRESET_OF = {'synthetic': 'default', 'synthetic_a': 'untrimmed of version 0.2'}
+# the shifts have become stronger since
+PRESET_OF = {
+    'synthetic': 'default of version 0.2',
+    'synthetic_a': 'untrimmed of version 0.2',
+}
 PUBLISHED = sorted(path.relative_to(ROOT) for path in ROOT.glob('configs/**/*.npz'))
 
 

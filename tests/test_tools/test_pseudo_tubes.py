@@ -147,3 +147,13 @@ def test_complaints(case, made, tmp_path, capsys):
     assert 'other.npz holds detections of other videos' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(case, tmp_path / 'p.txt')
+
+
+def test_labels_of_a_person_are_not_overwritten(case, made, capsys):
+    file = case / 'target/annotation.json'
+    before = file.read_bytes()
+    with pytest.raises(SystemExit):
+        run(case, file, '--detections', case / 'dets.npz')
+    assert 'annotation.json is there and holds no pseudo-labels' in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert run(case, made, '--detections', case / 'dets.npz') == 0  # the next round

@@ -19,7 +19,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 from mmstal_da.apis.loading import load_trained
 from mmstal_da.apis.pseudo import hidden_truth, origin_of, pseudo_annotation
 from mmstal_da.datasets import ActionTubeDataset
-from mmstal_da.engine.target_videos import detect, joined, unlabelled_target, video_names
+from mmstal_da.engine.target_videos import detect, unlabelled_target, video_names
 from mmstal_da.errors import UsageError
 from mmstal_da.evaluation.files import load_detections, save_detections
 from mmstal_da.evaluation.functional import Detections, TubeSet
@@ -43,7 +43,7 @@ from mmstal_da.evaluation.functional.pseudo_labels import (
 from mmstal_da.launch.config import load_config
 from mmstal_da.launch.reporting import as_config_error, one_sentence
 from mmstal_da.register import register_all_modules
-from mmstal_da.tubes.annotation import Annotation, save_annotation
+from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
 
 RULES = {
     'box_score': 'least score of a box that is linked',
@@ -66,7 +66,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', required=True, type=Path, help='annotation file to write, .json')
     rules = parser.add_argument_group('which tubes become labels')
     for field in fields(PseudoTubeRule):
-        assert field.default is not MISSING
         rules.add_argument(
             f'--{field.name.replace("_", "-")}',
             type=int if isinstance(field.default, int) else float,
@@ -110,7 +109,7 @@ def find(
             stop.where = f'after batch {number} of {len(loader)} (nothing was written)'
             yield batch
 
-    return joined(detect(model, noted(), names))
+    return Detections.concatenate(detect(model, noted(), names))
 
 
 def read(path: Path, names: list[str], classes: list[str]) -> Detections:
@@ -155,9 +154,23 @@ def describe(annotation: Annotation, learnt: TubeSet, ignored: TubeSet) -> list[
     return lines
 
 
+def refuse_labels(out: Path) -> None:
+    """See that no labels of a person are overwritten.
+
+    Raises:
+        UsageError: The destination is another file than one of pseudo-labels.
+    """
+    if out.exists() and (out.is_dir() or load_annotation(out, with_tubes=False).pseudo is None):
+        raise UsageError(
+            f'--out {out} is there and holds no pseudo-labels, so it is not overwritten; give'
+            ' another name'
+        )
+
+
 def run(args: argparse.Namespace, stop: Stop) -> None:
     """Do what the command line asks for."""
     rule = rule_of(args)
+    refuse_labels(args.out)
     register_all_modules()
     trained = load_trained(args.checkpoint, args.config)
     cfg = load_config(args.config, args.cfg_options) if args.config else trained.cfg

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, Subset
 
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.errors import ConfigError
-from mmstal_da.evaluation.functional import TubeSet
+from mmstal_da.evaluation.functional import Detections, TubeSet
 from mmstal_da.evaluation.functional.pseudo_labels import PseudoTubeRule, pseudo_tubes
 from mmstal_da.models.detectors.tube_memory import FrameBoxes, TubeMemory
 from mmstal_da.registry import HOOKS
 from mmstal_da.tubes.selection import IGNORED
 from mmstal_da.utils.values import check_values, whole
 
-from ..target_videos import detect, joined, unlabelled_target, video_names
+from ..target_videos import detect, target_config, unlabelled_target, video_names
 
 # transforms after which the metainfo of a clip says where a box of its video is
 KNOWN = {
@@ -100,8 +100,7 @@ class TubeMemoryHook(Hook):
                 'TubeMemoryHook: the model has no teacher that labels by tubes; set'
                 ' model.teacher.tubes=True, or take the hook out of custom_hooks'
             )
-        target = runner.cfg.train_dataloader.dataset.target
-        for stage in target.pipeline:
+        for stage in target_config(runner.cfg)['pipeline']:
             kind = stage['type'] if isinstance(stage['type'], str) else stage['type'].__name__
             if kind.rpartition('.')[2] not in KNOWN:
                 raise ConfigError(
@@ -140,9 +139,9 @@ class TubeMemoryHook(Hook):
             collate_fn=pseudo_collate,
             generator=torch.Generator(),  # no draw of the training's numbers
         )
-        found = joined(detect(model.teacher, loader, names))
+        found = Detections.concatenate(detect(model.teacher, loader, names))
         if get_world_size() > 1:
-            found = joined(all_gather_object(found))
+            found = Detections.concatenate(all_gather_object(found))
         return remembered(*pseudo_tubes(found, self.rule), names)
 
 

@@ -1,6 +1,6 @@
 """Detections in flat arrays, checked when they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,15 @@ class Detections:
         video, frame, label = rows[:, :3].T.astype(np.int32)
         boxes = rows[:, 4:].astype(np.float32)
         return Detections(video, frame, label, rows[:, 3].astype(np.float32), boxes)
+
+    @staticmethod
+    def concatenate(parts: 'Iterable[Detections]') -> 'Detections':
+        """The rows of all parts, in order."""
+        found = [Detections.empty(0), *parts]
+        names = ('video', 'frame', 'label', 'score', 'boxes')
+        return Detections(
+            *(np.concatenate([getattr(part, name) for part in found]) for name in names)
+        )
 
     def take(self, index: np.ndarray) -> 'Detections':
         """Rows by index."""
