@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# boxes that are compared with all waiting boxes at once: their IoUs fit a core's cache
-_BLOCK = 64
-_FIRST_BLOCK = 4
+# boxes that are compared among each other, then, where kept, with all that wait
+_BLOCK = 96
+_FIRST_BLOCK = 64
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
@@ -27,24 +27,33 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         comes first.
     """
     order = scores.detach().float().cpu().argsort(descending=True, stable=True)
-    columns = np.ascontiguousarray(boxes.detach().float().cpu()[order].numpy().T)
-    columns = np.vstack([columns, _area(columns, offset)])  # (5, N), best first
+    columns = np.empty((5, len(order)), np.float32)  # best first
+    columns[:4] = boxes.detach().float().cpu()[order].numpy().T
+    columns[4] = _area(columns[:4], offset)
     waiting = np.arange(len(order))
-    kept = []
+    kept = [waiting[:0]]
     block = _FIRST_BLOCK
     while len(waiting):
-        block = min(2 * block, _BLOCK, len(waiting))
-        overlaps = _iou(columns[:, :block], columns, offset) > iou_threshold
-        gone = np.zeros(len(waiting), bool)
-        for row, chosen in enumerate(overlaps):
-            if not gone[row]:
-                kept.append(waiting[row])
-                gone[row + 1 :] |= chosen[row + 1 :]
-        stays = ~gone[block:]
-        waiting = waiting[block:][stays]
-        columns = columns[:, block:].compress(stays, 1)
-    indices = torch.tensor(kept, dtype=torch.int64)
-    return order[indices].to(boxes.device)
+        best = columns[:, :block]
+        chosen = _greedy(_iou(best, best, offset) > iou_threshold)
+        kept.append(waiting[chosen])
+        waiting, columns = waiting[block:], columns[:, block:]
+        stays = ~(_iou(best[:, chosen], columns, offset) > iou_threshold).any(0)
+        waiting, columns = waiting[stays], columns.compress(stays, 1)
+        block = _BLOCK
+    return order[torch.from_numpy(np.concatenate(kept))].to(boxes.device)
+
+
+def _greedy(overlaps: np.ndarray) -> list[int]:
+    """(B, B) bool, of boxes by descending score -> the rows that no kept row before them removes."""
+    packed = np.packbits(overlaps, axis=1, bitorder='little')  # a bit a box
+    bits, size = packed.tobytes(), packed.shape[1]
+    kept, gone = [], 0
+    for row in range(len(overlaps)):
+        if not gone >> row & 1:
+            kept.append(row)
+            gone |= int.from_bytes(bits[row * size : (row + 1) * size], 'little')
+    return kept
 
 
 def soft_nms(
