@@ -45,7 +45,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
 
 
 def _greedy(overlaps: np.ndarray) -> list[int]:
-    """(B, B) bool, of boxes by descending score -> the rows that no kept row before them removes."""
+    """(B, B) bool, boxes by descending score -> rows that no kept row before them removes."""
     packed = np.packbits(overlaps, axis=1, bitorder='little')  # a bit a box
     bits, size = packed.tobytes(), packed.shape[1]
     kept, gone = [], 0

@@ -14,7 +14,7 @@ from tests.load_tool import TOOLS, load_tool
 
 sys.path.insert(0, str(TOOLS / 'analysis_tools'))
 
-from benchmarks import common, evaluation, infer, loader, readers, train
+from benchmarks import common, evaluation, infer, loader, readers, scaling, train
 from gpu_checks.networks import load_row
 
 MODELS = ['source_only', 'full', 'slowonly', 'slowfast']
@@ -36,11 +36,17 @@ ROWS = {
         ('narrow: flip (as in the configs)', 'ms', PIPELINES),
         ('narrow: flip, colour', 'ms', PIPELINES),
         ('reading 2 clips of 20 frames', 'ms', READERS),
+        ('memory, narrow', 'MiB', [f'after {number}' for number in (2, 4, 6, 8)]),
     ],
+    'scaling': [('training, narrow, 2 clips of 32 x 48 px per process', 'ms', ['1 x 1', '2 x 1'])],
     'eval': [('act, ', unit, ['ours', evaluation.OTHER]) for unit in ('s', 'CPU s') * 2],
     'ops': [('RoIAlign, tiny', 'ms', ['ours']), ('NMS, tiny', 'ms', ['ours'])],
 }
-FLAGS = {'eval': ['--per-frame', '2.3', '5']}
+FLAGS = {
+    'eval': ['--per-frame', '2.3', '5'],
+    'loader': ['--memory', '9'],
+    'scaling': ['--layouts', '1x1', '2x1'],
+}
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def test_rows_and_ratios(tool, part, tmp_path, capsys):
         # torchvision's and mmcv's operators where they are installed
         assert list(row['sides'])[: len(sides)] == sides
         assert row['reference'] == sides[0]
-        check_ratios(row, 3)
+        check_ratios(row, 1 if unit == 'MiB' else 3)
     check_further(part, result['rows'])
     printed = capsys.readouterr().out
     assert 'median of 3' in printed and 'ratio' in printed
@@ -118,6 +124,11 @@ def check_further(part: str, rows: list[dict]) -> None:
             assert row['sides']['MMAction2, PyAV']['difference'] == 0
             assert row['sides']['ours']['difference'] == 0
         assert rows[2]['sides']['this package']['wrong_frames'] == 0
+        assert all(side['median'] > 100 for side in rows[3]['sides'].values())  # torch alone
+    if part == 'scaling':
+        for name, side in sides.items():
+            assert f'{side["processes"]} x {side["threads"]}' == name
+            assert side['clips_per_second'] == pytest.approx(1000 / side['median'])
     if part == 'eval':
         assert rows[0]['detections'] < rows[2]['detections']
         for row in rows:
@@ -249,6 +260,33 @@ def test_memory_is_that_of_the_function():
     assert 95 < train.peak_in_fork(lambda: np.ones(100 * 2**17)) < 150
     with pytest.raises(OSError, match='no such thing'):
         train.peak_in_fork(lambda: {}['no such thing'])
+
+
+def test_resident_memory_is_the_kernels():
+    """As /proc/self/status counts it, before and after a hundred MiB more."""
+    before = loader.resident_mebibytes()
+    block = np.ones(100 * 2**17)
+    status = Path('/proc/self/status').read_text().split('VmRSS:')[1].split()[0]
+    found = loader.resident_mebibytes()
+    assert found == pytest.approx(int(status) / 1024, abs=8) and 95 < found - before < 110
+    del block
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_is_named_with_its_reason():
+    with (
+        scaling.started([(1, 1)], ('synthetic_a', (32, 48), 1, 1)) as groups,
+        pytest.raises(OSError, match='1 x 1 ended(.|\n)*at least 2 clips'),
+    ):
+        groups['1 x 1']()
+
+
+def test_layouts(tool):
+    args = tool.parse_args(['scaling', '--layouts', '2x1', '1x4'])
+    assert args.layouts == [(2, 1), (1, 4)]
+    for wrong in ('2', 'x', '0x1', '2x-1'):
+        with pytest.raises(SystemExit):
+            tool.parse_args(['scaling', '--layouts', wrong])
 
 
 def test_ground_truth_from_a_file(tool, tmp_path, capsys):

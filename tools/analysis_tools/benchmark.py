@@ -4,6 +4,7 @@ r"""Measures the speed of this project beside what one would use in its place, a
     python tools/analysis_tools/benchmark.py infer --size 112px
     python tools/analysis_tools/benchmark.py loader
     python tools/analysis_tools/benchmark.py eval --videos 910
+    python tools/analysis_tools/benchmark.py scaling --size 112px
     python tools/analysis_tools/benchmark.py ops --threads 1
 
 The sides of a row take turns in one run, after a warm-up of each, so changes in the machine's speed
@@ -21,6 +22,7 @@ PARTS = {
     'infer': ('infer', 'key frames of a video: one by one, together, fast'),
     'loader': ('loader', "from file to packed clip, beside MMAction2's transforms; video readers"),
     'eval': ('evaluation', 'the evaluator, beside one that goes detection by detection'),
+    'scaling': ('scaling', 'training with several processes and threads'),
     'ops': ('ops', "RoIAlign and NMS, beside torchvision's and compiled mmcv's"),
 }
 

@@ -7,12 +7,14 @@ of MMAction2's reader and of ours, in grey levels: 0 for PyAV, which both use. D
 FFmpeg of its own: its frames of clips of JHMDB and of rendered ones are the same, those of UCF101
 differ by up to 2.
 
-Then ways to read a clip from a video: exactness and time (benchmarks/readers.py). Without VIDEO
-some are rendered.
+Then ways to read a clip from a video: exactness and time (benchmarks/readers.py). With --memory N
+our pipeline loads N clips one after the other, and the last row is the memory of the process on the
+way. Without VIDEO some are rendered.
 """
 
 import argparse
 import importlib.util
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -44,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--clips', type=int, help='random clips per video; default 20')
     parser.add_argument('--clip-len', type=int, default=20, help="of the readers' clips")
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--memory', type=int, metavar='N', default=0, help='memory over N clips, at least 4'
+    )
 
 
 def run(args: argparse.Namespace) -> list[dict]:
@@ -62,7 +67,10 @@ def run(args: argparse.Namespace) -> list[dict]:
             pipelines_row(name, pipeline, samples, args.repeats)
             for name, pipeline in pipelines(own, args.size).items()
         ]
-        return [*rows, readers_row(videos, args.clips, args.clip_len, args.repeats, args.seed)]
+        rows.append(readers_row(videos, args.clips, args.clip_len, args.repeats, args.seed))
+        if args.memory:
+            rows.append(memory_row(args.size, own, samples, args.memory))
+        return rows
 
 
 def pipelines(own: Sequence[dict], size: str) -> dict[str, list[dict]]:
@@ -166,6 +174,29 @@ def pipelines_row(name: str, pipeline: Sequence[dict], samples: list[dict], repe
         rounds[side] = [1000 * seconds / len(samples) for seconds in times]
         extra[side]['clips_per_second'] = 1000 / float(np.median(rounds[side]))
     return make_row(name, 'ms', rounds, OURS, extra)
+
+
+def memory_row(size: str, pipeline: Sequence[dict], samples: list[dict], number: int) -> dict:
+    """MiB of this process after each quarter of the clips; the ratio is the growth since the first.
+
+    Raises:
+        ValueError: There are fewer than 4 clips.
+    """
+    if number < 4:
+        raise ValueError(f'--memory takes at least 4 clips, not {number}')
+    load = build(pipeline)
+    found = {}
+    for done in range(1, number + 1):
+        load(dict(samples[done % len(samples)]))
+        if done % (number // 4) == 0 and len(found) < 4:
+            found[f'after {done}'] = [resident_mebibytes()]
+    return make_row(f'memory, {size}: as in the configs', 'MiB', found, next(iter(found)))
+
+
+def resident_mebibytes() -> float:
+    """Physical memory of this process; Linux alone tells."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
 def why_not(side: str, call: Callable[[], object]) -> str:
