@@ -100,6 +100,34 @@ def test_scores_data_samples_in_any_order_of_batches(tmp_path, background_frames
     json.dumps(metric.last_result, allow_nan=False)
 
 
+def test_boxes_between_key_frames_are_interpolated(tmp_path, caplog):
+    """A box that moves by 2 pixels a frame is found on frames 1, 3, ... and right on all."""
+    frames = np.arange(1, 20)
+    boxes = np.float32([10, 10, 40, 50]) + 2 * np.float32(frames)[:, None] * [1, 0, 1, 0]
+    gt = dict(
+        labels=['run'], videos=['v'], nframes={'v': 19}, resolution={'v': (64, 96)},
+        gttubes={'v': {0: [np.column_stack((frames, boxes))]}},
+    )  # fmt: skip
+    save_annotation(annotation_of(gt), tmp_path / 'toy.json')
+    dets = np.column_stack((np.zeros(19), frames, np.zeros(19), np.full(19, 0.5), boxes))
+    samples = key_frames({**gt, 'kept': ['v']}, dets)
+    arguments = dict(ann_file=str(tmp_path / 'toy.json'), split='test')
+    metric = TubeMetric(**arguments, key_frame_stride=2, dump=str(tmp_path / 'd.npz'))
+    metric.process({}, [sample.to_dict() for sample in samples[::2]])
+    found = metric.evaluate(10)
+    assert (found['frame_mAP@0.5'], found['video_mAP@0.5']) == (100, 100)
+    assert 'no prediction' not in caplog.text
+    file = load_detections(tmp_path / 'd.npz')
+    assert len(file.dets) == 10 and file.meta['key_frame_stride'] == 2
+    files = tmp_path / 'toy.json', tmp_path / 'd.npz'
+    assert '| 100.00' in run_tool('analysis_tools/eval_detections', *files)
+    with pytest.raises(ValueError, match='frame 2: key_frame_stride=2 of the evaluator takes'):
+        metric.process({}, [samples[1].to_dict()])
+    every = TubeMetric(**arguments)
+    every.process({}, [sample.to_dict() for sample in samples[::2]])
+    assert every.evaluate(10)['frame_mAP@0.5'] < 60  # without the key the others count as empty
+
+
 def test_dump_scores_the_same_without_the_model(tmp_path):
     gt, dets = make_case(tmp_path)
     metric = TubeMetric(

@@ -21,6 +21,7 @@ from mmstal_da.evaluation.functional import (
     parse_detections,
     parse_ground_truth,
 )
+from mmstal_da.evaluation.functional.interpolation import interpolate_detections
 from mmstal_da.evaluation.functional.protocol import VALUE_RULES, Protocol
 from mmstal_da.evaluation.report import format_results
 from mmstal_da.registry import METRICS
@@ -34,6 +35,7 @@ from mmstal_da.utils.values import (
     check_values,
     is_name,
     optional,
+    whole,
 )
 
 from .score_matrix import expand_score_matrix
@@ -79,6 +81,8 @@ class TubeMetric(BaseMetric):
         ava: Also AVA's frame-mAP of the same detections, on frames with ground truth, as
             MMAction2's ``AVAMetric`` computes it. Unlike there, a class that is never detected
             counts as 0.
+        key_frame_stride: With predictions on frames 1, 1 + n, … alone, as of a data set with the
+            same ``key_frame_stride``: boxes and scores between linked boxes are interpolated.
         dump: File to write the predictions to (``.npz``).
             ``tools/analysis_tools/eval_detections.py`` can score them again.
         collect_device: ``'cpu'`` or ``'gpu'``, how processes exchange their results.
@@ -101,6 +105,7 @@ class TubeMetric(BaseMetric):
         background_frames=SWITCH,
         min_class_score=SHARE,
         ava=SWITCH,
+        key_frame_stride=whole(),
         **VALUE_RULES,
     )
     config_keys = tuple(constant.name for constant in fields(Protocol) if constant.name != 'name')
@@ -117,6 +122,7 @@ class TubeMetric(BaseMetric):
         data_root: str = '',
         min_class_score: float = 0.01,
         ava: bool = False,
+        key_frame_stride: int = 1,
         dump: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -134,6 +140,7 @@ class TubeMetric(BaseMetric):
         self.background_frames = background_frames
         self.min_class_score = min_class_score
         self.ava = ava
+        self.key_frame_stride = key_frame_stride
         self.dump = dump
         self._choice = dict(
             split=split,
@@ -165,6 +172,12 @@ class TubeMetric(BaseMetric):
             rows = np.empty((len(boxes), 8), np.float32)
             rows[:, 0], rows[:, 1] = self._video_index[name], frame
             rows[:, 2], rows[:, 3], rows[:, 4:] = labels, scores, boxes
+            if (frame - 1) % self.key_frame_stride:
+                raise ValueError(
+                    f'prediction for video {name!r}, frame {frame}: key_frame_stride='
+                    f'{self.key_frame_stride} of the evaluator takes the frames 1, 1 + n, … alone;'
+                    ' give the dataset of the dataloader the same key_frame_stride'
+                )
             self.results.append((self._video_index[name], frame, rows))
 
     def _detections(self, sample: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -225,6 +238,8 @@ class TubeMetric(BaseMetric):
         dets = parse_detections(rows, gt)
         if self.dump is not None:
             self._dump(dets, self.dump)
+        if self.key_frame_stride > 1:
+            dets = interpolate_detections(dets, self.key_frame_stride)
         result = evaluate_detections(dets, gt, self.protocol, self.background_frames)
         result.update(dataset=self.dataset, split=self.split, n_predicted_frames=len(frames))
         if self.ava:
@@ -250,7 +265,8 @@ class TubeMetric(BaseMetric):
         else:
             video, _, frame, _ = gt.rows()
             expected = sorted(set(zip(video.tolist(), frame.tolist(), strict=True)))
-        missing = [key for key in expected if key not in seen]
+        stride = self.key_frame_stride
+        missing = [key for key in expected if (key[1] - 1) % stride == 0 and key not in seen]
         if missing:
             index, number = missing[0]
             print_log(
@@ -262,6 +278,8 @@ class TubeMetric(BaseMetric):
 
     def _dump(self, dets: Detections, path: str) -> None:
         meta = dict(dataset=self.dataset, **self._choice)
+        if self.key_frame_stride > 1:
+            meta['key_frame_stride'] = self.key_frame_stride
         save_detections(path, dets, self.ground_truth.videos, self.ground_truth.labels, meta)
         print_log(f'predictions written to {path}', logger='current')
 
