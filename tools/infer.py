@@ -55,19 +55,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--config', help='in place of the one that the checkpoint carries')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/infer'), metavar='DIR')
     parser.add_argument('--score-thr', type=float, default=0.3, help='of what is shown')
-    parser.add_argument('--key-frame-stride', type=int, default=1, metavar='N',
-                        help='look at every N-th frame, interpolate between')  # fmt: skip
+    parser.add_argument('--key-frame-stride', type=int, metavar='N',
+                        help='look at every N-th frame, interpolate (1; --fast: 2)')  # fmt: skip
     parser.add_argument('--max-gap', type=int, default=1, help='key frames to the next box')
     parser.add_argument('--min-length', type=int, default=15, help='frames of a tube, at least')
     parser.add_argument('--batch-size', type=int, help='key frames at a time (8; --fast: 32)')
     parser.add_argument(
-        '--fast', action='store_true', help='compute I3D for every fourth frame, interpolate'
-    )
+        '--fast', action='store_true',
+        help='look at every second frame, with I3D at every fourth, and interpolate between',
+    )  # fmt: skip
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: what is there)')
     parser.add_argument('--no-video', action='store_true', help='write no video.mp4')
     args = parser.parse_args(argv)
-    least = min(args.key_frame_stride, args.max_gap, args.min_length, args.batch_size or 1)
-    if least < 1 or args.batch_size == 0:
+    optional = (args.key_frame_stride, args.batch_size)
+    given = [number for number in optional if number is not None]
+    if min(args.max_gap, args.min_length, *given) < 1:
         parser.error('--key-frame-stride, --max-gap, --min-length and --batch-size are at least 1')
     return args
 
@@ -184,6 +186,7 @@ def infer(args: argparse.Namespace, stop: Stop) -> int:
         inferencer = ActionTubeInferencer(
             args.checkpoint, args.config, args.device, args.batch_size, args.fast
         )
+        args.key_frame_stride = inferencer.stride_of(args.key_frame_stride)
         check_settings(args)
     except WRONG_INPUT as error:
         print(f'infer.py: {error}', file=sys.stderr)

@@ -16,7 +16,6 @@ from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
 from mmstal_da.models.backbones import InceptionI3D
-from mmstal_da.models.detectors import ActionTubeDetector
 from mmstal_da.registry import TRANSFORMS
 
 from .clips import Window, clips_of
@@ -25,17 +24,8 @@ from .loading import load_trained, pipeline_of
 from .onnx_detector import is_onnx, load_onnx
 from .result import VideoResult
 
-# of `fast`: frames between two clips of TF1, least objectness of a proposal that is looked at, and
-# anchors of a frame that can become proposals
-CLIP_STRIDE, MIN_OBJECTNESS, ANCHORS = 4, 0.1, 100
-
-
-def make_fast(detector: ActionTubeDetector) -> None:
-    """Give a detector the ``test_cfg`` of :class:`ActionTubeInferencer`'s ``fast``."""
-    detector.test_cfg.update(clip_stride=CLIP_STRIDE, min_objectness=MIN_OBJECTNESS)
-    settings = detector.rpn_head.test_cfg
-    anchors = settings.get('nms_pre', -1)
-    settings.nms_pre = min(anchors, ANCHORS) if anchors > 0 else ANCHORS
+# of `fast`: frames from one clip of TF1 to the next, and from one key frame to the next
+FAST_CLIP_STRIDE, FAST_KEY_FRAME_STRIDE = 4, 2
 
 
 class ActionTubeInferencer:
@@ -56,8 +46,8 @@ class ActionTubeInferencer:
         device: ``'cpu'``, ``'cuda'``, …; None takes what MMEngine finds.
         batch_size: Key frames at a time; None: 8, or 32 with ``fast``.
         fast: Compute TF1 of a key frame in every four frames and interpolate between, see
-            :mod:`mmstal_da.models.backbones.between_clips`, and leave out proposals that hardly
-            hold an actor. Detections differ a little.
+            :mod:`mmstal_da.models.backbones.between_clips`, and look at every second frame unless
+            :meth:`infer` is told otherwise. Detections differ a little.
 
     Raises:
         UsageError: No such file, a checkpoint of another model, without config or class names,
@@ -88,7 +78,7 @@ class ActionTubeInferencer:
                 f'{self.checkpoint}: `fast` needs a detector on I3D in a checkpoint of PyTorch, and'
                 ' a test pipeline that ends with PackTubeInputs'
             )
-        make_fast(self.model)
+        self.model.test_cfg.clip_stride = FAST_CLIP_STRIDE
 
     @property
     def _shares_frames(self) -> bool:
@@ -141,7 +131,7 @@ class ActionTubeInferencer:
         self,
         clip: Clip,
         score_thr: float = 0.3,
-        key_frame_stride: int = 1,
+        key_frame_stride: int | None = None,
         max_gap: int = 1,
         min_length: int = 15,
         notify: Callable[[int, Detections], None] | None = None,
@@ -153,11 +143,13 @@ class ActionTubeInferencer:
         Args:
             clip: The video; its end is awaited.
             score_thr: Of what is shown; ``dets`` keeps all.
-            key_frame_stride: Look at every so many-th frame; boxes between are interpolated.
+            key_frame_stride: Look at every so many-th frame; boxes between are interpolated. None:
+                1, or 2 with ``fast``.
             max_gap: Key frames that a tube may miss, plus one.
             min_length: Least number of frames of a tube; no more than the video has.
             notify: Is called with every key frame's number and detections as they come.
         """
+        stride = self.stride_of(key_frame_stride)
         parts, shape, num_frames = [], (0, 0), 0
 
         def counted() -> Iterator[np.ndarray]:
@@ -167,7 +159,7 @@ class ActionTubeInferencer:
                 yield frame
 
         try:
-            for number, found, size in self._run(clip, counted(), key_frame_stride):
+            for number, found, size in self._run(clip, counted(), stride):
                 parts.append(found)
                 shape = size
                 if notify is not None:
@@ -177,16 +169,28 @@ class ActionTubeInferencer:
                 raise
         dets = Detections.concatenate(parts)
         protocol = get_protocol(
-            'act', max_gap=max_gap * key_frame_stride, min_length=min(min_length, num_frames)
+            'act', max_gap=max_gap * stride, min_length=min(min_length, num_frames)
         )
         tubes = suppress_tubes(rank_tubes(tubes_of(dets, protocol)), protocol)
         return VideoResult(
-            clip.name, num_frames, *shape, clip.fps(), self.classes, dets, tubes, key_frame_stride,
+            clip.name, num_frames, *shape, clip.fps(), self.classes, dets, tubes, stride,
             score_thr,
         )  # fmt: skip
 
+    def stride_of(self, key_frame_stride: int | None) -> int:
+        """The stride of key frames, where None is the default.
+
+        Raises:
+            UsageError: It is below 1.
+        """
+        if key_frame_stride is None:
+            return FAST_KEY_FRAME_STRIDE if self.fast else 1
+        if key_frame_stride < 1:
+            raise UsageError(f'the stride of key frames is at least 1, not {key_frame_stride}')
+        return key_frame_stride
+
     def stream(
-        self, clip: Clip, key_frame_stride: int = 1
+        self, clip: Clip, key_frame_stride: int | None = None
     ) -> Iterator[tuple[int, Detections, tuple[int, int]]]:
         """Detections while the video runs; holds no more frames than a batch of clips spans.
 
@@ -196,14 +200,12 @@ class ActionTubeInferencer:
         Raises:
             VideoError: The video cannot be read, has no frame, or frames of several sizes.
         """
-        return self._run(clip, clip.frames(), key_frame_stride)
+        return self._run(clip, clip.frames(), self.stride_of(key_frame_stride))
 
     def _run(
         self, clip: Clip, frames: Iterator[np.ndarray], key_frame_stride: int
     ) -> Iterator[tuple[int, Detections, tuple[int, int]]]:
         """See :meth:`stream`."""
-        if key_frame_stride < 1:
-            raise UsageError(f'the stride of key frames is at least 1, not {key_frame_stride}')
         first = next(frames, None)
         if first is None:
             raise VideoError(f'{clip.name} has no frames')

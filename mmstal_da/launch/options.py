@@ -82,7 +82,7 @@ FURTHER = (
     (r'^model(\.detector)?\.adaptation\.(spatial|temporal_image)$', ('loss', 'tap')),
     (r'^model(\.detector)?\.adaptation\.temporal_instance$', ('loss',)),
     (r'^model(\.detector)?\.train_cfg$', ('rpn', 'rpn_proposal', 'rcnn')),
-    (r'^model(\.detector)?\.test_cfg$', ('rpn', 'rcnn', 'clip_stride', 'min_objectness')),
+    (r'^model(\.detector)?\.test_cfg$', ('rpn', 'rcnn', 'clip_stride')),
     (r'^model\.test_cfg$', ('predict_on',)),
     (r'_cfg\.rpn$', ('assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug', 'nms_pre',
                      'max_per_img', 'nms', 'min_bbox_size')),

@@ -150,7 +150,7 @@ PLACES: tuple[tuple[str, dict[str, Rule]], ...] = (
     )),
     (r'^(val|test)_cfg$', dict(fp16=SWITCH)),
     (r'^model(\.detector)?\.test_cfg$', dict(
-        clip_stride=whole(), min_objectness=optional(SHARE), predict_on=choice(*PREDICTORS),
+        clip_stride=whole(), predict_on=choice(*PREDICTORS),
     )),
     (r'clip_grad$', dict(
         max_norm=number(above=0), clip_value=number(above=0),

@@ -336,7 +336,7 @@ def test_what_is_missing_is_named(batch, spoil, message):
         (dict(teacher=dict(source_free=True, burn_in=1)), 'set mix=0, burn_in=0'),
         (dict(teacher=dict(source_free=True, weight=0)), 'a weight above 0'),
         (dict(test_cfg=dict(predict_on='both')), 'model.test_cfg.predict_on'),
-        (dict(test_cfg=dict(min_objectness=0.1)), 'in model.detector.test_cfg'),
+        (dict(test_cfg=dict(clip_stride=4)), 'in model.detector.test_cfg'),
     ],
 )
 def test_wrong_values_are_named(arguments, message):

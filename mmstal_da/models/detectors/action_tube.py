@@ -52,10 +52,10 @@ class ActionTubeDetector(TwoStageDetector):
         rpn_head: mmdet's region proposal network on SF(K).
         roi_head: :class:`ActionRoIHead`, whose ``shared_head`` is TF2.
         train_cfg: mmdet's ``rpn``, ``rpn_proposal`` and ``rcnn``.
-        test_cfg: mmdet's ``rpn`` and ``rcnn``. Besides two keys that make whole videos faster and
-            detections slightly different: with ``clip_stride`` n TF1 sees every n-th key frame of a
-            batch, and is interpolated between (:mod:`~mmstal_da.models.backbones.between_clips`);
-            ``min_objectness`` leaves out proposals with less.
+        test_cfg: mmdet's ``rpn`` and ``rcnn``. Besides a key that makes whole videos faster and
+            detections slightly different: with ``clip_stride`` n TF1 sees a key frame in every n
+            frames of a batch, and is interpolated between
+            (:mod:`~mmstal_da.models.backbones.between_clips`).
         data_preprocessor: :class:`ClipKeyFramePreprocessor`.
         init_cfg: MMEngine initialisation.
     """
@@ -369,9 +369,6 @@ class ActionTubeDetector(TwoStageDetector):
                     ' training that diverged; take an earlier checkpoint'
                 )
         proposals = self._proposals(scores, deltas, batch_data_samples)
-        least = self.test_cfg.get('min_objectness')
-        if least is not None:
-            proposals = [found[found.scores >= least] for found in proposals]
         maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
         results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):
