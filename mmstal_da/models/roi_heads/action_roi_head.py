@@ -5,12 +5,15 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmstal_da.errors import ConfigError, OutputError
 from mmstal_da.models.assigners import IgnoringAssigner
 from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
+
+PART, STEP = 64, 16  # RoIs that TF2 sees at once
 
 
 @MODELS.register_module()
@@ -95,9 +98,22 @@ class ActionRoIHead(StandardRoIHead):
             maps = tuple(level.float() for level in x[: self.bbox_roi_extractor.num_inputs])
             feats = self.bbox_roi_extractor(maps, rois.float())
         if self.with_shared_head:
-            feats = self.shared_head(feats).float()
+            feats = self._second_stage(feats).float()
         self._check_fit(feats)
         return feats
+
+    def _second_stage(self, feats: Tensor) -> Tensor:
+        """TF2; at test on a CPU in parts, the last of which is filled up to a multiple of 16.
+
+        oneDNN keeps some 7 MB of TF2's convolutions for every number of RoIs, of many numbers.
+        """
+        if self.training or feats.device.type != 'cpu':
+            return self.shared_head(feats)
+        found = []
+        for part in feats.split(PART):
+            filled = pad(part, (0, 0, 0, 0, 0, 0, 0, -len(part) % STEP))
+            found.append(self.shared_head(filled)[: len(part)])
+        return torch.cat(found)
 
     def _check_fit(self, feats: Tensor) -> None:
         """See that the box head takes what TF2 gives.
