@@ -27,6 +27,7 @@ ROWS = {
         ('joint source+target batch', 's', ['ours', 'plain']),
         ('TF2 in two dimensions', 's', ['ours', 'plain']),
         ('bfloat16 autocast', 's', ['ours', 'plain']),
+        ('rate, narrow, 2 clips of 8 x 32 x 48', 'GFLOP/s', ['matrix product', 'I3D forward']),
     ],
     'infer': [
         (name, 'ms', ['one by one', 'together', 'fast'])
@@ -110,6 +111,10 @@ def check_further(part: str, rows: list[dict]) -> None:
         for side in sides.values():
             assert side['peak_mib'] > 1
             assert side['peak_mib_per_clip'] == pytest.approx(side['peak_mib'] / 2)
+        product, forward = rows[4]['sides'].values()
+        assert product['gflop'] == pytest.approx(2 * 256**3 / 1e9)
+        # Conv3d_1a alone: 16 channels, 3 x 7 x 7 x 7 weights, half of every side
+        assert forward['gflop'] > 2 * 2 * 16 * 3 * 343 * (4 * 16 * 24) / 1e9
     if part == 'infer':
         assert [side['batch_size'] for side in sides.values()] == [3, 3, 6]
         for name in sides:

@@ -14,6 +14,9 @@ The other rows are choices that make training fast, against their plain alternat
 - TF2 in two dimensions: the centre slice of the kernels over the length-1 time axis, against the
   three-dimensional convolutions;
 - bfloat16: autocast against float32.
+
+The last row is a rate: GFLOP a second of I3D's forward pass, on two clips of the size, and of a
+product of two matrices, the most that the machine does. Here more is better.
 """
 
 import argparse
@@ -37,6 +40,7 @@ from gpu_checks.training_step import (
     take_step,
 )
 from mmengine.config import Config
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmstal_da.models.backbones.inception_i3d import InceptionI3D, endpoint_channels
 from mmstal_da.models.roi_heads.inception_roi_stage import InceptionRoIStage
@@ -47,7 +51,7 @@ from .common import add_size, choose_size, make_row, take_turns, timed
 REPEATS = 5
 PLAIN = 'source_only'
 MODELS = (PLAIN, 'full', 'slowonly', 'slowfast')
-ROWS = ('steps', 'parts')
+ROWS = ('steps', 'parts', 'rate')
 STEPS_FOR_MEMORY = 2
 
 
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> list[dict]:
         rows.append(steps_row(args))
     if 'parts' in args.rows:
         rows += parts_rows(args)
+    if 'rate' in args.rows:
+        rows.append(rate_row(args))
     return rows
 
 
@@ -206,6 +212,31 @@ def parts_rows(args: argparse.Namespace) -> list[dict]:
         title = f'{name}, I3D of width {width}, {shape[0]} x {shape[1]} x {shape[2]}'
         rows.append(make_row(title, 's', take_turns(both, args.repeats), 'ours'))
     return rows
+
+
+def rate_row(args: argparse.Namespace) -> dict:
+    """GFLOP a second of I3D and of a matrix product; a product and a sum are two."""
+    size = choose_size(args)
+    config = load_row(size.pair, PLAIN)
+    detector = build_network(config, args.device).eval()
+    clip = torch.rand(2, 3, clip_length(config), *size.clip, device=args.device)
+    side = 256 if args.quick else 4096
+    first, second = torch.rand(2, side, side, device=args.device).unbind()
+    functions = {
+        'matrix product': lambda: first @ second,
+        'I3D forward': lambda: detector.clip_backbone(clip),
+    }
+    with torch.no_grad(), exactness('float32'):
+        work = {}
+        for name, function in functions.items():
+            with FlopCounterMode(display=False) as counter:
+                function()
+            work[name] = counter.get_total_flops() / 1e9
+        seconds = take_turns({k: timed(f, args.device) for k, f in functions.items()}, args.repeats)
+    rates = {name: [work[name] / time for time in times] for name, times in seconds.items()}
+    extra = {name: dict(gflop=gflop) for name, gflop in work.items()}
+    title = f'rate, {args.size}, 2 clips of {" x ".join(map(str, clip.shape[2:]))}, float32'
+    return make_row(title, 'GFLOP/s', rates, 'matrix product', extra)
 
 
 def backward(function: Callable[[], torch.Tensor]) -> None:
