@@ -1,5 +1,6 @@
 """Rules that a value of a config obeys, in words and as a check. Imports no torch."""
 
+import argparse
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,14 @@ def is_number(value: Any) -> bool:
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number; a truth value is none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def share(text: str) -> float:
+    """``type`` of a command line's option that is a share or a score: from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must lie in [0, 1], not {text}')
+    return value
 
 
 def whole(least: int = 1, besides: tuple = ()) -> Rule:

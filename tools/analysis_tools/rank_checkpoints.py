@@ -48,6 +48,7 @@ from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS, METRICS
 from mmstal_da.utils.io import read_json, write_json
+from mmstal_da.utils.values import share
 from mmstal_da.visualization.scalars import row_names
 
 MAP = 'frame_mAP@0.5'
@@ -67,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--source-split', help='labelled split of the source that was not trained on'
     )
     parser.add_argument('--videos', nargs='+', help='patterns: only these videos of the target')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='of confident detections')
+    parser.add_argument('--score-thr', type=share, default=0.3, help='of confident detections')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--workers', type=int, default=2, help='processes that decode')
     parser.add_argument(
