@@ -37,7 +37,7 @@ def share(text: str) -> float:
     return value
 
 
-def whole(least: int = 1, besides: tuple = ()) -> Rule:
+def whole(least: int = 1, besides: tuple[Any, ...] = ()) -> Rule:
     """A whole number of at least so much, or one of some others (None, -1)."""
     words = f'a whole number of at least {least}'
     words += ''.join(f', or {other}' for other in besides)
@@ -49,7 +49,7 @@ def number(
     most: float = math.inf,
     above: float | None = None,
     below: float | None = None,
-    besides: tuple = (),
+    besides: tuple[Any, ...] = (),
 ) -> Rule:
     """A finite number from ``least`` to ``most``, or strictly between ``above`` and ``below``."""
     low = f'above {above:g}' if above is not None else f'of at least {least:g}'
@@ -67,11 +67,11 @@ def number(
     return Rule(words, holds)
 
 
-def _one_of(value: Any, others: tuple) -> bool:
+def _one_of(value: Any, others: tuple[Any, ...]) -> bool:
     return any(value is other or (other is not None and value == other) for other in others)
 
 
-def several(rule: Rule, count: int | None = None, besides: tuple = ()) -> Rule:
+def several(rule: Rule, count: int | None = None, besides: tuple[Any, ...] = ()) -> Rule:
     """A list of such values, at least one, or exactly ``count``."""
     words = f'a list, {"not empty" if count is None else f"of {count}"}, each {rule.words}'
     words += ''.join(f', or {other}' for other in besides)
