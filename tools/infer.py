@@ -182,7 +182,7 @@ def infer(args: argparse.Namespace, stop: Stop) -> int:
             args.checkpoint, args.config, args.device, args.batch_size, args.fast
         )
         check_settings(args)
-    except WRONG_INPUT as error:
+    except (*WRONG_INPUT, OSError) as error:
         print(f'infer.py: {error}', file=sys.stderr)
         return 2
     if len(todo) < len(clips):

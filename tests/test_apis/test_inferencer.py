@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from mmstal_da.apis.inputs import find_clips
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.errors import ConfigError, UsageError, VideoError
 from mmstal_da.evaluation.files import load_detections
-from mmstal_da.evaluation.functional import tube_iou
+from mmstal_da.evaluation.functional import Detections, tube_iou
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.video.reader import count_frames, iter_frames, read_frames
 from tests.clips import numbered_frames, write_dataset, write_video
@@ -255,7 +256,7 @@ def test_inputs_and_their_names(tmp_path):
             find_clips(wrong)
 
 
-def test_complaints(case, inferencer, tmp_path):
+def test_complaints(case, inferencer, tmp_path, capsys):
     _, checkpoint, config, detector = case
     state = detector.state_dict()
     for meta, message in (
@@ -278,12 +279,43 @@ def test_complaints(case, inferencer, tmp_path):
         ActionTubeInferencer(tmp_path / 'cut.pth')
     with pytest.raises(UsageError, match=r'absent\.pth does not exist'):
         ActionTubeInferencer('absent.pth')
+    with pytest.raises(UsageError, match=r"device 'toaster' cannot be used: .*toaster"):
+        ActionTubeInferencer(checkpoint, device='toaster')
+    (tmp_path / 'file').touch()
+    argv = [str(checkpoint), 'x.mp4', '--device', 'cpu', '--out', str(tmp_path / 'file')]
+    assert load_tool('infer').main(argv) == 2
+    assert str(tmp_path / 'file') in capsys.readouterr().err
     with pytest.raises(UsageError, match='stride of key frames is at least 1'):
         list(inferencer(np.zeros((3, 48, 64, 3), np.uint8), key_frame_stride=0))
     video = write_video(tmp_path / 'v.mkv', numbered_frames(3))
     video.write_bytes(b'')
     with pytest.raises(VideoError, match=r'v\.mkv'):
         list(inferencer(video))
+
+
+@pytest.mark.parametrize(('max_gap', 'expected'), [(1, [7, 11]), (2, [7, 11]), (3, [20])])
+def test_a_tube_may_miss_key_frames(inferencer, monkeypatch, max_gap, expected):
+    """Of 20 frames the eighth and the ninth have no box."""
+
+    def run(clip, frames, stride):
+        for number, frame in enumerate(frames, 1):
+            rows = [[0, number, 1, 0.9, 10, 10, 30, 40]] * (number not in (8, 9))
+            found = Detections.from_rows(np.array(rows, np.float32).reshape(-1, 8))
+            yield number, found, frame.shape[:2]
+
+    monkeypatch.setattr(inferencer, '_run', run)
+    (result,) = inferencer(np.zeros((20, 48, 64, 3), np.uint8), max_gap=max_gap, min_length=2)
+    assert [len(tube.frames) for tube in result.as_tubes()] == expected
+
+
+def test_a_camera_gives_rgb_until_it_ends(case, monkeypatch):
+    """OpenCV opens a file in place of a camera, which this machine lacks."""
+    path = str(next(case[0].rglob('a.mkv')))
+    opened, capture = [], cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda n: opened.append(n) or capture(path))
+    frames = list(find_clips(3)[0].frames())
+    assert opened == [3]
+    np.testing.assert_array_equal(frames, list(iter_frames(path)))
 
 
 def test_fast_looks_at_every_fourth_clip(case, inferencer):
