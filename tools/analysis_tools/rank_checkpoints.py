@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.apis.propose import load_own_detector
 from mmstal_da.engine.hooks import LabelFreeViewsHook
-from mmstal_da.errors import AnnotationError, ConfigError, UsageError
+from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.checkpoint_ranking import BASELINE, SCORES, TRUTH, rank_scores
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import Detections
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
             records = score_files(args.dets, args.score_thr)
         else:
             records = read_records(args.records) if args.records else make_records(args)
-    except (UsageError, ConfigError, AnnotationError, ValueError, FileNotFoundError) as error:
+    except (UsageError, ValueError, OSError, VideoError) as error:
         print(f'rank_checkpoints: {error}', file=sys.stderr)
         return 2
     console = Console(width=120, soft_wrap=True)

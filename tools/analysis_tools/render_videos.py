@@ -16,6 +16,7 @@ from operator import itemgetter
 import numpy as np
 from rich.progress import track
 
+from mmstal_da.errors import VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.tubes.annotation import Annotation, load_annotation
 from mmstal_da.utils.values import share
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         paths = render(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, VideoError) as error:
         print(f'render_videos: {error}', file=sys.stderr)
         return 2
     for path in paths:
