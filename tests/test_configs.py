@@ -146,6 +146,16 @@ def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
         assert dataset.dataset.get('labelled', True)
 
 
+def test_whatever_adapts_is_watched():
+    for name in RUNNABLE:
+        cfg = read(name)
+        hooks = {key: (hook or {}).get('type') for key, hook in cfg.default_hooks.items()}
+        assert hooks['finite'] == 'FiniteHook', name
+        assert hooks['adaptation_monitor'] == 'AdaptationMonitorHook', name
+        assert hooks['adaptation_weight'] == 'AdaptationWeightHook', name
+        assert 'TensorboardVisBackend' in [backend.type for backend in cfg.visualizer.vis_backends]
+
+
 @pytest.mark.parametrize('pair', PAIRS)
 def test_a_pair_has_all_rows_of_the_papers_tables_in_short_files(pair):
     for row in ROWS:

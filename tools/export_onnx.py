@@ -25,7 +25,7 @@ from pathlib import Path
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.apis.onnx_export import export_onnx
-from mmstal_da.errors import UsageError
+from mmstal_da.errors import ConfigError, UsageError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         found = export_onnx(args.checkpoint, args.out, args.config)
-    except (UsageError, OSError) as error:
+    except (UsageError, ConfigError, OSError) as error:
         print(f'export_onnx.py: {error}', file=sys.stderr)
         return 2
     print(

@@ -4,8 +4,8 @@ r"""Finds actions in videos: boxes on frames, linked into tubes.
     python tools/infer.py work_dirs/full/iter_300.pth 'day1/*.mp4' --key-frame-stride 4
     python tools/infer.py detector.onnx my_videos/    # of tools/export_onnx.py
 
-An input is a file, a folder (searched at any depth), a glob in quotes, or a stream's URL. Every
-video gets a folder of its name in --out, written when it is done:
+An input is a file, a folder (searched at any depth), a glob in quotes, a stream's URL, or the
+index of a camera. Every video gets a folder of its name in --out, written when it is done:
 
 - ``result.json``: frames, boxes, scores, classes and tubes (see mmstal_da/apis/result.py);
 - ``dets.npz``: all detections, as eval_detections.py and render_videos.py read them;
@@ -42,7 +42,7 @@ from mmstal_da.experiments.fingerprint import digest_file
 from mmstal_da.launch.reporting import WRONG_INPUT
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.utils.io import read_json, write_json
-from mmstal_da.visualization.tube_video import write_tube_video
+from mmstal_da.utils.values import share
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -51,10 +51,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of tools/train.py, a file or a URL; or an ONNX file')
-    parser.add_argument('inputs', nargs='+', help='files, folders, globs, URLs')
+    parser.add_argument('inputs', nargs='+', help='files, folders, globs, URLs, cameras')
     parser.add_argument('--config', help='in place of the one that the checkpoint carries')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/infer'), metavar='DIR')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='of what is shown')
+    parser.add_argument('--score-thr', type=share, default=0.3, help='of what is shown')
     parser.add_argument('--key-frame-stride', type=int, metavar='N',
                         help='look at every N-th frame, interpolate (1; --fast: 2)')  # fmt: skip
     parser.add_argument('--max-gap', type=int, default=1, help='key frames to the next box')
@@ -117,6 +117,11 @@ def check_settings(args: argparse.Namespace) -> None:
         write_json(note, made_with)
 
 
+def as_input(text: str) -> str | int:
+    """A camera's number, if there is no file of that name."""
+    return int(text) if text.isdecimal() and not os.path.exists(text) else text
+
+
 def is_done(clip: Clip, folder: Path) -> bool:
     """Whether the results of a video are there.
 
@@ -153,21 +158,13 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
         result = inferencer.infer(clip, *settings, write)
     else:
         result = inferencer.infer(clip, *settings)
-    if not args.no_video and not clip.is_stream:
-        write_tube_video(
-            folder / 'video.mp4', clip.frames(), result.tubes, result.classes, result.fps,
-            result.score_thr,
-        )  # fmt: skip
-    result.save(folder, clip.place)
+    inferencer.write(clip, result, args.out, not args.no_video)
     tubes = result.as_tubes()
     if tubes:
         classes = ', '.join(sorted({tube.label for tube in tubes}))
         return f'{folder}: {result.num_frames} frames, {len(tubes)} tubes of {classes}'
-    best = float(result.tubes.score.max()) if len(result.tubes) else 0.0
-    return (
-        f'{folder}: {result.num_frames} frames, no tube of score {args.score_thr:g} or more'
-        f' (the best has {best:.2f}; --score-thr shows it)'
-    )
+    hint = '; a lower --score-thr shows more' if len(result.tubes) else ''
+    return f'{folder}: {result.num_frames} frames, {result.nothing_shown()}{hint}'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -181,14 +178,14 @@ def main(argv: list[str] | None = None) -> int:
 def infer(args: argparse.Namespace, stop: Stop) -> int:
     """Look at all videos; returns the exit status."""
     try:
-        clips = my_share(find_clips(args.inputs))
+        clips = my_share(find_clips([as_input(text) for text in args.inputs]))
         todo = [clip for clip in clips if not is_done(clip, args.out / clip.name)]
         inferencer = ActionTubeInferencer(
             args.checkpoint, args.config, args.device, args.batch_size, args.fast
         )
         args.key_frame_stride = inferencer.stride_of(args.key_frame_stride)
         check_settings(args)
-    except WRONG_INPUT as error:
+    except (*WRONG_INPUT, OSError) as error:
         print(f'infer.py: {error}', file=sys.stderr)
         return 2
     if len(todo) < len(clips):

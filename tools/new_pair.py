@@ -118,15 +118,14 @@ def new_pair(folder: Path, model: str) -> tuple[list[Path], list[Path]]:
         ConfigError: The data cannot be right; nothing is written.
     """
     # heavy imports come after the command line is read
-    from mmengine.config import Config
-
     import mmstal_da.registry  # noqa: F401
     from mmstal_da.launch.checks import check_config
+    from mmstal_da.launch.config import read_file
     from mmstal_da.utils.io import atomic_write
 
     if not (folder / '_data.py').is_file():
         raise UsageError(f'{folder}/_data.py does not exist; write it as configs/README.md says')
-    data = Config.fromfile(folder / '_data.py')
+    data = read_file(str(folder / '_data.py'))
     lacking = [key for key in ('classes', 'test_dataloader', 'test_evaluator', 'train_cfg')
                if not data.get(key)]  # fmt: skip
     if lacking:
@@ -159,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         written, kept = new_pair(args.folder, args.model)
-    except (UsageError, ConfigError) as error:
+    except (UsageError, ConfigError, OSError) as error:
         print(f'new_pair.py: {error}', file=sys.stderr)
         return 2
     print(f'{args.folder}: {len(written)} files written')

@@ -17,6 +17,7 @@ from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.evaluation.functional.video_ap import rank_tubes, suppress_tubes
 from mmstal_da.models.backbones import InceptionI3D
 from mmstal_da.registry import TRANSFORMS
+from mmstal_da.visualization.tube_video import write_tube_video
 
 from .clips import Window, clips_of
 from .inputs import Clip, Input, find_clips
@@ -37,6 +38,8 @@ class ActionTubeInferencer:
         inferencer = ActionTubeInferencer('work_dirs/full/iter_300.pth')
         for result in inferencer('my_videos/', out_dir='found'):
             print(result.name, len(result.shown_tubes()))
+
+    The loop does the work: a video is looked at when its result is asked for.
 
     Args:
         checkpoint: A checkpoint of ``tools/train.py``, a file or a URL; or a file ``….onnx`` of
@@ -106,6 +109,7 @@ class ActionTubeInferencer:
         self,
         inputs: Input | Sequence[Input],
         out_dir: str | os.PathLike[str] | None = None,
+        video: bool = True,
         **settings,
     ) -> Iterator[VideoResult]:
         """Look at videos one after the other; each is written when it is done.
@@ -113,6 +117,7 @@ class ActionTubeInferencer:
         Args:
             inputs: See :func:`~mmstal_da.apis.inputs.find_clips`.
             out_dir: Where each video gets a folder of its name; None writes nothing.
+            video: Also write ``video.mp4``, see :meth:`write`.
             **settings: Of :meth:`infer`.
 
         Yields:
@@ -124,8 +129,31 @@ class ActionTubeInferencer:
         for clip in find_clips(inputs):
             result = self.infer(clip, **settings)
             if out_dir is not None:
-                result.save(Path(out_dir) / clip.name, clip.place)
+                self.write(clip, result, out_dir, video)
             yield result
+
+    def write(
+        self, clip: Clip, result: VideoResult, out_dir: str | os.PathLike[str], video: bool = True
+    ) -> None:
+        """Write all files of a video's result into a folder of its name.
+
+        Args:
+            clip: The video.
+            result: Of :meth:`infer`.
+            out_dir: The folder above.
+            video: Also write ``video.mp4``, the video with its tubes. A stream has none: its
+                frames are gone.
+
+        Raises:
+            VideoError: The video cannot be read again.
+        """
+        folder = Path(out_dir) / clip.name
+        if video and not clip.is_stream:
+            write_tube_video(
+                folder / 'video.mp4', clip.frames(), result.tubes, result.classes, result.fps,
+                result.score_thr, note=result.nothing_shown(),
+            )  # fmt: skip
+        result.save(folder, clip.place)
 
     def infer(
         self,
@@ -148,7 +176,13 @@ class ActionTubeInferencer:
             max_gap: Key frames that a tube may miss, plus one.
             min_length: Least number of frames of a tube; no more than the video has.
             notify: Is called with every key frame's number and detections as they come.
+
+        Raises:
+            UsageError: A threshold that is no score, or a stride below 1.
+            VideoError: A video that cannot be read.
         """
+        if not 0 <= score_thr <= 1:
+            raise UsageError(f'score_thr must lie in [0, 1], not {score_thr}')
         stride = self.stride_of(key_frame_stride)
         parts, shape, num_frames = [], (0, 0), 0
 

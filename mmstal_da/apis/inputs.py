@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -107,9 +107,10 @@ def find_clips(inputs: Input | Sequence[Input]) -> list[Clip]:
             that does not exist is kept, so that the others are done and it is named.
 
     Raises:
-        UsageError: A folder or glob without videos, an array of another kind, or nothing at all.
+        UsageError: A folder or glob without videos, an array of another kind, something else, or
+            nothing at all.
     """
-    if isinstance(inputs, str | os.PathLike | int | np.ndarray):
+    if isinstance(inputs, str | os.PathLike | np.ndarray) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     clips: list[Clip] = []
     for number, item in enumerate(inputs):
@@ -126,8 +127,12 @@ def _find(item: Input, number: int) -> list[Clip]:
                 f'input {number}: frames are (T, H, W, 3) uint8 RGB, not {item.shape} {item.dtype}'
             )
         return [Clip(f'array_{number}', item)]
-    if isinstance(item, int):
+    if isinstance(item, int) and not isinstance(item, bool):
         return [Clip(f'camera_{item}', item)]
+    if not isinstance(item, str | os.PathLike):
+        raise UsageError(
+            f'input {number}: a path, a URL, frames or a number of a camera, not {item!r}'
+        )
     text = os.fspath(item)
     if '://' in text:
         return [Clip(text.partition('://')[2].replace('/', '_').replace(':', '_'), text)]

@@ -53,7 +53,8 @@ def load_trained(
         device: Of the model; None takes what MMEngine finds.
 
     Raises:
-        UsageError: No such file, or a checkpoint without config or class names.
+        UsageError: No such file, a checkpoint without config or class names, or a device that
+            cannot be used.
         CheckpointError: It is unreadable, or of another model than the config.
         ConfigError: The model cannot be built.
     """
@@ -65,7 +66,14 @@ def load_trained(
     classes = _class_names(checkpoint, meta, cfg)
     cfg.model, state = detector_of(cfg.model, weights_of(loaded, checkpoint))
     device = device or get_device()
-    return Trained(cfg, classes, _model(checkpoint, state, cfg, classes).to(device), device)
+    model = _model(checkpoint, state, cfg, classes)
+    try:
+        model.to(device)
+    # torch has no error of its own for a device that is not there
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UsageError(f'the device {device!r} cannot be used: {reason}') from error
+    return Trained(cfg, classes, model, device)
 
 
 def pipeline_of(cfg: Config) -> list[dict]:

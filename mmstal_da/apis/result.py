@@ -53,6 +53,15 @@ class VideoResult:
         order = np.argsort(-self.tubes.score, kind='stable')
         return self.tubes.take(order[self.tubes.score[order] >= self.score_thr])
 
+    def nothing_shown(self) -> str:
+        """A sentence for a result without a shown tube; empty if there is one."""
+        if len(self.shown_tubes()):
+            return ''
+        if not len(self.tubes):
+            return 'no tube was found'
+        best = float(self.tubes.score.max())
+        return f'no tube of score {self.score_thr:g} or more (the best has {best:.2f})'
+
     def to_json(self) -> dict:
         """The documented content of ``result.json``.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -36,7 +37,9 @@ class Ranking:
     regret: float
 
 
-def rank_scores(records: Sequence[Mapping], scores: Sequence[str] = SCORES) -> list[Ranking]:
+def rank_scores(
+    records: Sequence[Mapping[str, Any]], scores: Sequence[str] = SCORES
+) -> list[Ranking]:
     """Compare every score with the true target mAP.
 
     Args:

@@ -1,5 +1,6 @@
 """Rules that a value of a config obeys, in words and as a check. Imports no torch."""
 
+import argparse
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,15 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def whole(least: int = 1, besides: tuple = ()) -> Rule:
+def share(text: str) -> float:
+    """``type`` of a command line's option that is a share or a score: from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must lie in [0, 1], not {text}')
+    return value
+
+
+def whole(least: int = 1, besides: tuple[Any, ...] = ()) -> Rule:
     """A whole number of at least so much, or one of some others (None, -1)."""
     words = f'a whole number of at least {least}'
     words += ''.join(f', or {other}' for other in besides)
@@ -40,7 +49,7 @@ def number(
     most: float = math.inf,
     above: float | None = None,
     below: float | None = None,
-    besides: tuple = (),
+    besides: tuple[Any, ...] = (),
 ) -> Rule:
     """A finite number from ``least`` to ``most``, or strictly between ``above`` and ``below``."""
     low = f'above {above:g}' if above is not None else f'of at least {least:g}'
@@ -58,11 +67,11 @@ def number(
     return Rule(words, holds)
 
 
-def _one_of(value: Any, others: tuple) -> bool:
+def _one_of(value: Any, others: tuple[Any, ...]) -> bool:
     return any(value is other or (other is not None and value == other) for other in others)
 
 
-def several(rule: Rule, count: int | None = None, besides: tuple = ()) -> Rule:
+def several(rule: Rule, count: int | None = None, besides: tuple[Any, ...] = ()) -> Rule:
     """A list of such values, at least one, or exactly ``count``."""
     words = f'a list, {"not empty" if count is None else f"of {count}"}, each {rule.words}'
     words += ''.join(f', or {other}' for other in besides)

@@ -1,6 +1,7 @@
 """Error analysis as a picture."""
 
 import os
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -16,7 +17,7 @@ COLOURS = {
 }
 
 
-def plot_errors(errors: dict, title: str = '') -> Figure:
+def plot_errors(errors: dict[str, Any], title: str = '') -> Figure:
     """One bar of 100 % per class with ground truth, the mean on top.
 
     Args:
@@ -42,7 +43,7 @@ def plot_errors(errors: dict, title: str = '') -> Figure:
     return figure
 
 
-def save_error_plot(errors: dict, path: str | os.PathLike[str], title: str = '') -> None:
+def save_error_plot(errors: dict[str, Any], path: str | os.PathLike[str], title: str = '') -> None:
     """Write :func:`plot_errors` as PNG, completely or not at all."""
     figure = plot_errors(errors, title)
     with atomic_write(path, 'wb') as file:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def render_video(
     classes: Sequence[str],
     title: str = '',
     numbers: Sequence[int] | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> list[np.ndarray]:
     """Read a video and render it.
 

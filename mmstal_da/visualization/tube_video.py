@@ -20,6 +20,7 @@ def write_tube_video(
     fps: float,
     score_thr: float = 0.3,
     min_height: int = 384,
+    note: str = '',
 ) -> None:
     """Write frames with the box, class and score of every tube; holds one frame at a time.
 
@@ -31,13 +32,14 @@ def write_tube_video(
         fps: Frames per second.
         score_thr: Tubes with a lower score are left out.
         min_height: Lower frames are enlarged to this height.
+        note: Written below every frame, as that nothing was found; empty: no line.
     """
     shown = tube_overlays(tubes, 0, classes, score_thr)
 
     def rendered() -> Iterator[np.ndarray]:
         for number, frame in enumerate(frames, 1):
             yield from render_frames(
-                [frame], [number], shown, {}, classes, frame.shape[:2], min_height=min_height
+                [frame], [number], shown, {}, classes, frame.shape[:2], note, min_height
             )
 
     write_mp4(path, rendered(), fps)

@@ -144,8 +144,11 @@ def stock_config():
 
 
 @pytest.mark.parametrize(
-    'tool', ['train', 'test', 'data/browse', 'data/dump_proposals', 'run_table']
-)
+    'tool',
+    ['train', 'test', 'data/browse', 'data/dump_proposals', 'data/pseudo_tubes', 'run_table',
+     'analysis_tools/domain_gap', 'analysis_tools/get_flops', 'analysis_tools/plot_curves',
+     'analysis_tools/rank_checkpoints'],
+)  # fmt: skip
 def test_every_tool_that_takes_overrides_refuses_it(tool, tmp_path, monkeypatch, capsys):
     checkpoint = tmp_path / 'x.pth'
     checkpoint.touch()
@@ -154,6 +157,11 @@ def test_every_tool_that_takes_overrides_refuses_it(tool, tmp_path, monkeypatch,
         'test': [FULL, checkpoint],
         'data/browse': [FULL],
         'data/dump_proposals': [FULL, checkpoint, '--out', tmp_path / 'x.npz'],
+        'data/pseudo_tubes': [checkpoint, '--config', FULL, '--out', tmp_path / 'x.json'],
+        'analysis_tools/domain_gap': [FULL, checkpoint, '--out', tmp_path / 'out'],
+        'analysis_tools/get_flops': [FULL],
+        'analysis_tools/plot_curves': ['--dry-run', FULL, '--out', tmp_path / 'x.png'],
+        'analysis_tools/rank_checkpoints': [FULL, checkpoint, '--out', tmp_path / 'out'],
         'run_table': [FULL.parent, '--out', tmp_path / 'out', '--rows', 'full'],
     }[tool]
     name = Path(tool).name

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,9 +14,9 @@ from mmstal_da.apis.inputs import find_clips
 from mmstal_da.datasets import ActionTubeDataset
 from mmstal_da.errors import ConfigError, UsageError, VideoError
 from mmstal_da.evaluation.files import load_detections
-from mmstal_da.evaluation.functional import tube_iou
+from mmstal_da.evaluation.functional import Detections, tube_iou
 from mmstal_da.tubes.annotation import load_annotation
-from mmstal_da.video.reader import count_frames, iter_frames
+from mmstal_da.video.reader import count_frames, iter_frames, read_frames
 from tests.clips import numbered_frames, write_dataset, write_video
 from tests.load_tool import load_tool
 from tests.model_builders import CONFIGS, TINY, build_detector
@@ -152,6 +153,10 @@ def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys)
     for name in ('cut.mkv', 'absent.mp4', 'empty.mp4'):
         assert name in said.err and not (out / name.split('.')[0]).exists()
     assert 'no tube of score 1 or more' in said.out + said.err
+    # a video without a tube says so, and is not that of a video without an action
+    (frame,) = read_frames(out / 'a' / 'video.mp4', [1])
+    (original,) = read_frames(good, [1])
+    assert frame.shape[0] / frame.shape[1] > original.shape[0] / original.shape[1]
     assert (out / 'a' / 'result.json').is_file()
 
 
@@ -167,6 +172,37 @@ def test_results_of_another_video_of_the_same_name_are_not_taken(case, tmp_path,
     capsys.readouterr()
     assert tool.main([str(checkpoint), str(tmp_path / '1' / 'clip.mkv'), *options]) == 2
     assert '0/clip.mkv, not of' in capsys.readouterr().err
+
+
+def test_in_python_the_same_files_are_written(case, inferencer, tmp_path):
+    (path,) = case[0].rglob('a.mkv')
+    found = inferencer(path, out_dir=tmp_path / 'python', min_length=2)
+    (result,) = found
+    assert result.shown_tubes() and not result.nothing_shown()
+    argv = [str(case[1]), str(path), '--out', str(tmp_path / 'tool'), '--min-length', '2']
+    assert load_tool('infer').main([*argv, '--device', 'cpu']) == 0
+    names = [{file.name for file in (tmp_path / name / 'a').iterdir()} for name in
+             ('python', 'tool')]  # fmt: skip
+    assert names[0] == names[1] and 'video.mp4' in names[0]
+    list(inferencer(path, out_dir=tmp_path / 'none', video=False))
+    assert not (tmp_path / 'none/a/video.mp4').exists()
+
+
+@pytest.mark.parametrize('value', ['nan', '30', '-0.1'])
+def test_a_threshold_that_is_no_score_is_refused(case, inferencer, capsys, value):
+    with pytest.raises(SystemExit):
+        load_tool('infer').main([str(case[1]), 'x.mp4', '--score-thr', value])
+    assert f'must lie in [0, 1], not {value}' in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r'score_thr must lie in \[0, 1\]'):
+        list(inferencer(np.zeros((3, 48, 64, 3), np.uint8), score_thr=float(value)))
+
+
+def test_a_number_is_a_camera_unless_there_is_a_file(tmp_path, monkeypatch):
+    as_input = load_tool('infer').as_input
+    monkeypatch.chdir(tmp_path)
+    assert as_input('0') == 0 and as_input('0.mp4') == '0.mp4'
+    (tmp_path / '0').mkdir()
+    assert as_input('0') == '0'
 
 
 def test_processes_share_the_videos(monkeypatch):
@@ -208,6 +244,9 @@ def test_inputs_and_their_names(tmp_path):
         (np.zeros((4, 4, 3), np.uint8), r'input 0: frames are \(T, H, W, 3\)'),
         (str(tmp_path / '*.mov'), 'matches no video'),
         ([], 'no input'),
+        ([0, None], 'input 1: a path, a URL, frames or a number of a camera, not None'),
+        (True, 'not True'),
+        (0.5, 'not 0.5'),
         (tmp_path / 'x' / 'none', None),
     ):
         if message is None:
@@ -217,7 +256,7 @@ def test_inputs_and_their_names(tmp_path):
             find_clips(wrong)
 
 
-def test_complaints(case, inferencer, tmp_path):
+def test_complaints(case, inferencer, tmp_path, capsys):
     _, checkpoint, config, detector = case
     state = detector.state_dict()
     for meta, message in (
@@ -240,12 +279,43 @@ def test_complaints(case, inferencer, tmp_path):
         ActionTubeInferencer(tmp_path / 'cut.pth')
     with pytest.raises(UsageError, match=r'absent\.pth does not exist'):
         ActionTubeInferencer('absent.pth')
+    with pytest.raises(UsageError, match=r"device 'toaster' cannot be used: .*toaster"):
+        ActionTubeInferencer(checkpoint, device='toaster')
+    (tmp_path / 'file').touch()
+    argv = [str(checkpoint), 'x.mp4', '--device', 'cpu', '--out', str(tmp_path / 'file')]
+    assert load_tool('infer').main(argv) == 2
+    assert str(tmp_path / 'file') in capsys.readouterr().err
     with pytest.raises(UsageError, match='stride of key frames is at least 1'):
         list(inferencer(np.zeros((3, 48, 64, 3), np.uint8), key_frame_stride=0))
     video = write_video(tmp_path / 'v.mkv', numbered_frames(3))
     video.write_bytes(b'')
     with pytest.raises(VideoError, match=r'v\.mkv'):
         list(inferencer(video))
+
+
+@pytest.mark.parametrize(('max_gap', 'expected'), [(1, [7, 11]), (2, [7, 11]), (3, [20])])
+def test_a_tube_may_miss_key_frames(inferencer, monkeypatch, max_gap, expected):
+    """Of 20 frames the eighth and the ninth have no box."""
+
+    def run(clip, frames, stride):
+        for number, frame in enumerate(frames, 1):
+            rows = [[0, number, 1, 0.9, 10, 10, 30, 40]] * (number not in (8, 9))
+            found = Detections.from_rows(np.array(rows, np.float32).reshape(-1, 8))
+            yield number, found, frame.shape[:2]
+
+    monkeypatch.setattr(inferencer, '_run', run)
+    (result,) = inferencer(np.zeros((20, 48, 64, 3), np.uint8), max_gap=max_gap, min_length=2)
+    assert [len(tube.frames) for tube in result.as_tubes()] == expected
+
+
+def test_a_camera_gives_rgb_until_it_ends(case, monkeypatch):
+    """OpenCV opens a file in place of a camera, which this machine lacks."""
+    path = str(next(case[0].rglob('a.mkv')))
+    opened, capture = [], cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda n: opened.append(n) or capture(path))
+    frames = list(find_clips(3)[0].frames())
+    assert opened == [3]
+    np.testing.assert_array_equal(frames, list(iter_frames(path)))
 
 
 def test_fast_looks_at_every_second_frame_and_fourth_clip(case, inferencer):

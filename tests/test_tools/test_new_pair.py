@@ -50,6 +50,16 @@ def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
     assert '<!-- table:begin -->' in text and '<!-- table:end -->' in text
 
 
+def test_a_table_finds_the_rows(tool, pair, no_data, tmp_path, capsys):
+    assert tool.main([str(pair), '--model', 'i3d_rpn_r50_112px']) == 0
+    capsys.readouterr()
+    flags = ['--seeds', '0', '--out', str(tmp_path / 'table'), '--dry-run']
+    assert load_tool('run_table').main([str(pair), *flags]) == 0
+    said = capsys.readouterr().out
+    for row in ('source_only', 't_img', 't_inst_s_img', 'full', 'oracle'):
+        assert f'{row} seed 0  to do' in said, row
+
+
 def test_what_is_there_is_kept(tool, pair, no_data, capsys):
     (pair / 'full.py').write_text("_base_ = './_base.py'\n# mine\n")
     assert tool.main([str(pair)]) == 0
@@ -66,6 +76,15 @@ def test_complaints(tool, pair, tmp_path, capsys):
     (pair / '_data.py').write_text("_base_ = '../_base_/datasets/pair_256px.py'\n")
     assert tool.main([str(pair)]) == 2
     assert "lacks ['classes', 'train_cfg']" in capsys.readouterr().err
+    for text, message in (
+        ('x = dict(', 'SyntaxError'),
+        ("_base_ = './absent.py'\n", 'absent.py'),
+        ('x = 1 / 0\n', 'ZeroDivisionError'),
+    ):
+        (pair / '_data.py').write_text(text)
+        assert tool.main([str(pair)]) == 2
+        error = capsys.readouterr().err
+        assert '_data.py cannot be read' in error and message in error
     assert tool.main([str(tmp_path)]) == 2
     assert '_data.py does not exist' in capsys.readouterr().err
     with pytest.raises(UsageError, match='no folder above has `_base_`'):

@@ -107,6 +107,21 @@ def test_detections_are_read_again_and_compared_with_the_truth(case, made, tmp_p
     assert out.read_bytes() == made.read_bytes()
 
 
+def test_an_override_counts_with_and_without_a_config(case, tmp_path, capsys):
+    option = 'train_dataloader.dataset.target.videos=[c]'
+    for number, config in enumerate(((), ('--config', case / 'config.py'))):
+        out = tmp_path / f'{number}.json'
+        assert run(case, out, *config, '--cfg-options', option) == 0
+        assert list(load_annotation(out).videos) == ['c']
+    for option, message in (
+        ('train_dataloader.dataset.target.vidoes=[c]', 'target.videos'),
+        ('model.test_cfg.rcnn.score_thr=0.5', 'the detector is that of the checkpoint'),
+    ):
+        with pytest.raises(SystemExit):
+            run(case, tmp_path / 'x.json', '--cfg-options', option)
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_it_can_be_trained_on_and_looked_at(case, made, tmp_path, monkeypatch):
     config = Config.fromfile(case / 'config.py')

@@ -117,6 +117,13 @@ def test_wrong_arguments_say_what_is_wrong(data, tmp_path, capsys):
     assert "no split 'val'" in capsys.readouterr().err
     assert tool.main([*base, '--dets', str(tmp_path / 'none.npz')]) == 2
     assert 'none.npz' in capsys.readouterr().err
+    for flag, value in (
+        ('--num', '-1'), ('--max-frames', '0'), ('--sheet-frames', '0'), ('--score-thr', 'nan'),
+        ('--score-thr', '30'), ('--nms-iou', '-0.5'),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit):
+            tool.main([*base, flag, value])
+        assert flag in capsys.readouterr().err
 
 
 def test_writers_keep_the_frames(tmp_path):

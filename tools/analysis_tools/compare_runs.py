@@ -30,6 +30,7 @@ from mmstal_da.evaluation.published import publish_detections
 from mmstal_da.evaluation.runs import ScoredRun, score_file
 from mmstal_da.tubes.annotation import load_annotation
 from mmstal_da.utils.io import atomic_write
+from mmstal_da.utils.values import share
 from mmstal_da.visualization import read_detections, write_png
 from mmstal_da.visualization.comparison_figure import comparison_figure
 from mmstal_da.visualization.comparison_page import Shown, comparison_page
@@ -70,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
     parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score in pictures')
+    parser.add_argument('--score-thr', type=share, default=0.3, help='lowest score in pictures')
     args = parser.parse_args(argv)
     if args.bootstrap < 0 or min(args.clips, args.html_videos, args.html_frames) < 1:
         parser.error(

@@ -31,7 +31,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mmstal_da.apis.propose import load_own_detector
-from mmstal_da.errors import AnnotationError, UsageError
+from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.domain_gap.embedding import METHODS, embed
 from mmstal_da.evaluation.domain_gap.features import (
     DOMAIN_NAMES,
@@ -154,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cfg = load_config(args.config, args.cfg_options)
         checkpoints = [check_checkpoint(path) for path in args.checkpoints]
+        out.mkdir(parents=True, exist_ok=True)
         for name, checkpoint in zip(names, checkpoints, strict=True):
             found = features_of(cfg, checkpoint, name, args)
             probes[name] = {
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
                 for place in PLACES
             }
             features[name] = found
-    except (UsageError, AnnotationError, ValueError, FileNotFoundError) as error:
+    except (UsageError, ValueError, OSError, VideoError) as error:
         print(f'domain_gap: {error}', file=sys.stderr)
         return 2
     Console(width=100, soft_wrap=True).print(report(probes))

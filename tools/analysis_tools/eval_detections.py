@@ -316,9 +316,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         result = run(args)
+        report(args, result)
     except (ValueError, OSError) as error:
         print(f'eval_detections: {error}', file=sys.stderr)
         return 2
+    return 0
+
+
+def report(args: argparse.Namespace, result: dict) -> None:
+    """Print the result, then write what was asked for."""
     print(format_results(result))
     if 'published' in result:
         print(format_published(result))
@@ -333,7 +339,6 @@ def main(argv: list[str] | None = None) -> int:
         with atomic_write(args.out) as out:
             json.dump(result, out, indent=1, allow_nan=False)
             out.write('\n')
-    return 0
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmstal_da.errors import AnnotationError, UsageError
+from mmstal_da.errors import AnnotationError, ConfigError, UsageError
 from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import MODELS
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cfg = load_config(args.config, args.cfg_options)
         shape = clip_shape(cfg, args.shape)
-    except UsageError as error:
+    except (UsageError, ConfigError) as error:
         print(f'get_flops: {error}', file=sys.stderr)
         return 2
     cfg.model = detector_config(cfg.model)  # without a teacher

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmstal_da.errors import ConfigError, UsageError
+from mmstal_da.errors import UsageError
 from mmstal_da.visualization.curves import plot_curves, save_figure
 from mmstal_da.visualization.scalars import Run, read_run, row_names
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             runs = [read_run(path, name) for path, name in zip(args.runs, names, strict=True)]
         save_figure(plot_curves(runs, args.window, args.title), args.out)
-    except (ValueError, FileNotFoundError, UsageError, ConfigError) as error:
+    except (ValueError, OSError, UsageError) as error:
         print(f'plot_curves: {error}', file=sys.stderr)
         return 2
     print(args.out)

@@ -9,6 +9,7 @@ Usage::
 import argparse
 import sys
 
+from mmstal_da.errors import VideoError
 from mmstal_da.visualization import write_png
 from mmstal_da.visualization.domain_figure import domain_figure
 
@@ -51,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
             args.frames,
             args.height,
         )
-    except (ValueError, FileNotFoundError) as error:
+        write_png(args.out, figure)
+    except (ValueError, OSError, VideoError) as error:
         print(f'plot_domains: {error}', file=sys.stderr)
         return 2
-    write_png(args.out, figure)
     print(args.out)
     return 0
 

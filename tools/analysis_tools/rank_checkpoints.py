@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.apis.propose import load_own_detector
 from mmstal_da.engine.hooks import LabelFreeViewsHook
-from mmstal_da.errors import AnnotationError, ConfigError, UsageError
+from mmstal_da.errors import UsageError, VideoError
 from mmstal_da.evaluation.checkpoint_ranking import BASELINE, SCORES, TRUTH, rank_scores
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import Detections
@@ -48,6 +48,7 @@ from mmstal_da.launch.config import load_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS, METRICS
 from mmstal_da.utils.io import read_json, write_json
+from mmstal_da.utils.values import share
 from mmstal_da.visualization.scalars import row_names
 
 MAP = 'frame_mAP@0.5'
@@ -67,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--source-split', help='labelled split of the source that was not trained on'
     )
     parser.add_argument('--videos', nargs='+', help='patterns: only these videos of the target')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='of confident detections')
+    parser.add_argument('--score-thr', type=share, default=0.3, help='of confident detections')
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--workers', type=int, default=2, help='processes that decode')
     parser.add_argument(
@@ -241,7 +242,7 @@ def main(argv: list[str] | None = None) -> int:
             records = score_files(args.dets, args.score_thr)
         else:
             records = read_records(args.records) if args.records else make_records(args)
-    except (UsageError, ConfigError, AnnotationError, ValueError, FileNotFoundError) as error:
+    except (UsageError, ValueError, OSError, VideoError) as error:
         print(f'rank_checkpoints: {error}', file=sys.stderr)
         return 2
     console = Console(width=120, soft_wrap=True)

@@ -16,8 +16,10 @@ from operator import itemgetter
 import numpy as np
 from rich.progress import track
 
+from mmstal_da.errors import VideoError
 from mmstal_da.evaluation.functional import Detections, get_protocol, tubes_of
 from mmstal_da.tubes.annotation import Annotation, load_annotation
+from mmstal_da.utils.values import share
 from mmstal_da.visualization import (
     WRITERS,
     contact_sheet,
@@ -55,9 +57,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='png is a contact sheet of --sheet-frames frames',
     )
     parser.add_argument('--sheet-frames', type=int, default=6)
-    parser.add_argument('--score-thr', type=float, default=0.3)
+    parser.add_argument('--score-thr', type=share, default=0.3)
     parser.add_argument(
-        '--nms-iou', type=float, default=0.5, help='show only the best of boxes that overlap more'
+        '--nms-iou', type=share, default=0.5, help='show only the best of boxes that overlap more'
     )
     parser.add_argument(
         '--tubes', action='store_true', help='link the detections and show tubes with their scores'
@@ -67,7 +69,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--class-map', nargs='+', default=[], metavar='FILE=MODEL')
     parser.add_argument('--max-frames', type=int, default=300, help='render only the first ones')
     parser.add_argument('--min-height', type=int, default=384, help='enlarge smaller frames')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.num < 0 or min(args.sheet_frames, args.max_frames, args.min_height) < 1:
+        parser.error(
+            '--num is at least 0, --sheet-frames, --max-frames and --min-height at least 1'
+        )
+    return args
 
 
 def choose_videos(
@@ -96,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         paths = render(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, VideoError) as error:
         print(f'render_videos: {error}', file=sys.stderr)
         return 2
     for path in paths:

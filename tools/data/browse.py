@@ -270,7 +270,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for path in browse(args):
             print(path)
-    except (UsageError, ValueError, FileNotFoundError, VideoError) as error:
+    except (UsageError, ValueError, OSError, VideoError) as error:
         print(f'browse.py: {error}', file=sys.stderr)
         return 2 if isinstance(error, (UsageError, ConfigError)) else 1
     return 0
