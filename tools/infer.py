@@ -128,7 +128,7 @@ def is_done(clip: Clip, folder: Path) -> bool:
     Raises:
         UsageError: They are those of another video with the same name.
     """
-    if not (folder / 'result.json').is_file():
+    if not all((folder / name).is_file() for name in ('result.json', 'tubes.json')):
         return False
     places = [video.path for video in load_annotation(folder / 'tubes.json').videos.values()]
     if places != [clip.place]:

@@ -5,8 +5,8 @@
 
 The folder holds ``_data.py``: the pair's data, schedule and runtime, as in configs/README.md. The
 tool adds one config per row: the paper's rows, those with statistics per domain, the oracles, and
-MMAction2's detectors. It also adds a README with the marks between which run_table.py --publish
-writes the table. What is there already is kept.
+MMAction2's detectors. It also begins a README, with the marks between which run_table.py --publish
+writes the table, and a metafile.yml. What is there already is kept.
 """
 
 import argparse
@@ -48,6 +48,13 @@ LABELLED_BOXES = """\
 _base_ = './{net}.py'
 train_dataloader = dict(dataset=dict(source=dict(proposals='ground_truth')))
 val_dataloader = test_dataloader = dict(dataset=dict(proposals='ground_truth'))
+"""
+METAFILE = """\
+# run_table.py --collect --publish fills it
+Collections:
+- Name: {name}
+  README: configs/{name}/README.md
+Models: []
 """
 README = """\
 # {name}
@@ -95,6 +102,7 @@ def files_of(folder: Path, model: str) -> dict[str, str]:
         'full_dn.py': STATISTICS.format(base='full'),
         '_proposals.py': PROPOSALS.format(name=folder.name, **places),
         'README.md': README.format(name=folder.name, folder=folder.as_posix()),
+        'metafile.yml': METAFILE.format(name=folder.name),
     }
     for row in ('t_img', 't_inst', 's_img', 't_img_s_img', 't_inst_s_img', 'full'):
         files[f'{row}.py'] = ADAPTED.format(row=row)

@@ -1,4 +1,4 @@
-"""From a checkpoint to corrected labels to a training on them: infer, CVAT, prepare, train."""
+"""From a checkpoint to corrected labels (CVAT, COCO) to a training on them."""
 
 import json
 import re
@@ -44,20 +44,39 @@ def test_all_formats_hold_the_same_tubes(found):
         assert annotation.videos['a'].num_frames == 20
 
 
-def test_a_corrected_result_is_what_is_trained_on(found, tmp_path):
-    folder, video = found
-    before = load_annotation(folder / 'tubes.json').tubes['a']
-    text = (folder / 'cvat.xml').read_text()
-    wrong = before[0].label
-    right = next(label for label in CLASSES if label != wrong)
-    # a person gives the first track another class
+def correct_cvat(text: str, wrong: str, right: str) -> str:
+    """A person gives the first track another class."""
     corrected, count = re.subn(
         f'(<track id="0" [^>]*label=)"{wrong}"', rf'\1"{right}"', text, count=1
     )
     assert count == 1
-    (tmp_path / 'a.xml').write_text(corrected)
+    return corrected
+
+
+def correct_coco(text: str, wrong: str, right: str) -> str:
+    """The same in COCO's file: all boxes of the first track."""
+    coco = json.loads(text)
+    category = {item['name']: item['id'] for item in coco['categories']}
+    track = coco['annotations'][0]['track_id']
+    for item in coco['annotations']:
+        if item['track_id'] == track:
+            assert item['category_id'] == category[wrong]
+            item['category_id'] = category[right]
+    return json.dumps(coco)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name', 'correct'),
+    [('cvat', 'cvat.xml', correct_cvat), ('coco_video', 'coco.json', correct_coco)],
+)
+def test_a_corrected_result_is_what_is_trained_on(found, tmp_path, kind, name, correct):
+    folder, video = found
+    before = load_annotation(folder / 'tubes.json').tubes['a']
+    wrong = before[0].label
+    right = next(label for label in CLASSES if label != wrong)
+    (tmp_path / name).write_text(correct((folder / name).read_text(), wrong, right))
     run_tool(
-        *('data/prepare', 'cvat', '--annotations', tmp_path / 'a.xml'),
+        *('data/prepare', kind, '--annotations', tmp_path / name),
         *('--frames', video.parent, '--out', tmp_path / 'mine.json'),
     )
     after = load_annotation(tmp_path / 'mine.json')

@@ -134,6 +134,10 @@ def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
     capsys.readouterr()
     assert tool.main([*argv, '0.0']) == 0
     assert '2 of 2 videos are done already' in capsys.readouterr().out
+    (tmp_path / names[0] / 'tubes.json').unlink()  # what is not complete is done again
+    assert tool.main([*argv, '0.0']) == 0
+    assert '1 of 2 videos are done already' in capsys.readouterr().out
+    assert (tmp_path / names[0] / 'tubes.json').is_file()
     assert tool.main([*argv, '0.5']) == 2
     assert 'were made with another score_thr; give another --out' in capsys.readouterr().err
 

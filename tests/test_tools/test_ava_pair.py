@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmstal_da.errors import ConfigError
 from mmstal_da.launch.checks import check_config
 from mmstal_da.register import register_all_modules
 from mmstal_da.registry import DATASETS
-from mmstal_da.tubes.annotation import load_annotation
+from mmstal_da.tubes.annotation import load_annotation, save_annotation
 from tests.clips import actor_frames, write_video
 from tests.load_tool import run_tool
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAIR = ROOT / 'configs/ava_to_kinetics'
 TEXT = (PAIR / 'README.md').read_text()
 BLOCKS = re.findall(r'```(\w+)\n(.*?)```', TEXT, re.DOTALL)
-(SWAPPED, CLIPS_CSV) = [text for kind, text in BLOCKS if kind == 'python']
+(SWAPPED, IHD, CLIPS_CSV) = [text for kind, text in BLOCKS if kind == 'python']
 (OF_AVA, OF_KINETICS, TABLE) = [text for kind, text in BLOCKS if kind == 'bash']
 CLASSES = Config.fromfile(PAIR / 'full.py').classes
 NUMBERS = dict(zip(CLASSES, (1, 8, 10, 11, 12, 14), strict=True))  # AVA's
@@ -155,16 +156,35 @@ def test_a_head_for_one_class_is_refused(folder, monkeypatch):
         check_config(cfg)
 
 
+def rename_classes(old: Path, new: Path) -> None:
+    """Write an annotation whose actions are those of IhD-2."""
+    annotation = load_annotation(old)
+    names = dict(zip(CLASSES[2:5], ('take a photo', 'throw', 'touch (an object)'), strict=True))
+    annotation.classes = list(names.values())
+    annotation.tubes = {
+        video: [replace(tube, label=names[tube.label]) for tube in tubes if tube.label in names]
+        for video, tubes in annotation.tubes.items()
+    }
+    save_annotation(annotation, new)
+
+
 def options(**more) -> list[str]:
     return ['--cfg-options', *(f'{key}={value}' for key, value in {**SMALL, **more}.items())]
 
 
-@pytest.mark.parametrize('row', ['full', 'oracle', 'swapped'])
+@pytest.mark.parametrize('row', ['full', 'oracle', 'swapped', 'ihd'])
 def test_two_iterations_and_a_validation(row, folder):
     config = f'configs/ava_to_kinetics/{row}.py'
     if row == 'swapped':  # the README's file
         config = 'configs/kinetics_to_ava.py'
         (folder / config).write_text(SWAPPED)
+    if row == 'ihd':
+        config = 'configs/ava_to_ihd.py'
+        (folder / config).write_text(IHD)
+        rename_classes(folder / 'data/ava/ava.json', folder / 'data/ava/ava_ihd.json')
+        (folder / 'data/ihd').mkdir()
+        (folder / 'data/ihd/videos').symlink_to(folder / 'data/ava_kinetics/videos')
+        rename_classes(folder / 'data/ava_kinetics/kinetics.json', folder / 'data/ihd/ihd.json')
     output = run_tool(
         'train', config, '--work-dir', folder / row, '--seed', '0', *options(), folder=folder
     )

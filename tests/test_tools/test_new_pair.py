@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 from mmstal_da.errors import UsageError
@@ -38,7 +39,7 @@ def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
     shipped = ROOT / 'configs/jhmdb_to_foggy'
     rows = sorted(p.name for p in shipped.glob('*.py') if not p.name.startswith('_'))
     assert rows == sorted(p.name for p in pair.glob('*.py') if not p.name.startswith('_'))
-    assert f'{len(rows) + 3} files written' in capsys.readouterr().out
+    assert f'{len(rows) + 4} files written' in capsys.readouterr().out
     for row in rows:
         mine, theirs = Config.fromfile(pair / row), Config.fromfile(shipped / row)
         mine, theirs = (
@@ -48,6 +49,9 @@ def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
         assert mine == theirs, row
     text = (pair / 'README.md').read_text()
     assert '<!-- table:begin -->' in text and '<!-- table:end -->' in text
+    begun = yaml.safe_load((pair / 'metafile.yml').read_text())
+    readme = 'configs/mine/README.md'
+    assert begun == {'Collections': [{'Name': 'mine', 'README': readme}], 'Models': []}
 
 
 def test_a_table_finds_the_rows(tool, pair, no_data, tmp_path, capsys):
