@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help="override values of the config's data",
+        help='override values of --config, as in tools/test.py',
     )
     return parser
 
@@ -172,8 +172,9 @@ def run(args: argparse.Namespace, stop: Stop) -> None:
     rule = rule_of(args)
     refuse_labels(args.out)
     register_all_modules()
-    trained = load_trained(args.checkpoint, args.config)
-    cfg = load_config(args.config, args.cfg_options) if args.config else trained.cfg
+    given = load_config(args.config, args.cfg_options) if args.config else None
+    trained = load_trained(args.checkpoint, given)
+    cfg = trained.cfg
     with as_config_error('the target of the config cannot be built'):
         dataset = unlabelled_target(cfg, args.key_frame_stride)
     names, classes = video_names(dataset), list(trained.classes)
@@ -208,6 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.out.suffix != '.json' or min(args.batch_size, args.key_frame_stride) < 1:
         parser.error('--out must end in .json, --batch-size and --key-frame-stride be at least 1')
+    if args.cfg_options and not args.config:
+        parser.error('--cfg-options overrides values of --config, which is not given')
     with interruptible(__file__, argv) as stop, one_sentence('pseudo_tubes.py'):
         run(args, stop)
         return 0
