@@ -265,7 +265,7 @@ def is_changed(found: Mapping, digest: str | None, inputs: Sequence[Input]) -> b
     """Whether a run was made with another config, other data, or inputs of another config.
 
     Args:
-        found: Its ``result.json`` or ``attempts.json``. Version 0.1 recorded no inputs.
+        found: Its ``result.json`` or ``attempts.json``. Older results name no inputs.
         digest: Of its config now; None if there is none.
         inputs: What it reads now.
     """
@@ -316,7 +316,8 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
         results: File to record.
         configs: Row to config file.
     """
-    changed, recipes = [], {}
+    changed = []
+    recipes: dict[Settings, Recipes] = {}
     for path, record in results.items():
         settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
         of = recipes.setdefault(settings, Recipes(configs, settings))
