@@ -321,9 +321,8 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
     for path, record in results.items():
         settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
         of = recipes.setdefault(settings, Recipes(configs, settings))
-        row, digest, inputs = record['row'], None, ()
-        if row in configs:
-            digest, inputs = digest_config(of.config(row), settings), of.inputs(row)
-        if is_changed(record, digest, inputs):
+        row = record['row']
+        digest = digest_config(of.config(row), settings) if row in configs else None
+        if is_changed(record, digest, of.inputs(row) if row in configs else ()):
             changed.append(path)
     return changed
