@@ -135,10 +135,10 @@ def test_complaints(case, made, tmp_path, capsys):
         (['--tube-score', '0.99', *dets], 'no tube has a mean score of 0.99'),
         (['--tube-score', '1.5', *dets], 'tube_score'),
         (['--config', ROOT / 'configs/ava_style/does_not_exist.py'], 'does_not_exist.py'),
-        (['--cfg-options', 'model.test_cfg.rcnn.score_thr=1.0'], 'of --config, which is not given'),
+        (['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.99'], 'of --config, which is not given'),
         (
             # the model's options count, too: no box is left
-            ['--config', case / 'config.py', '--cfg-options', 'model.test_cfg.rcnn.score_thr=1.0'],
+            ['--config', case / 'config.py', '--cfg-options', 'model.test_cfg.rcnn.score_thr=0.99'],
             'no tube has a mean score of 0.2',
         ),
     ):
