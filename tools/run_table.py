@@ -252,7 +252,7 @@ def do(args: argparse.Namespace, stop: Stop) -> int:
         configs = rows.choose_rows(args.pair, args.rows)
         seeds = list(dict.fromkeys(args.seeds or SEEDS))
         wanted = cells.make_cells(args.pair, configs, seeds, args.out, args.settings)
-        wanted = cells.add_proposers(wanted, args.pair, args.out, args.settings)
+        wanted = cells.add_makers(wanted, args.pair, args.out, args.settings)
         for cell in wanted if args.rerun_changed and not args.dry_run else ():
             if state_of(cell).kind == 'changed':
                 kept = cells.set_aside(cell)

@@ -43,13 +43,13 @@ class Trained(NamedTuple):
 
 
 def load_trained(
-    checkpoint: PathLike, config: PathLike | None = None, device: str | None = None
+    checkpoint: PathLike, config: PathLike | Config | None = None, device: str | None = None
 ) -> Trained:
     """The detector of a checkpoint, ready to predict.
 
     Args:
         checkpoint: A checkpoint of ``tools/train.py``, a file or a URL.
-        config: Config file in place of the one that the checkpoint carries.
+        config: Config, or file of one, in place of the one that the checkpoint carries.
         device: Of the model; None takes what MMEngine finds.
 
     Raises:
@@ -95,7 +95,9 @@ def pipeline_of(cfg: Config) -> list[dict]:
     return pipeline
 
 
-def _config(checkpoint: str, meta: dict, config: PathLike | None) -> Config:
+def _config(checkpoint: str, meta: dict, config: PathLike | Config | None) -> Config:
+    if isinstance(config, Config):
+        return config
     if config is not None:
         return load_config(os.fspath(config))
     if not meta.get('cfg'):

@@ -3,12 +3,13 @@
 Read in this order; a file imports only what stands above it.
 
 ===============  ===============================================================
-``rows``         names, labels and configs of the rows; which of them read proposals
+``rows``         names, labels and configs of the rows
 ``fingerprint``  digests of what a result depends on: config and data
+``products``     files that the run of one row makes and other rows read
 ``cells``        row x seed, how far it is, its lock, runs whose config has changed
 ``record``       ``result.json``: written, found, compared
 ``detections``   the detections beside a published result
-``commands``     the tools that train, score and propose
+``commands``     the tools that train, score and make what other rows read
 ``progress``     how far a training is
 ``running``      one cell from training to its record, and ``attempts.json``
 ``table``        mean, standard deviation, gain, gap closed; as Markdown

@@ -13,8 +13,9 @@ from pathlib import Path
 from mmstal_da.errors import UsageError
 from mmstal_da.utils.io import read_json
 
-from .fingerprint import Settings, data_changed, digest_config, digest_data
-from .rows import PROPOSER, find_rows, proposal_files, read_config, row_order
+from .fingerprint import Settings, data_changed, digest_config
+from .products import PRODUCTS, Input, Product, Recipes
+from .rows import find_rows, row_order
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,9 @@ class Cell:
         folder: Where the run and its ``result.json`` live.
         digest: Of config and settings, see :func:`~.fingerprint.digest_config`.
         max_iters: Length of the training; None for a config that counts epochs.
-        data: Annotation file -> digest, see :func:`~.fingerprint.digest_data`.
-        proposals_in: File of proposals, if the row reads one, see :mod:`.rows`.
-        proposer_digest: Of the source-only config that makes that file; None without a file.
-        makes_proposals: Whether the run writes its RPN's proposals to :attr:`proposals_file`.
+        data: Annotation file -> digest, see :meth:`~.products.Recipes.data`.
+        inputs: What the row reads of other rows' runs, see :mod:`.products`.
+        makes: What the run makes for other rows.
     """
 
     pair: str
@@ -43,9 +43,8 @@ class Cell:
     digest: str
     max_iters: int | None
     data: dict[str, str] = field(default_factory=dict, hash=False)
-    proposals_in: Path | None = None
-    proposer_digest: str | None = None
-    makes_proposals: bool = False
+    inputs: tuple[Input, ...] = ()
+    makes: tuple[Product, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,9 +62,21 @@ class Cell:
         return self.folder / 'attempts.json'
 
     @property
-    def proposals_file(self) -> Path:
-        """What a cell that ``makes_proposals`` writes."""
-        return self.folder / 'proposals.npz'
+    def unmade(self) -> tuple[Product, ...]:
+        """What it makes and is not there."""
+        return tuple(item for item in self.makes if not (self.folder / item.file).is_file())
+
+    def folder_of(self, item: Input) -> Path:
+        """The folder of the run of this seed that makes an input."""
+        return self.folder.parents[1] / item.row / self.folder.name
+
+    def file_of(self, item: Input) -> Path:
+        """The file of an input."""
+        return self.folder_of(item) / item.product.file
+
+    def reads_of(self, other: 'Cell') -> bool:
+        """Whether it reads what another cell makes."""
+        return any(self.folder_of(item) == other.folder for item in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,17 @@ class State:
 
     Attributes:
         kind: ``'done'``, ``'changed'`` (begun or finished under another config or on other data),
-            ``'resume'``, ``'todo'`` or ``'propose'`` (trained and scored; the proposals that
-            others need of it are missing).
+            ``'resume'``, ``'todo'`` or ``'make'`` (trained and scored; what others need of it is
+            missing).
         iteration: Iterations behind the last checkpoint.
         file: The file that says so.
+        unmade: What others need of it and is missing.
     """
 
     kind: str
     iteration: int = 0
     file: Path | None = None
+    unmade: tuple[Product, ...] = ()
 
 
 class CellLock:
@@ -139,12 +152,14 @@ def make_cells(
 
     Raises:
         UsageError: The rows are scored on different data or under different protocols, or one reads
-            proposals and the pair has no source-only row to make them.
+            what no row of the pair makes.
     """
-    configs = {row: read_config(path, settings.cfg_options) for row, path in rows.items()}
+    recipes = Recipes({**find_rows(pair), **rows}, settings)
     scored = {
-        row: json.dumps(cfg.to_dict().get('test_evaluator'), sort_keys=True, default=str)
-        for row, cfg in configs.items()
+        row: json.dumps(
+            recipes.config(row).to_dict().get('test_evaluator'), sort_keys=True, default=str
+        )
+        for row in rows
     }
     first = next(iter(rows))
     differing = [row for row in rows if scored[row] != scored[first]]
@@ -154,53 +169,52 @@ def make_cells(
             f'{rows[differing[0]]} and {rows[first]}); make a table of each: --rows and --out'
         )
     early = sorted(rows, key=lambda row: (row not in ('source_only', 'oracle'), row_order(row)))
-    readers = [row for row, cfg in configs.items() if proposal_files(cfg)]
-    proposer_digest = None
-    if readers:
-        path = find_rows(pair).get(PROPOSER)
-        if path is None:
-            raise UsageError(
-                f'{rows[readers[0]]} reads proposals; {pair} has no {PROPOSER}.py to make them'
-            )
-        proposer_digest = digest_config(read_config(path, settings.cfg_options), settings)
-    out = out.resolve()
     return [
         Cell(
             pair=pair.resolve().name,
             row=row,
             seed=seed,
             config=rows[row],
-            folder=out / row / f'seed{seed}',
-            digest=digest_config(configs[row], settings),
-            max_iters=(configs[row].get('train_cfg') or {}).get('max_iters'),
-            data=digest_data(configs[row]),
-            proposals_in=out / PROPOSER / f'seed{seed}/proposals.npz' if row in readers else None,
-            proposer_digest=proposer_digest if row in readers else None,
+            folder=out.resolve() / row / f'seed{seed}',
+            digest=digest_config(recipes.config(row), settings),
+            max_iters=(recipes.config(row).get('train_cfg') or {}).get('max_iters'),
+            data=recipes.data(row),
+            inputs=recipes.inputs(row),
         )
         for seed in seeds
         for row in early
     ]
 
 
-def add_proposers(cells: Sequence[Cell], pair: Path, out: Path, settings: Settings) -> list[Cell]:
-    """Have source-only write proposals for the unfinished cells that read them.
+def add_makers(cells: Sequence[Cell], pair: Path, out: Path, settings: Settings) -> list[Cell]:
+    """Have cells make what the unfinished ones read, and add those that are missing.
 
     Returns:
-        The cells, some of which ``makes_proposals``. Source-only cells that had to be added come
-        first.
+        The cells, each after those that it reads.
     """
     known = {cell.folder: cell for cell in cells}
-    added = []
-    for cell in cells:
-        if cell.proposals_in is None or state_of(cell).kind == 'done':
-            continue
-        folder = cell.proposals_in.parent
-        if folder not in known:
-            row = {PROPOSER: find_rows(pair)[PROPOSER]}
-            (known[folder],) = make_cells(pair, row, [cell.seed], out, settings)
-            added.append(folder)
-        known[folder] = replace(known[folder], makes_proposals=True)
-    return [known[folder] for folder in dict.fromkeys([*added, *known])]
+    waiting = list(known)
+    while waiting:
+        cell = known[waiting.pop(0)]
+        for item in () if state_of(cell).kind == 'done' else cell.inputs:
+            folder = cell.folder_of(item)
+            if folder not in known:
+                row = {item.row: find_rows(pair)[item.row]}
+                (known[folder],) = make_cells(pair, row, [cell.seed], out, settings)
+            makes = dict.fromkeys([*known[folder].makes, item.product])
+            known[folder] = replace(known[folder], makes=tuple(makes))
+            waiting.append(folder)
+    ordered: dict[Path, Cell] = {}
+
+    def put(cell: Cell) -> None:
+        for item in cell.inputs:
+            if cell.folder_of(item) in known:
+                put(known[cell.folder_of(item)])
+        ordered.setdefault(cell.folder, cell)
+
+    for cell in known.values():
+        put(cell)
+    return list(ordered.values())
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -230,32 +244,36 @@ def state_of(cell: Cell) -> State:
     """How far a cell is, from its files."""
     checkpoint = last_checkpoint(cell.folder)
     iteration = iteration_of(checkpoint)
+    unmade = cell.unmade
     for file, kind in ((cell.result_file, 'done'), (cell.attempts_file, 'resume')):
         if file.is_file():
-            changed = is_changed(read_json(file), cell.digest, cell.proposer_digest)
+            changed = is_changed(read_json(file), cell.digest, cell.inputs)
             if changed and (kind == 'done' or checkpoint):
                 return State('changed', iteration, file)
-            if kind == 'done' and cell.makes_proposals and not cell.proposals_file.is_file():
+            if kind == 'done' and unmade:
                 trained = checkpoint and cell.max_iters in (None, iteration)
-                kind = 'propose' if trained else 'resume'  # a restored result has no checkpoint
-                return State(kind if checkpoint else 'todo', iteration, file)
+                kind = 'make' if trained else 'resume'  # a restored result has no checkpoint
+                return State(kind if checkpoint else 'todo', iteration, file, unmade)
             if kind == 'done' or checkpoint:
-                return State(kind, iteration, file)
+                return State(kind, iteration, file, unmade)
     if checkpoint:  # trained by other means: nobody knows with which config
         return State('changed', iteration, checkpoint)
-    return State('todo')
+    return State('todo', unmade=unmade)
 
 
-def is_changed(found: Mapping, digest: str | None, proposer_digest: str | None) -> bool:
-    """Whether a run was made with another config, other data, or proposals of another config.
+def is_changed(found: Mapping, digest: str | None, inputs: Sequence[Input]) -> bool:
+    """Whether a run was made with another config, other data, or inputs of another config.
 
     Args:
-        found: Its ``result.json`` or ``attempts.json``.
+        found: Its ``result.json`` or ``attempts.json``. Older results name no inputs.
         digest: Of its config now; None if there is none.
-        proposer_digest: Of source-only's config now, if the run reads proposals.
+        inputs: What it reads now.
     """
-    proposals = found.get('proposals') or {'config_sha256': proposer_digest}
-    same = found.get('config_sha256') == digest and proposals['config_sha256'] == proposer_digest
+    now = {item.product.name: item.digest for item in inputs}
+    read = {product.name: found.get(product.name) for product in PRODUCTS}
+    same = found.get('config_sha256') == digest and all(
+        record['config_sha256'] == now.get(name) for name, record in read.items() if record
+    )
     return not same or data_changed(found.get('data') or {})
 
 
@@ -270,7 +288,7 @@ def refuse_changed(states: dict[Cell, State]) -> None:
         files = '\n'.join(f'  {cell.config}: {state.file}' for cell, state in changed.items())
         raise UsageError(
             'these runs were made with another config, --cfg-options, --amp or --gpus-per-run, '
-            f'with other annotation files, or with proposals of another {PROPOSER} config:\n'
+            'with other annotation files, or on what a row with another config made:\n'
             f'{files}\n--rerun-changed sets them aside and runs them again; another --out keeps '
             'both'
         )
@@ -298,20 +316,13 @@ def find_changed(results: Mapping[Path, dict], configs: Mapping[str, Path]) -> l
         results: File to record.
         configs: Row to config file.
     """
-    digests: dict = {}
-
-    def digest(row: str, settings: Settings) -> str | None:
-        if row not in configs:
-            return None
-        if (row, settings) not in digests:
-            cfg = read_config(configs[row], settings.cfg_options)
-            digests[row, settings] = digest_config(cfg, settings)
-        return digests[row, settings]
-
     changed = []
+    recipes: dict[Settings, Recipes] = {}
     for path, record in results.items():
         settings = Settings(tuple(record['cfg_options']), record['amp'], record['processes'])
-        proposer_digest = digest(PROPOSER, settings) if record.get('proposals') else None
-        if is_changed(record, digest(record['row'], settings), proposer_digest):
+        of = recipes.setdefault(settings, Recipes(configs, settings))
+        row = record['row']
+        digest = digest_config(of.config(row), settings) if row in configs else None
+        if is_changed(record, digest, of.inputs(row) if row in configs else ()):
             changed.append(path)
     return changed

@@ -1,6 +1,7 @@
-"""The commands that a run consists of: training, scoring, and writing proposals."""
+"""The commands that a run consists of: training, scoring, and making what other rows read."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from mmengine.config import Config
 
 from .cells import Cell
 from .fingerprint import Settings
-from .rows import proposal_options
+from .products import PRODUCTS, Product
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -22,7 +23,7 @@ class Launcher:
         name: ``'local'`` or ``'slurm'``.
         threads: OMP_NUM_THREADS of every process; None leaves the environment's.
         jobs: Runs at a time, for the record.
-        tools: Folder of ``train.py``, ``test.py`` and ``data/dump_proposals.py``.
+        tools: Folder of ``train.py``, ``test.py`` and of ``data`` with the others.
     """
 
     name: str = 'local'
@@ -35,7 +36,7 @@ class Command(NamedTuple):
     """A process to run.
 
     Attributes:
-        stage: ``'train'``, ``'test'`` or ``'propose'``.
+        stage: ``'train'``, ``'test'`` or that of a :class:`~.products.Product`.
         argv: Program and arguments.
         log: File for its output, appended to.
         begins: What it does, in words.
@@ -49,7 +50,8 @@ class Command(NamedTuple):
     @property
     def tool(self) -> str:
         """Name under which the tool complains, such as ``'train.py'``."""
-        return 'dump_proposals.py' if self.stage == 'propose' else f'{self.stage}.py'
+        tools = {product.stage: product.tool for product in PRODUCTS}
+        return tools.get(self.stage, f'{self.stage}.py')
 
 
 class Outcome(NamedTuple):
@@ -100,14 +102,15 @@ class Commands:
         flags = ['--work-dir', str(self.cell.folder / 'test')]
         return self._tool('test', [str(checkpoint)], flags, options, 'is scored')
 
-    def propose(self, checkpoint: Path) -> Command:
-        """Write the proposals of a checkpoint; one process, however many trained it."""
-        tool = str(self.launcher.tools / 'data/dump_proposals.py')
-        argv = [sys.executable, '-u', tool, str(self.cell.config), str(checkpoint)]
-        argv += ['--out', str(self.cell.proposals_file)]
-        if self.settings.cfg_options:
-            argv += ['--cfg-options', *self.settings.cfg_options]
-        return Command('propose', argv, self.cell.folder / 'propose.log', 'writes its proposals')
+    def make(self, checkpoint: Path, product: Product) -> Command:
+        """Make what other rows read; one process, however many trained the checkpoint."""
+        cell = self.cell
+        argv = [sys.executable, '-u', str(self.launcher.tools / 'data' / product.tool)]
+        for word in product.arguments:
+            argv.append(word.format(config=cell.config, checkpoint=checkpoint))
+        argv += ['--out', str(cell.folder / product.file), *self._options()]
+        log = cell.folder / f'{product.stage}.log'
+        return Command(product.stage, argv, log, f'writes its {product.title}')
 
     def _tool(
         self, stage: str, positional: list[str], flags: list[str], options: list[str], begins: str
@@ -118,11 +121,16 @@ class Commands:
         if processes > 1:
             program = ['bash', str(self.launcher.tools / f'dist_{stage}.sh')]
             positional = [*positional, str(processes)]
-        proposals = proposal_options(self.cfg, cell.proposals_in) if cell.proposals_in else []
-        options = [*self.settings.cfg_options, *proposals, *options]
-        options = ['--cfg-options', *options] if options else []
-        argv = [*program, str(cell.config), *positional, *flags, *options]
+        argv = [*program, str(cell.config), *positional, *flags, *self._options(options)]
         return Command(stage, argv, cell.folder / f'{stage}.log', begins)
+
+    def _options(self, more: Sequence[str] = ()) -> list[str]:
+        """The table's options, those by which the cell reads its inputs, and more."""
+        options = list(self.settings.cfg_options)
+        for item in self.cell.inputs:
+            options += item.product.options(self.cfg, self.cell.file_of(item))
+        options += more
+        return ['--cfg-options', *options] if options else []
 
     def _saving(self) -> list[str]:
         """Save at least every tenth of the training, so that an interruption loses little."""

@@ -84,11 +84,13 @@ def format_seconds(seconds: float | None) -> str:
 def describe_state(state: State, rerun_changed: bool) -> str:
     """What is to be done with a cell."""
     aside = 'to set aside and run again' if rerun_changed else 'to refuse'
+    made = ' and '.join(product.title for product in state.unmade)
+    then = f', then to write its {made}' if made else ''
     return {
         'done': 'done',
-        'todo': 'to do',
-        'resume': f'to resume from iteration {state.iteration}',
-        'propose': 'to write its proposals',
+        'todo': f'to do{then}',
+        'resume': f'to resume from iteration {state.iteration}{then}',
+        'make': f'to write its {made}',
         'changed': f'changed config or data: {aside}',
     }[state.kind]
 
@@ -110,16 +112,17 @@ class Rates:
     def seconds(self, cell: Cell, state: State) -> float | None:
         """What is left of a cell; rows that were not measured take as long as the mean row.
 
-        Writing proposals was not measured and counts as scoring does.
+        Making what others need was not measured and counts as scoring does.
         """
         if cell.max_iters is None:
             return None
-        done = state.iteration if state.kind in ('resume', 'propose') else 0
+        done = state.iteration if state.kind in ('resume', 'make') else 0
+        passes = len(state.unmade) + (state.kind != 'make')
         rate, test = (
             of.get(cell.row, float(np.mean(list(of.values()))))
             for of in (self.iteration, self.test)
         )
-        return rate * (cell.max_iters - done) + test
+        return rate * (cell.max_iters - done) + test * passes
 
 
 def rates_of(records: Iterable[dict], source: str) -> Rates | None:

@@ -11,12 +11,13 @@ from mmengine.config import Config
 
 from mmstal_da.synthetic.generate import MANIFEST
 
-# what MMEngine's runner reads and a result depends on; not, for instance, how often it logs
+# what a result depends on; not, for instance, how often a run logs
 RESULT_KEYS = (
     *('model', 'data_preprocessor', 'model_wrapper_cfg', 'load_from'),
     *('train_dataloader', 'test_dataloader', 'test_evaluator', 'train_cfg', 'test_cfg'),
     *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'default_hooks', 'custom_hooks'),
     *('env_cfg', 'randomness', 'default_scope', 'custom_imports', 'runner_type'),
+    *('proposals_from', 'pseudo_tubes_from'),  # the tables' own, see products
 )
 # parts of these that leave the result as it is; the seed is the cell's own
 IGNORED = {

@@ -272,12 +272,13 @@ def _training_data(config: Path) -> list[str]:
     dataset = read_config(config).train_dataloader.dataset
     paired = 'source' in dataset and 'target' in dataset
     found = []
-    for part in trained_parts(dataset).values() if paired else [dataset]:
+    for name, part in trained_parts(dataset).items() if paired else [('', dataset)]:
         while 'ann_file' not in part and 'dataset' in part:
             part = part['dataset']
         labels = 'labelled' if part.get('labelled', True) else 'unlabelled'
-        name = Path(part.get('data_root') or '', part.get('ann_file', '?'))
-        found.append(f'{name.parent.name}/{name.name} ({labels})')
+        labels = 'pseudo-labelled' if name == 'pseudo_target' else labels
+        file = Path(part.get('data_root') or '', part.get('ann_file', '?'))
+        found.append(f'{file.parent.name}/{file.name} ({labels})')
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmstal_da.domains import trained_parts
 from mmstal_da.errors import UsageError
 from mmstal_da.utils.collect_env import PACKAGES, git_commit
 from mmstal_da.utils.io import read_json
@@ -41,7 +42,7 @@ def make_record(
     metrics: dict,
     times: dict,
     git: dict,
-    proposals: dict | None = None,
+    inputs: dict,
 ) -> dict:
     """What is kept of a run.
 
@@ -53,7 +54,7 @@ def make_record(
         metrics: Of :func:`read_metrics`.
         times: ``train`` and ``test`` -> ``wall_s``, ``cpu_s`` in seconds over all ``starts``.
         git: Of :func:`~.running.Attempts.git`.
-        proposals: Of :class:`~.running.Attempts`.
+        inputs: Of :class:`~.running.Attempts`.
     """
     evaluator = cfg.get('test_evaluator')
     background = evaluator.get('background_frames', True) if isinstance(evaluator, dict) else None
@@ -67,7 +68,8 @@ def make_record(
         'config': shown_path(cell.config),
         'config_sha256': cell.digest,
         'data': cell.data,
-        **({'proposals': proposals} if proposals else {}),
+        **inputs,
+        'target_labels': target_labels(cfg),
         **settings.to_dict(),
         'iterations': cell.max_iters,
         'batch_size': loader.get('batch_size'),
@@ -77,6 +79,19 @@ def make_record(
         **git,
         'environment': describe_environment(),
     }
+
+
+def target_labels(cfg: Config) -> str | None:
+    """Whose labels of the target a config trains on.
+
+    Returns:
+        ``'person'``, also where a person has corrected a model's; ``'model'``: pseudo-tubes as the
+        model found them; None: nobody's.
+    """
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    paired = 'source' in dataset and 'target' in dataset
+    parts = trained_parts(dataset) if paired else {}
+    return 'person' if 'labelled_target' in parts else 'model' if 'pseudo_target' in parts else None
 
 
 def read_metrics(test_folder: Path) -> dict:

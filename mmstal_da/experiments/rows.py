@@ -1,13 +1,8 @@
-"""The rows of a pair: their names, their order, their configs, and who makes their proposals.
-
-MMAction2's AVA-style detectors propose no boxes. In a table they read the proposals of the
-source-only detector of the same seed. ``tools/data/dump_proposals.py`` writes them to
-``OUT/source_only/seed<k>/proposals.npz``; they replace the file that the row's config names.
-"""
+"""The rows of a pair: their names, their order, their configs."""
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -54,10 +49,6 @@ BLOCKS = {
 """Ending of a row's name -> how all rows with it train. Rows of one block compare."""
 
 PAPER_ROWS = tuple(LABELS)
-
-PROPOSER = 'source_only'
-"""The row whose RPN makes the proposals."""
-
 
 STRONG_ROWS = ('mt', 'mt_tubes')
 """Rows that always train with strong augmentation, so their names do not say it."""
@@ -151,27 +142,3 @@ def read_config(path: Path, cfg_options: Iterable[str] = ()) -> Config:
     if options:
         override(cfg, options, str(path))
     return cfg
-
-
-def proposal_files(cfg: Config) -> dict[str, Path]:
-    """Files of proposals that training and test read: dotted key in the config -> file."""
-    parts = ('train_dataloader', 'test_dataloader')
-    return {key: path for part in parts for key, path in _find_files(cfg.get(part), part)}
-
-
-def proposal_options(cfg: Config, file: Path) -> list[str]:
-    """``--cfg-options`` by which a config reads another file of proposals."""
-    return [f'{key}={file}' for key in proposal_files(cfg)]
-
-
-def _find_files(value, key: str) -> Iterator[tuple[str, Path]]:
-    if isinstance(value, Mapping):
-        kind = str(value.get('type')).rpartition('.')[2]
-        file = value.get('proposals')
-        if kind == 'ActionTubeDataset' and file not in (None, 'ground_truth'):
-            yield f'{key}.proposals', Path(file)
-        for name, item in value.items():
-            yield from _find_files(item, f'{key}.{name}')
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _find_files(item, f'{key}.{number}')

@@ -15,9 +15,10 @@ from mmstal_da.utils.io import read_json, write_json
 from .cells import Cell, iteration_of, last_checkpoint
 from .commands import Command, Commands, Launcher, Outcome
 from .fingerprint import Settings, digest_config, digest_file
+from .products import PRODUCTS, Input
 from .progress import read_progress
 from .record import describe_git, make_record, read_metrics
-from .rows import PROPOSER, read_config
+from .rows import read_config
 
 Steps = Generator[Command, Outcome | None, dict]  # None starts it
 
@@ -27,7 +28,7 @@ class RunFailed(Exception):
 
 
 def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
-    """Train, score and record a cell; then write its proposals, if others need them.
+    """Train, score and record a cell; then make what others need of it.
 
     A generator: it yields each command, and is sent how the command ended. Closing it at a yield
     notes the interruption in ``attempts.json``.
@@ -43,7 +44,7 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
     Raises:
         RunFailed: A command failed, or did not leave what it should.
         UsageError: The config has changed since the cell was made, the metrics are not those of a
-            table, or the proposals are missing or not those that the run was begun on.
+            table, or what the cell reads is missing, or is not what the run was begun on.
     """
     cfg = read_config(cell.config, settings.cfg_options)
     if digest_config(cfg, settings) != cell.digest:  # while it waited
@@ -62,6 +63,8 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
             raise RunFailed(f'{cell.name}: {reason}')
 
     if checkpoint is None or not is_trained(checkpoint, cfg):
+        for product in PRODUCTS:  # of an earlier training
+            (cell.folder / product.file).unlink(missing_ok=True)
         command = commands.train(checkpoint)
         yield from run(command)
         checkpoint = last_checkpoint(cell.folder)
@@ -70,7 +73,7 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
                 f'{cell.name}: training ended without the checkpoint of its last iteration in '
                 f'{cell.folder} (default_hooks.checkpoint); log: {command.log}'
             )
-    if cell.result_file.is_file():  # finished, but for its proposals
+    if cell.result_file.is_file():  # finished, but for what others need
         record = read_json(cell.result_file)
     else:
         test_folder = cell.folder / 'test'
@@ -80,13 +83,14 @@ def run_cell(cell: Cell, settings: Settings, launcher: Launcher) -> Steps:
         metrics = read_metrics(test_folder)
         times = {stage: attempts.total(stage) for stage in ('train', 'test')}
         times['train']['seconds_per_iteration'] = attempts.seconds_per_iteration()
-        git, proposals = attempts.git(), attempts.proposals
-        record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, git, proposals)
+        git, inputs = attempts.git(), attempts.inputs
+        record = make_record(cell, settings, cfg, checkpoint.name, metrics, times, git, inputs)
         how = {'launcher': launcher.name, 'threads': launcher.threads, 'jobs': launcher.jobs}
         record['environment'] |= how
         write_json(cell.result_file, record)
-    if cell.makes_proposals:
-        yield from run(commands.propose(checkpoint))
+    for product in cell.unmade:
+        yield from run(commands.make(checkpoint, product))
+        attempts.note_made(digest_file(cell.folder / product.file))
     return record
 
 
@@ -125,15 +129,16 @@ class Attempts:
         checkpoint: Its last checkpoint, None if it was not begun.
 
     Attributes:
-        proposals: What it reads, if it does: ``from``, ``config_sha256`` and ``sha256``.
+        inputs: What it reads: name of the :class:`~.products.Product` -> ``from``,
+            ``config_sha256`` and ``sha256``.
 
     Raises:
-        UsageError: The cell was begun on other proposals.
+        UsageError: It is missing, or not as it was made, or the cell was begun on another.
     """
 
     def __init__(self, cell: Cell, settings: Settings, checkpoint: Path | None) -> None:
         self.cell = cell
-        self.proposals = _describe_proposals(cell)
+        self.inputs = {item.product.name: _describe(cell, item) for item in cell.inputs}
         found = read_json(cell.attempts_file) if cell.attempts_file.is_file() else {}
         same = found.get('config_sha256') == cell.digest
         self.attempts = found['attempts'] if same else []
@@ -143,14 +148,14 @@ class Attempts:
                 began = datetime.datetime.fromisoformat(attempt['began']).timestamp()
                 lived = log.stat().st_mtime - began if log.is_file() else 0.0
                 attempt.update(wall_s=max(0.0, lived), ended='killed')
-        if same and checkpoint and found.get('proposals') != self.proposals:
-            raise UsageError(
-                f'{cell.name} was begun on other proposals than {cell.proposals_in} has now; remove'
-                f' {cell.folder} to train it again'
-            )
+        for item in cell.inputs if same and checkpoint else ():
+            if found.get(item.product.name) != self.inputs[item.product.name]:
+                raise UsageError(
+                    f'{cell.name} was begun on other {item.product.title} than'
+                    f' {cell.file_of(item)} has now; remove {cell.folder} to train it again'
+                )
         self.head = {'config_sha256': cell.digest, 'data': cell.data, **settings.to_dict()}
-        if self.proposals:
-            self.head['proposals'] = self.proposals
+        self.head |= self.inputs
 
     @contextmanager
     def noting(self, stage: str, checkpoint: Path | None) -> Iterator:
@@ -180,6 +185,11 @@ class Attempts:
             if attempt['ended'] is None:
                 attempt['ended'] = 'interrupted'
             self._write()
+
+    def note_made(self, digest: str) -> None:
+        """Note the digest of what the last attempt has made."""
+        self.attempts[-1]['sha256'] = digest
+        self._write()
 
     def _write(self) -> None:
         write_json(self.cell.attempts_file, {**self.head, 'attempts': self.attempts})
@@ -219,16 +229,24 @@ class Attempts:
         return progress[1] if progress else None
 
 
-def _describe_proposals(cell: Cell) -> dict | None:
-    """Whose proposals a cell reads, and which."""
-    if cell.proposals_in is None:
-        return None
-    if not cell.proposals_in.is_file():
+def _describe(cell: Cell, item: Input) -> dict:
+    """Whose file a cell reads, and which.
+
+    Raises:
+        UsageError: It is missing, or somebody has changed it.
+    """
+    file, maker = cell.file_of(item), f'{item.row} seed {cell.seed}'
+    if not file.is_file():
         raise UsageError(
-            f'{cell.name}: no proposals in {cell.proposals_in}; {PROPOSER} has not ended well'
+            f'{cell.name}: no {item.product.title} in {file}; {maker} has not ended well. The same'
+            f' command makes them ({item.product.tool}), once that does'
         )
-    return {
-        'from': f'{PROPOSER} seed {cell.seed}',
-        'config_sha256': cell.proposer_digest,
-        'sha256': digest_file(cell.proposals_in),
-    }
+    digest, attempts = digest_file(file), file.with_name('attempts.json')
+    found = read_json(attempts)['attempts'] if attempts.is_file() else []
+    made = [attempt for attempt in found if attempt['stage'] == item.product.stage]
+    if made and made[-1].get('sha256', digest) != digest:
+        raise UsageError(
+            f'{cell.name}: {file} is not what {maker} wrote; remove it, and the same command makes'
+            ' it again'
+        )
+    return {'from': maker, 'config_sha256': item.digest, 'sha256': digest}

@@ -44,7 +44,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        """``'train'``, ``'test'`` or ``'propose'``."""
+        """That of the command."""
         return self.command.stage
 
 
@@ -149,9 +149,9 @@ class Scheduler:
             self._advance(cell, slot, lock, run_cell(cell, self.settings, self.launcher), None)
 
     def _waits(self, cell: Cell) -> bool:
-        """Whether a cell that is yet to end makes the proposals that this one reads."""
+        """Whether a cell that is yet to end makes what this one reads."""
         others = [*self.pending, *(job.cell for job in self.running)]
-        return any(other.proposals_file == cell.proposals_in for other in others)
+        return any(cell.reads_of(other) for other in others)
 
     def _advance(
         self, cell: Cell, slot: int, lock: CellLock, steps: Steps, outcome: Outcome | None

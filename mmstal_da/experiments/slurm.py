@@ -111,11 +111,11 @@ def run_on_slurm(
 ) -> list[str]:
     """Submit a job for every cell that has none in the queue, and wait for all.
 
-    A cell that reads proposals waits for the job that makes them. At most ``launcher.jobs`` run at
+    A cell that reads what another makes waits for its job. At most ``launcher.jobs`` run at
     a time.
 
     Args:
-        cells: The cells, a maker of proposals before its readers.
+        cells: The cells, each after those that it reads.
         settings: What the results depend on besides the configs.
         launcher: How to run.
         flags: Of :func:`parse_sbatch_args`.
@@ -132,7 +132,7 @@ def run_on_slurm(
     for cell in cells:
         job_id = _find_job(cell, queue)
         if job_id is None:
-            after = [run.job_id for run in runs if run.cell.proposals_file == cell.proposals_in]
+            after = [run.job_id for run in runs if cell.reads_of(run.cell)]
             if len(runs) >= launcher.jobs:
                 after.append(runs[-launcher.jobs].job_id)
             job_id = _submit(CellJob(cell, settings, launcher), flags, after)

@@ -98,8 +98,9 @@ def make_table(
         ``pair``, ``seeds``, ``rows``, ``missing``, ``failed``, and how it was made. Of a row: each
         of :data:`~.record.METRICS` with mean and sample standard deviation over seeds (None for one
         seed), :data:`~.record.ANNOTATED` likewise, ``n``, ``seeds``, each of
-        :data:`~.record.CLASS_METRICS` per class, ``control``, the source-only row that trains
-        likewise, ``gain`` over it (see :func:`gain_over`), ``upper_bound``, and ``gap_closed`` of
+        :data:`~.record.CLASS_METRICS` per class, ``target_labels`` (see
+        :func:`~.record.target_labels`), ``control``, the source-only row that trains likewise,
+        ``gain`` over it (see :func:`gain_over`), ``upper_bound``, and ``gap_closed`` of
         frame-mAP between them (see :func:`gap_closed`). ``gap_closed`` is None where one of them
         is missing, and for rows that use labels of the target.
     """
@@ -124,7 +125,10 @@ def make_table(
             for metric in SHOWN
         }
         ends = {control, bound}
-        between = not (row in ends or uses_target_labels(row)) and {row, *ends} <= means.keys()
+        labels = [record.get('target_labels') for record in of_row]
+        entry['target_labels'] = next(filter(None, labels), None)
+        labelled = uses_target_labels(row) or 'person' in labels
+        between = not (row in ends or labelled) and {row, *ends} <= means.keys()
         entry['gap_closed'] = (
             gap_closed(means[row], means[control], means[bound]) if between else None
         )
@@ -240,6 +244,9 @@ def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
     ]
     if not table['rows']:
         notes = ['No run is finished yet.']
+    for who, what in (('person', "a person's labels"), ('model', "a model's labels, uncorrected,")):
+        of = [name for name, row in table['rows'].items() if row['target_labels'] == who]
+        notes += ['', f'Trained on {what} of the target: {", ".join(of)}.'] if of else []
     settings = [*(table['cfg_options'] or ())]
     settings += ['mixed precision'] if table['amp'] else []
     settings += [f'{table["processes"]} processes'] if (table['processes'] or 1) > 1 else []

@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.errors import ConfigError, UsageError
 
-# top-level keys that MMEngine's runner, the tools and the checks read
+# top-level keys that MMEngine's runner, the tools (the last two: run_table.py), the checks read
 READ = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | {
     *('auto_scale_lr', 'compile', 'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg'),
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'runner_type', 'strategy', 'sync_bn'),
     *('allow_classes_without_truth', 'allow_transductive'),
+    *('proposals_from', 'pseudo_tubes_from'),
 }
 # place in a config -> the registry of what is built there; the first that fits
 REGISTRIES = (

@@ -1,6 +1,7 @@
 """Training and table killed or interrupted at any moment: they resume to the same result."""
 
 import contextlib
+import hashlib
 import json
 import random
 import shutil
@@ -17,7 +18,7 @@ from tests.faults import forked
 from tests.faults.tiny_pair import ROOT, environment
 from tests.faults.tiny_training import MAX_ITERS, assert_same, final_weights, progress, train
 from tests.load_tool import load_tool
-from tests.test_experiments.fake_table import DUMP, ITERS, TEST, TRAIN, make_pair
+from tests.test_experiments.fake_table import DUMP, ITERS, LEARNS, TEST, TRAIN, make_pair
 
 END_WITHIN = 10.0  # CPU seconds from Ctrl-C to the end
 
@@ -87,21 +88,26 @@ def test_ctrl_c_ends_a_training_soon(tmp_path):
 
 # --- the table
 
+ROWS = ('source_only', 'full', 'pseudo')  # the last reads what the second makes
+
 
 @pytest.fixture
 def fake_tools(tmp_path, monkeypatch) -> Path:
     """A pair and tools that take a moment, as in the tests of the table."""
     tools = tmp_path / 'tools'
     (tools / 'data').mkdir(parents=True)
-    for name, text in (('train', TRAIN), ('test', TEST), ('data/dump_proposals', DUMP)):
+    for name, text in (('train', TRAIN), ('test', TEST), ('data/pseudo_tubes', DUMP)):
         (tools / f'{name}.py').write_text(text)
     monkeypatch.setattr('mmstal_da.experiments.commands.TOOLS', tools)
     monkeypatch.setenv('SLEEP', '0.1')
-    return make_pair(tmp_path / 'pair', 'source_only', 'full', 'oracle')
+    pair = make_pair(tmp_path / 'pair', *ROWS)
+    with open(pair / 'pseudo.py', 'a') as file:
+        file.write(LEARNS)
+    return pair
 
 
 def table(pair: Path, out: Path) -> int:
-    arguments = [pair, '--seeds', 0, 1, '--out', out, '--jobs', 2]
+    arguments = [pair, '--rows', *ROWS, '--seeds', 0, 1, '--out', out, '--jobs', 2]
     return load_tool('run_table').main([*map(str, arguments)])
 
 
@@ -134,6 +140,10 @@ def assert_whole(out: Path) -> None:
     for record in results:
         assert record['metrics']['frame_mAP@0.5'] == 5.0 * len(record['row']) + record['seed']
         assert record['checkpoint'] == f'iter_{ITERS}.pth'
+        if record['row'] == 'pseudo':
+            file = out / f'full/seed{record["seed"]}/pseudo_tubes.json'
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            assert record['pseudo_tubes']['sha256'] == digest
 
 
 def heed_sigint() -> None:

@@ -16,7 +16,8 @@ def run_table(tmp_path, monkeypatch):
     (tools / 'data').mkdir(parents=True)
     (tools / 'train.py').write_text(TRAIN)
     (tools / 'test.py').write_text(TEST)
-    (tools / 'data/dump_proposals.py').write_text(DUMP)
+    for name in ('dump_proposals', 'pseudo_tubes'):
+        (tools / f'data/{name}.py').write_text(DUMP)
     monkeypatch.setattr(commands, 'TOOLS', tools)
     monkeypatch.setattr(bar_plot, 'Figure', lambda figsize, layout: Figure(figsize=(2, 2)))
     return load_main()

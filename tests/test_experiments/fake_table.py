@@ -53,21 +53,28 @@ metrics |= {'frame_mAP@0.5': score, 'frame_AP@0.5/run': score, 'video_AP@0.5/run
 metrics |= {'protocol': 'act', 'dataset': 'made up', 'split': 'test', 'n_frames': None}
 (folder / 'now.json').write_text(json.dumps(metrics))
 """
-# appends, so that a second run of it is noticed
+# of either tool that makes what other rows read; appends, so that a second run of it is noticed
 DUMP = """
 import os, sys, time
 from pathlib import Path
-print('dump', *sys.argv[1:3], flush=True)
+print('dump', *sys.argv[1:], flush=True)
 time.sleep(float(os.environ.get('SLEEP', 0)))
-row, seed = Path(sys.argv[2]).read_text().split()
-with open(sys.argv[sys.argv.index('--out') + 1], 'a') as file:
-    file.write(f'proposals of {row} {seed}\\n')
+(checkpoint,) = (word for word in sys.argv if word.endswith('.pth'))
+row, seed = Path(checkpoint).read_text().split()
+out = Path(sys.argv[sys.argv.index('--out') + 1])
+with open(out, 'a') as file:
+    file.write(f'{out.stem} of {row} {seed}\\n')
 """
 
-# what an AVA-style row's config has beside CONFIG, to be formatted with a file
+# what a row's config has beside CONFIG: an AVA-style row's, to be formatted with a file, and one's
+# that learns pseudo-tubes
 READS = """
 train_dataloader['dataset']['source'].update(type='ActionTubeDataset', proposals='{file}')
 test_dataloader = dict(dataset=dict(type='ActionTubeDataset', proposals='{file}'))
+"""
+LEARNS = """
+train_dataloader['dataset'].update(train_on='source_and_pseudo')
+train_dataloader['dataset']['target'].update(ann_file='pseudo.json')
 """
 
 

@@ -10,6 +10,7 @@ from mmstal_da.errors import UsageError
 from mmstal_da.experiments.publishing import (
     architecture_of,
     insert_table,
+    make_metafile,
     publish,
     published_results,
     without_machine,
@@ -19,6 +20,14 @@ from mmstal_da.experiments.table import make_table
 from .fake_table import ROOT, files_of, make_pair, make_record, starts
 
 CELLS = [('source_only', 0), ('full', 0), ('full', 1)]
+
+
+def test_pseudo_labels_are_said_to_be_such():
+    made = make_metafile([make_record('pseudo', 0, 40.0, 20.0)], ROOT / 'configs/synthetic_a')
+    assert made['Models'][0]['Metadata']['Training Data'] == [
+        'synthetic_a/source.json (labelled)',
+        'synthetic_a/target_pseudo.json (pseudo-labelled)',
+    ]
 
 
 def test_paths_of_the_machine_are_left_out(monkeypatch, tmp_path):

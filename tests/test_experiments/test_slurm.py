@@ -18,7 +18,7 @@ from mmstal_da.errors import UsageError
 from mmstal_da.experiments import slurm as module
 from mmstal_da.experiments.slurm import parse_sbatch_args
 
-from .fake_table import ITERS, READS, ROOT, make_pair, starts
+from .fake_table import ITERS, LEARNS, READS, ROOT, make_pair, starts
 
 needs_slurm = [
     pytest.mark.slow,
@@ -175,6 +175,25 @@ class TestOnSlurm:
         thread.join()
         assert job_of(cell)  # which was found again
         assert (cell / 'train.log').read_text().count('train from') == 1
+
+
+def test_a_reader_waits_for_the_job_that_makes_what_it_reads(run_table, tmp_path, monkeypatch):
+    pair = make_pair(tmp_path / 'pair', 'source_only', 'full', 'fast', 'pseudo')
+    for row, text in (('fast', READS.format(file='data/named.npz')), ('pseudo', LEARNS)):
+        with open(pair / f'{row}.py', 'a') as file:
+            file.write(text)
+    submitted = []
+
+    def submit(task, flags, after):
+        submitted.append((task.cell.row, after))
+        return str(len(submitted))
+
+    monkeypatch.setattr(module, '_submit', submit)
+    monkeypatch.setattr(module, 'read_queue', dict)
+    monkeypatch.setattr(module, 'POLL', 0.0)
+    args = (pair, '--rows', 'fast', 'pseudo', '--seeds', 0, '--out', tmp_path / 'out', *SLURM)
+    assert run_table(*args) == 1  # no job ran
+    assert submitted == [('source_only', []), ('fast', ['1']), ('full', []), ('pseudo', ['3'])]
 
 
 def test_sbatch_flags():

@@ -158,6 +158,17 @@ def test_upper_bounds_close_no_gap():
     assert rows['dn']['gap_closed'] == pytest.approx(50)
 
 
+def test_labels_that_a_person_has_corrected_close_no_gap_and_are_named():
+    records = [*RECORDS, make_record('pseudo', 0, 57.0, 9.0, target_labels='model')]
+    records += [make_record('corrected', 0, 57.0, 9.0, target_labels='person')]
+    table = make_table(records)
+    assert table['rows']['pseudo']['gap_closed'] == pytest.approx(50)
+    assert table['rows']['corrected']['gap_closed'] is None
+    lines = format_table(table).splitlines()
+    assert "Trained on a person's labels of the target: corrected." in lines
+    assert "Trained on a model's labels, uncorrected, of the target: pseudo." in lines
+
+
 def test_markdown_says_what_the_other_rows_are():
     records = [*RECORDS, make_record('dn', 0, 40.0, 20.0), make_record('mine', 0, 1.0, 1.0)]
     lines = format_table(make_table(records)).splitlines()

@@ -41,7 +41,6 @@ from mmstal_da.evaluation.functional.pseudo_labels import (
     pseudo_tubes,
 )
 from mmstal_da.launch.config import load_config
-from mmstal_da.launch.options import override
 from mmstal_da.launch.reporting import as_config_error, one_sentence
 from mmstal_da.register import register_all_modules
 from mmstal_da.tubes.annotation import Annotation, load_annotation, save_annotation
@@ -91,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help="override values of the config's data",
+        help='override values of --config, as in tools/test.py',
     )
     return parser
 
@@ -172,18 +171,10 @@ def run(args: argparse.Namespace, stop: Stop) -> None:
     """Do what the command line asks for."""
     rule = rule_of(args)
     refuse_labels(args.out)
-    of_model = [key for key in args.cfg_options or () if key.partition('.')[0] == 'model']
-    if of_model:
-        raise UsageError(
-            f'--cfg-options {of_model[0]}: the detector is that of the checkpoint, only values of'
-            ' the data can be overridden; give a --config with another model'
-        )
     register_all_modules()
-    cfg = load_config(args.config, args.cfg_options) if args.config else None
-    trained = load_trained(args.checkpoint, args.config)
-    if cfg is None:
-        cfg = trained.cfg
-        override(cfg, args.cfg_options or {}, args.checkpoint)
+    given = load_config(args.config, args.cfg_options) if args.config else None
+    trained = load_trained(args.checkpoint, given)
+    cfg = trained.cfg
     with as_config_error('the target of the config cannot be built'):
         dataset = unlabelled_target(cfg, args.key_frame_stride)
     names, classes = video_names(dataset), list(trained.classes)
@@ -218,6 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.out.suffix != '.json' or min(args.batch_size, args.key_frame_stride) < 1:
         parser.error('--out must end in .json, --batch-size and --key-frame-stride be at least 1')
+    if args.cfg_options and not args.config:
+        parser.error('--cfg-options overrides values of --config, which is not given')
     with interruptible(__file__, argv) as stop, one_sentence('pseudo_tubes.py'):
         run(args, stop)
         return 0
