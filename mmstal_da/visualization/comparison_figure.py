@@ -21,8 +21,9 @@ def comparison_figure(
     clips_per_class: int = 1,
     score_thr: float = 0.3,
     height: int = 192,
+    order: Mapping[str, Sequence[str]] | None = None,
 ) -> np.ndarray:
-    """One row per run; the first clips of each class in the split, at the middle of their tube.
+    """One row per run; the first clips of each class, at the middle of their tube.
 
     Args:
         annotation: With tubes, which are drawn dashed.
@@ -32,6 +33,7 @@ def comparison_figure(
         clips_per_class: Columns for each class.
         score_thr: Detections with a lower score are left out.
         height: Height of a frame in pixels.
+        order: Class -> names of videos, the first to be shown first; None: as in the split.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -42,7 +44,7 @@ def comparison_figure(
     chosen = [
         found
         for label in next(iter(runs.values())).classes
-        for found in _choose(annotation, split, label, clips_per_class)
+        for found in _choose(annotation, split, label, clips_per_class, order)
     ]
     images = []
     for title, run in runs.items():
@@ -65,11 +67,15 @@ def comparison_figure(
 
 
 def _choose(
-    annotation: Annotation, split: str, label: str, count: int
+    annotation: Annotation,
+    split: str,
+    label: str,
+    count: int,
+    order: Mapping[str, Sequence[str]] | None,
 ) -> Sequence[tuple[str, int]]:
     """The first clips with a tube of a class, and the middle frame of its first tube."""
     found: list[tuple[str, int]] = []
-    for name in annotation.split(split):
+    for name in order[label] if order else annotation.split(split):
         tubes = [tube for tube in annotation.tubes.get(name, ()) if tube.label == label]
         if tubes and len(found) < count:
             found.append((name, int(tubes[0].frames[len(tubes[0].frames) // 2])))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmstal_da.evaluation.functional import get_protocol, parse_detections, parse_ground_truth
-from mmstal_da.evaluation.functional.differences import video_differences
+from mmstal_da.evaluation.functional.differences import typical_videos, video_differences
 from tests import reference_evaluator as per_detection
 from tests.evaluation_cases import random_case
 
@@ -43,3 +43,25 @@ def test_the_sign_says_who_is_ahead():
     ahead = video_differences(nothing, all_of_them, truth)
     behind = video_differences(all_of_them, nothing, truth)
     assert ahead[0].frames > 0 and [-a.frames for a in ahead] == [b.frames for b in behind]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_typical_videos_are_near_the_median_of_their_class(seed):
+    gt, first = random_case(seed, num_videos=6, max_frames=25, num_dets=150)
+    second = first[np.random.default_rng(seed).random(len(first)) < 0.6]
+    truth = parse_ground_truth(gt)
+    differences = video_differences(
+        *(parse_detections(rows, truth) for rows in (first, second)), truth
+    )
+    gains = {item.video: item.frames for item in differences}
+    found = typical_videos(differences, truth)
+    assert len(found) == len(gt['labels'])
+    for label, videos in enumerate(found):
+        of_class = [v for v, name in enumerate(gt['videos']) if gt['gttubes'][name].get(label)]
+        assert sorted(videos) == of_class
+        ordered = sorted(gains[v] for v in of_class)
+        count = len(ordered)
+        middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2 if count else 0
+        distances = [abs(gains[v] - middle) for v in videos]
+        assert distances == pytest.approx(sorted(distances))

@@ -25,7 +25,7 @@ from mmstal_da.errors import VideoError
 from mmstal_da.evaluation.files import load_detections
 from mmstal_da.evaluation.functional import get_protocol
 from mmstal_da.evaluation.functional.bootstrap import paired_bootstrap
-from mmstal_da.evaluation.functional.differences import video_differences
+from mmstal_da.evaluation.functional.differences import typical_videos, video_differences
 from mmstal_da.evaluation.published import publish_detections
 from mmstal_da.evaluation.runs import ScoredRun, score_file
 from mmstal_da.tubes.annotation import load_annotation
@@ -71,6 +71,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument('--data-prefix', default='', help="folder of the videos' paths")
     parser.add_argument('--clips', type=int, default=1, help='clips per class in the figure')
+    parser.add_argument(
+        '--typical',
+        action='store_true',
+        help='show the clips in which the last run differs from the first by the median of the'
+        ' class, not the first clips of the split',
+    )
     parser.add_argument('--score-thr', type=share, default=0.3, help='lowest score in pictures')
     args = parser.parse_args(argv)
     if args.bootstrap < 0 or min(args.clips, args.html_videos, args.html_frames) < 1:
@@ -159,16 +165,34 @@ def keep_detections(args: argparse.Namespace, runs: dict[str, ScoredRun]) -> dic
     return facts
 
 
-def draw(args: argparse.Namespace, result: dict) -> np.ndarray:
+def draw(args: argparse.Namespace, scored: dict[str, ScoredRun]) -> np.ndarray:
     """The figure of all runs, with one row per run."""
+    first, *_, last = scored.values()
+    result = first.result
     annotation = load_annotation(args.ann_file)
     videos = annotation.split(result['split'])
     runs = {}
     for run in args.runs:
         name, _, path = run.partition('=')
         runs[name] = read_detections(path, videos, result['labels'])
+    order = None
+    if args.typical:
+        differences = video_differences(
+            first.dets, last.dets, first.truth, get_protocol(args.protocol), first.background_frames
+        )
+        names = [
+            [first.truth.videos[video] for video in videos]
+            for videos in typical_videos(differences, first.truth)
+        ]
+        order = dict(zip(first.truth.labels, names, strict=True))
     return comparison_figure(
-        annotation, args.data_prefix, result['split'], runs, args.clips, args.score_thr
+        annotation,
+        args.data_prefix,
+        result['split'],
+        runs,
+        args.clips,
+        args.score_thr,
+        order=order,
     )
 
 
@@ -253,7 +277,7 @@ def compare(args: argparse.Namespace) -> None:
             json.dump(results, file, indent=1)
         print(args.out)
     if args.figure:
-        write_png(args.figure, draw(args, first))
+        write_png(args.figure, draw(args, runs))
         print(args.figure)
     if args.html:
         write_page(args, runs)

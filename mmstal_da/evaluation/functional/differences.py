@@ -1,5 +1,6 @@
 """On which videos two detectors differ most."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,27 @@ def video_differences(
         (frame_1, video_1), (frame_2, video_2) = scores
         found.append(VideoDifference(video, (frame_1, frame_2), (video_1, video_2)))
     return sorted(found, key=lambda item: (-abs(item.frames), -abs(item.tubes)))
+
+
+def typical_videos(differences: Sequence[VideoDifference], gt: GroundTruth) -> list[list[int]]:
+    """Videos of every class, those first in which the difference is most ordinary.
+
+    Args:
+        differences: Of :func:`video_differences`.
+        gt: The same ground truth.
+
+    Returns:
+        Per class, indices of the videos with a tube of it, by the distance of their difference in
+        frame-AP to the class's median; of equal ones in the order of ``gt``.
+    """
+    gains = {item.video: item.frames for item in differences}
+    found = []
+    for label in range(len(gt.labels)):
+        videos = np.unique(gt.tubes.video[gt.tubes.label == label])
+        points = np.array([gains[video] for video in videos.tolist()])
+        middle = np.median(points) if len(points) else 0.0
+        found.append(videos[np.argsort(np.abs(points - middle), kind='stable')].tolist())
+    return found
 
 
 def _by_video(dets: Detections, num_videos: int) -> list[Detections]:
