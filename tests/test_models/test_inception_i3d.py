@@ -1,5 +1,7 @@
 """I3D against the layout of the public network: names, shapes, parameters, padding."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mmstal_da.models.backbones.inception_blocks import (
     same_padding,
 )
 from mmstal_da.models.backbones.inception_i3d import ENDPOINTS, InceptionI3D, endpoint_channels
+from mmstal_da.models.layers.batch_layout import BatchLayout
 from mmstal_da.models.roi_heads.inception_roi_stage import InceptionRoIStage
 
 # (channels, t, h, w) of the published Inception-v1 I3D on a 64 x 224 x 224 clip
@@ -155,3 +158,57 @@ def test_frozen_layers_do_not_train():
     assert not net.Conv3d_1a_7x7.bn.training and net.Mixed_3b.b0.bn.training
     assert not any(p.requires_grad for p in net.Conv3d_2c_3x3.parameters())
     assert not InceptionI3D(width=0.05, norm_eval=True).train().Mixed_4f.b0.bn.training
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+@pytest.mark.parametrize('padded', [False, True])
+def test_a_clip_keeps_its_memory_format(threads, padded):
+    """No layer copies it into another one, in forward or backward, whatever the threads."""
+    network = InceptionI3D(width=0.25, norm_eval=True).train()
+    layout = BatchLayout()
+    layout.cover(network)
+    wrong = []
+
+    def look(x: torch.Tensor, where: str) -> None:
+        if not x.is_contiguous(memory_format=torch.channels_last_3d):
+            wrong.append(where)
+
+    def note(name: str):
+        def hook(module, inputs, output):
+            look(inputs[0], f'{name} in')
+            look(output, f'{name} out')
+
+        return hook
+
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.BatchNorm3d | MaxPool3dSame):
+            module.register_forward_hook(note(name))
+    meta = dict(pad_shape=(48, 60), batch_input_shape=(48, 64))
+    samples = [SimpleNamespace(metainfo=meta) for _ in range(2)] if padded else []
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with layout.images(samples):
+            network(torch.rand(2, 3, 8, 48, 64))
+    finally:
+        torch.set_num_threads(before)
+    assert wrong == []
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_a_pointwise_convolution_is_a_product_of_matrices(bias):
+    torch.manual_seed(0)
+    unit = Unit3D(6, 4, use_bn=not bias).double()
+    clip = torch.rand(2, 6, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    found = unit._convolve(clip)
+    weight, extra = unit.conv3d.weight, unit.conv3d.bias
+    expected = torch.einsum('oi,nithw->nothw', weight[:, :, 0, 0, 0], clip)
+    if bias:
+        expected = expected + extra.view(1, -1, 1, 1, 1)
+    torch.testing.assert_close(found, expected)
+    seed = torch.rand_like(found)
+    ours, theirs = (
+        torch.autograd.grad(x, [clip, weight], seed, retain_graph=True) for x in (found, expected)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)

@@ -13,6 +13,7 @@ from mmstal_da.engine.monitor.measures import predict_boxes
 from mmstal_da.evaluation.domain_gap.features import batch_features
 from mmstal_da.models.adaptation.discriminators import SpatialDiscriminator
 from mmstal_da.models.adaptation.functional import domain_accuracy
+from mmstal_da.models.backbones.inception_i3d import InceptionI3D
 from mmstal_da.models.layers.batch_layout import BatchLayout, extend_edges, sees_padding
 from tests.model_builders import build_detector, collate, losses_of, module_configs, packed
 
@@ -113,8 +114,35 @@ def test_a_padded_batch_trains_as_one_without_padding(domain_norm, norm_eval):
         assert ours.keys() == expected.keys()
         for key, value in expected.items():
             difference = (ours[key] - value).detach().double().norm()
-            # gradients through norms on few samples magnify the rounding of float32
-            assert difference <= 1e-4 + 0.01 * value.detach().double().norm(), key
+            # gradients through norms on few samples, and past the kinks of ReLU and pooling,
+            # magnify the rounding of float32
+            assert difference <= 3e-4 + 0.01 * value.detach().double().norm(), key
+
+
+@pytest.mark.parametrize('pad', [(0, 48), (16, 0), (16, 48)])
+def test_in_float64_i3d_and_its_gradients_are_the_same(pad):
+    """Where nothing is rounded visibly: 48 x 80 pixels, and with zeros below or on the right."""
+    torch.manual_seed(0)
+    network = roused(InceptionI3D(width=0.1, norm_eval=True)).double().train()
+    layout = BatchLayout()
+    layout.cover(network)
+    clip = torch.rand(2, 3, 8, 48, 80, dtype=torch.float64)
+    found = []
+    for height, width in ((0, 0), pad):
+        full = (48 + height, 80 + width)
+        samples = [
+            SimpleNamespace(metainfo=dict(pad_shape=(48, 80), batch_input_shape=full)) for _ in clip
+        ]
+        network.zero_grad()
+        with layout.images(samples):
+            maps = network(nn.functional.pad(clip, (0, width, 0, height)))
+        assert not maps[..., 3:, :].any() and not maps[..., 5:].any()
+        maps = maps[..., :3, :5]
+        (maps * torch.linspace(-1, 1, maps.numel()).view(maps.shape)).sum().backward()
+        gradients = {name: p.grad.clone() for name, p in network.named_parameters()}
+        found.append({'maps': maps.detach(), **gradients})
+    for key, value in found[0].items():
+        torch.testing.assert_close(found[1][key], value, rtol=1e-9, atol=1e-12, msg=key)
 
 
 def domain_evidence(detector: nn.Module, clips: dict) -> dict[str, torch.Tensor]:

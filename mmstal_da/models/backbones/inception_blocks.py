@@ -85,9 +85,22 @@ class Unit3D(nn.Module):
             x, padding = pad_same(x, kernel[1:], stride[1:])
             x = F.conv2d(x, weight[:, :, kernel[0] // 2], bias, stride[1:], padding)
         else:
-            x, padding = pad_same(x, kernel, stride)
-            x = F.conv3d(x, weight, bias, stride, padding)
+            x = self._convolve(x)
         return self.activate(x)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """The convolution of a clip.
+
+        PyTorch gives a 1x1x1 convolution of one thread on a CPU to an implementation that copies
+        the clip into another memory format, and the layers behind it are slower in that. As a
+        product of matrices it needs no copy, and is as fast with several threads.
+        """
+        conv = self.conv3d
+        pointwise = conv.kernel_size == conv.stride == (1, 1, 1)
+        if pointwise and x.device.type == 'cpu' and not torch.onnx.is_in_onnx_export():
+            return F.linear(x.movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
+        x, padding = pad_same(x, conv.kernel_size, conv.stride)
+        return F.conv3d(x, conv.weight, conv.bias, conv.stride, padding)
 
     def activate(self, x: Tensor) -> Tensor:
         """Batch norm and ReLU, if there are any; may change ``x``."""

@@ -229,8 +229,11 @@ def _mask_like(x: Tensor, extents: Extents) -> Tensor:
 
 
 def zero_padding(x: Tensor, extents: Extents | None) -> Tensor:
-    """``(N, C, …, h, w)`` with zeros beyond every image's end, also where it was not finite."""
-    return x if extents is None else x.masked_fill(~_mask_like(x, extents), 0)
+    """``(N, C, …, h, w)`` with zeros beyond every image's end, also where it was not finite.
+
+    The memory format stays, which ``masked_fill`` would not keep of a clip.
+    """
+    return x if extents is None else torch.where(_mask_like(x, extents), x, 0.0)
 
 
 def image_cells(x: Tensor, extents: Extents | None) -> Tensor:
