@@ -13,7 +13,7 @@ from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
 
-PART, STEP = 64, 16  # RoIs that TF2 sees at once
+PART, STEP = 128, 16  # RoIs that TF2 sees at once
 
 
 @MODELS.register_module()
