@@ -132,6 +132,7 @@ def test_config_builds(name):
         assert HOOKS.get(hook.type) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RUNNABLE)
 def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
     dataset = read(name).train_dataloader.dataset

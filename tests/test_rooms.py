@@ -115,6 +115,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_torch_free_wing_imports_no_torch():
     modules = sorted(n for n in FILES if any(f'{n}.'.startswith(f'{r}.') for r in TORCH_FREE))
     assert len(modules) > 60

@@ -112,6 +112,7 @@ def one_case(prepare: Any, name: str, folder: Path, whole: bytes, seed: int, cap
     return 'read'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'seeds'), CASES)
 def test_damaged_annotations(prepare, tmp_path, capsys, name, seeds):
     folder = tmp_path / 'in'

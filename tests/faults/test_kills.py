@@ -112,6 +112,7 @@ def forked(
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('step', ['fsync', 'chmod', 'replace'])
 @pytest.mark.parametrize('name', RUNS)
 def test_a_run_that_is_killed_at_a_step_of_writing(tmp_path, name, step):

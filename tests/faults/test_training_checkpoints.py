@@ -103,6 +103,7 @@ def test_counters_of_older_checkpoints_may_be_missing(state):
     assert weights_of({'module.a': torch.ones(1)}, 'x').keys() == {'a'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part', ['backbone', 'clip_backbone', 'rpn_head', 'roi_head.bbox_head'])
 def test_outputs_that_are_not_finite_are_no_empty_result(part):
     """Finite weights, but too large: NMS would drop every NaN, and nothing found is an mAP of 0."""

@@ -37,6 +37,7 @@ def refuse(monkeypatch, number: int, after: int) -> None:
     monkeypatch.setattr(tempfile, 'mkstemp', mkstemp)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_disk_that_refuses_a_checkpoint_stops_the_training(number, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:

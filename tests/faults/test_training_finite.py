@@ -208,6 +208,7 @@ def overflowing(iterations):
     return Overflow()
 
 
+@pytest.mark.slow
 def test_a_loss_scaler_may_leave_steps_out(tmp_path):
     options = dict(optim_wrapper=dict(type='ScaledOnCPU', optimizer=dict(type='SGD', lr=0.1)))
     runner = trained(tmp_path, 8, overflowing({1, 2, 5}), **options)

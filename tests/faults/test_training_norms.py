@@ -9,6 +9,7 @@ from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_
 from tests.model_builders import build_detector, dual_batch, losses_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'more', 'words'),
     [

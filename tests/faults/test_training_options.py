@@ -82,6 +82,7 @@ def options(*texts: str) -> dict:
     return tool.make_parser().parse_args(['x', '--cfg-options', *texts]).cfg_options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('option', SILENT)
 def test_an_override_without_effect_is_refused(option):
     with pytest.raises(UsageError, match=SILENT[option]) as error:
@@ -89,6 +90,7 @@ def test_an_override_without_effect_is_refused(option):
     assert option.partition('=')[0] in str(error.value) or option.startswith('param_scheduler.7')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('option', EFFECTIVE)
 def test_an_override_with_effect_is_taken(option):
     cfg = load_config(str(FULL), options(option))
@@ -143,6 +145,7 @@ def stock_config():
     return STOCK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'tool',
     ['train', 'test', 'data/browse', 'data/dump_proposals', 'data/pseudo_tubes', 'run_table',
@@ -193,6 +196,7 @@ def test_a_misspelt_key_of_a_file_is_named(name, tmp_path):
         load_config(str(path))
 
 
+@pytest.mark.slow
 def test_names_of_our_files_are_no_mistakes():
     for name in RUNNABLE:
         check_names(Config.fromfile(CONFIGS / name, import_custom_modules=False), name)

@@ -78,6 +78,7 @@ def changed(name: str, key: str, value) -> Config:
     return cfg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('key', MEANINGLESS)
 def test_key_and_value_are_named(key):
     value, words = MEANINGLESS[key]
@@ -98,6 +99,7 @@ def leaves(value, place: str = '') -> Iterator[tuple[str, object]]:
                 yield from leaves(inner, f'{place}.{number}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['synthetic_a/full_dn.py', 'synthetic_a/slowfast.py'])
 def test_every_number_switch_and_list_has_a_rule(name):
     """Whatever the config gives: NaN, a text, a negative number or nothing in its place."""
@@ -139,6 +141,7 @@ def test_every_class_of_ours_has_rules_for_its_numbers():
     assert lacking == ['SeededDraws.side']  # of the code, not of a config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RUNNABLE)
 def test_our_configs_have_values_that_mean_something(name):
     check_config_values(config(name))
@@ -160,6 +163,7 @@ def test_so_have_mmaction_s_own_configs():
     assert read > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [

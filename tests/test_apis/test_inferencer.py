@@ -51,6 +51,7 @@ def as_rows(dets) -> np.ndarray:
     return rows[np.lexsort(rows.T[::-1])]
 
 
+@pytest.mark.slow
 def test_it_finds_what_testing_finds(case, inferencer):
     folder, _, config, detector = case
     dataset = ActionTubeDataset(
@@ -99,6 +100,7 @@ def test_stride_looks_at_every_nth_frame_and_interpolates(case, inferencer):
         np.testing.assert_allclose(rows[step], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weather_of_a_data_set_is_not_put_on_ones_own_videos(case, inferencer, tmp_path):
     folder, checkpoint, config, _ = case
     foggy = config.copy()
@@ -110,6 +112,7 @@ def test_weather_of_a_data_set_is_not_put_on_ones_own_videos(case, inferencer, t
     np.testing.assert_array_equal(as_rows(found.dets), as_rows(expected.dets))
 
 
+@pytest.mark.slow
 def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
     folder, checkpoint, *_ = case
     tool = load_tool('infer')
@@ -178,6 +181,7 @@ def test_results_of_another_video_of_the_same_name_are_not_taken(case, tmp_path,
     assert '0/clip.mkv, not of' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_in_python_the_same_files_are_written(case, inferencer, tmp_path):
     (path,) = case[0].rglob('a.mkv')
     found = inferencer(path, out_dir=tmp_path / 'python', min_length=2)
@@ -260,6 +264,7 @@ def test_inputs_and_their_names(tmp_path):
             find_clips(wrong)
 
 
+@pytest.mark.slow
 def test_complaints(case, inferencer, tmp_path, capsys):
     _, checkpoint, config, detector = case
     state = detector.state_dict()

@@ -121,6 +121,7 @@ def run_graph(detector, inputs: dict, samples: list):
     return graph(inputs['clip'], inputs['key_frame'], sizes, scales, threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'changes',
     [

@@ -195,6 +195,7 @@ def test_the_stream_does_not_depend_on_the_number_of_workers(folder):
                     assert same(first, second)
 
 
+@pytest.mark.slow
 def test_a_stock_mmaction2_target_loses_its_labels_before_its_pipeline(folder, tmp_path):
     """MMAction2's VideoDataset, whose list file has a class number for each video."""
     import mmaction.datasets  # noqa: F401 (registers it)

@@ -158,6 +158,7 @@ RESIZE = dict(type='mmaction.Resize', scale=(96, 36), keep_ratio=False)  # 1.5 a
 FLIP = dict(type='mmaction.Flip', flip_ratio=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('labelled', [True, False])
 def test_proposals_go_through_resize_and_flip_in_the_annotations_convention(
     video, tmp_path, labelled
@@ -182,6 +183,7 @@ def test_proposals_go_through_resize_and_flip_in_the_annotations_convention(
     np.testing.assert_allclose(boxes, [[80, 8, 119, 63], [0, 0, 127, 95]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('middle', [(), (RESIZE,), (RESIZE, FLIP)])
 def test_ground_truth_as_proposals(video, middle):
     tubes = [(2, [4, 5, 24, 32]), (0, [0, 1, 9, 9])]
@@ -268,6 +270,7 @@ def test_score_matrix_of_other_sizes_is_refused():
         expand_score_matrix(np.zeros((2, 4)), np.zeros((2, 4)), 4, (9, 9), np.zeros(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_tube_metric_scores_matrices_as_the_same_detections_one_by_one(tmp_path, dtype):
     """Perfect boxes; the better class score is wrong in every third frame."""

@@ -35,6 +35,7 @@ def assert_same(ours: dict, expected: dict) -> None:
             assert torch.equal(ours.get(key)[name], value), (key, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stages', [(), (RESIZE,), (FOG, RESIZE), (RESIZE, RESIZE)], ids=len)
 @pytest.mark.parametrize('labelled', [True, False])
 def test_together_is_one_by_one(tmp_path, stages, labelled):
@@ -73,6 +74,7 @@ def test_every_frame_is_read_once(tmp_path, monkeypatch):
     assert len(asked) == len(set(asked)) > 0
 
 
+@pytest.mark.slow
 def test_other_pipelines_are_read_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr(SharedFrames, 'load', None)
     flip = dict(type='mmaction.Flip', flip_ratio=1.0)

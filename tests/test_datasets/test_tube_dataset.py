@@ -148,6 +148,7 @@ def test_a_missing_annotation_file_is_named(tmp_path):
         build(tmp_path / 'nowhere.json')
 
 
+@pytest.mark.slow
 def test_building_leaves_the_random_state_alone(ann_file):
     np.random.seed(5)
     expected = np.random.rand()
@@ -161,6 +162,7 @@ def test_building_leaves_the_random_state_alone(ann_file):
     assert (first == second).all()
 
 
+@pytest.mark.slow
 def test_real_clips_of_every_container(test_data, tmp_path):
     from mmstal_da.tubes.converters.common import locate_videos
     from mmstal_da.tubes.converters.ucf101_24 import from_pyannot

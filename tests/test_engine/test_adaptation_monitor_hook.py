@@ -126,6 +126,7 @@ def test_loss_ratio_and_accuracy_are_those_of_the_logits():
     assert logged['acc_da_spatial'] == logged['acc_da_timg'] == [0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('modules', ['all', 'dn'])
 def test_the_training_is_the_same_to_the_last_bit(modules):
     kwargs = dict(domain_norm='target') if modules == 'dn' else {}

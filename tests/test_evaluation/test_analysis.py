@@ -88,6 +88,7 @@ def area(line) -> float:
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['act', 'voc'])
 @pytest.mark.parametrize('seed', [1, 4, 5, 9])
 @pytest.mark.parametrize('background', [True, False])

@@ -78,6 +78,7 @@ def test_all_videos_once_is_the_set_itself():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_clear_gap_is_found_and_none_is_made_up():
     rng = np.random.default_rng(2)
     gt = truth_of(24)

@@ -47,6 +47,7 @@ def compare(gt: dict, dets: np.ndarray, protocol, background_frames: bool) -> di
     return fast
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

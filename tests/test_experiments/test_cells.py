@@ -44,6 +44,7 @@ def test_rows_that_are_scored_on_other_data_are_refused(tmp_path):
         make_cells(pair, choose_rows(pair), [0], tmp_path, Settings())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('options', 'same'),
     [

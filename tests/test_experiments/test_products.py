@@ -81,6 +81,7 @@ def test_the_run_of_the_same_seed_makes_them_once_and_before(
     assert "a model's labels, uncorrected, of the target: pseudo." in (out / 'table.md').read_text()
 
 
+@pytest.mark.slow
 @either
 def test_the_maker_is_added_where_it_is_not_asked_for(
     run_table, pair, tmp_path, capsys, row, maker, product
@@ -96,6 +97,7 @@ def test_the_maker_is_added_where_it_is_not_asked_for(
     assert run_table(*args) == 0 and len(starts(out)) == 2
 
 
+@pytest.mark.slow
 @either
 def test_a_finished_maker_makes_them_without_training(
     run_table, pair, tmp_path, capsys, row, maker, product
@@ -114,6 +116,7 @@ def test_a_finished_maker_makes_them_without_training(
     assert before == ((folder / 'result.json').read_bytes(), (folder / 'train.log').read_bytes())
 
 
+@pytest.mark.slow
 def test_a_result_without_checkpoint_is_trained_again_and_kept(run_table, pair, tmp_path, capsys):
     """Such as one that --restore put there. What an earlier training made does not count."""
     out = tmp_path / 'out'
@@ -267,6 +270,7 @@ def test_folders_that_options_cannot_name_are_refused(run_table, pair, tmp_path,
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.slow
 @either
 def test_without_the_maker_there_are_none(
     run_table, pair, tmp_path, monkeypatch, capsys, row, maker, product
@@ -351,6 +355,7 @@ def test_the_data_of_the_maker_count_and_what_it_makes_does_not(pair, tmp_path, 
     assert cell.data == {name: digest_file(tmp_path / name) for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('config', 'product'), READERS)
 def test_the_options_reach_every_loader_of_the_configs(config, product, tmp_path):
     path = ROOT / f'configs/{config}.py'

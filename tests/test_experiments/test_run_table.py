@@ -27,6 +27,7 @@ def pair(tmp_path):
     return make_pair(tmp_path / 'configs/pair', *ROWS, 'extra')
 
 
+@pytest.mark.slow
 def test_trains_and_scores_every_row_and_writes_the_table(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run_table(pair, '--seeds', 0, 1, '--out', out, '--jobs', 2) == 0
@@ -51,6 +52,7 @@ def test_trains_and_scores_every_row_and_writes_the_table(run_table, pair, tmp_p
     assert 'full seed 1 is finished' in said and '(6 of 6)' in said
 
 
+@pytest.mark.slow
 def test_finished_work_is_not_repeated(run_table, pair, tmp_path):
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
@@ -62,6 +64,7 @@ def test_finished_work_is_not_repeated(run_table, pair, tmp_path):
     assert starts(out) == ['train full 0 threads 1', 'train oracle 0 threads 1']
 
 
+@pytest.mark.slow
 def test_training_is_not_repeated_where_only_the_score_is_missing(run_table, pair, tmp_path):
     out = tmp_path / 'out'
     args = (pair, '--rows', 'full', '--seeds', 0, '--out', out)
@@ -82,6 +85,7 @@ def test_the_commit_is_that_of_the_start_of_training(run_table, pair, tmp_path, 
     assert (record['commit'], record['dirty'], record['earlier_commits']) == ('start', False, [])
 
 
+@pytest.mark.slow
 def test_a_failing_row_is_reported_and_the_others_finish(
     run_table, pair, tmp_path, monkeypatch, capsys
 ):
@@ -107,6 +111,7 @@ def test_a_failing_row_is_reported_and_the_others_finish(
     assert table['missing'] == [] and table['failed'] == []
 
 
+@pytest.mark.slow
 def test_a_changed_config_is_refused(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     args = (pair, '--rows', 'full', '--seeds', 0, '--out', out)
@@ -125,6 +130,7 @@ def test_a_changed_config_is_refused(run_table, pair, tmp_path, capsys):
     assert json.loads((out / 'table.json').read_text())['rows']['full']['n'] == 1
 
 
+@pytest.mark.slow
 def test_changed_annotations_are_refused(run_table, pair, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'data/x').mkdir(parents=True)
@@ -146,6 +152,7 @@ def test_changed_annotations_are_refused(run_table, pair, tmp_path, monkeypatch,
     assert len(starts(tmp_path / 'out')) == 1
 
 
+@pytest.mark.slow
 def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run_table(pair, '--rows', 'full', '--seeds', 0, '--out', out) == 0
@@ -162,6 +169,7 @@ def test_other_options_need_another_folder(run_table, pair, tmp_path, capsys):
     assert record['cfg_options'] == ['model.row=2']
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing_and_estimates(run_table, pair, tmp_path, capsys):
     out = tmp_path / 'out'
     args = (pair, '--seeds', 0, 1, '--out', out, '--jobs', 1)
@@ -215,6 +223,7 @@ def test_two_processes_on_one_folder_share_the_work(run_table, pair, tmp_path):
     assert holder(first) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_the_children(run_table, pair, tmp_path, monkeypatch, capsys, number):
     out = tmp_path / 'out'

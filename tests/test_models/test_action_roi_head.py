@@ -11,6 +11,7 @@ def head():
     return build_detector().roi_head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [0, 1, 16, 127, 128, 129, 300])
 def test_parts_are_the_whole_and_have_few_sizes(head, number, monkeypatch):
     head.eval()

@@ -45,6 +45,7 @@ def make_features(seed: int = 0) -> torch.Tensor:
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'key'),
     [('spatial', 'spatial'), ('temporal_image', 'timg'), ('temporal_instance', 'tinst')],

@@ -98,6 +98,7 @@ def test_narrow_detectors_learn_four_clips_by_heart_and_predict_them(name):
         torch.testing.assert_close(scores.sum(), torch.tensor(1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', DETECTORS)
 def test_predicted_boxes_are_the_proposals_in_pixels_of_the_original_video(name):
     model = build(f'synthetic_a/{name}').eval()
@@ -196,6 +197,7 @@ def test_the_loss_leaves_negatives_out_as_the_sampler_does():
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [f'{name}{kind}' for name in DETECTORS for kind in ('', '_gt')])
 @pytest.mark.parametrize('pair', ALL_PAIRS)
 def test_rows_are_scored_as_our_detector_is(pair, name):

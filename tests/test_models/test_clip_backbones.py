@@ -60,6 +60,7 @@ def total(losses: dict, keys: set[str]) -> torch.Tensor:
     return sum(sum(value) if isinstance(value, list) else value for value in values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_a_narrow_detector_adapts_and_predicts(name):
     detector = build(f'{name}_narrow')
@@ -188,6 +189,7 @@ def test_what_is_no_map_is_an_error(output, message):
         clip_map(output, (7, 10), 'Net')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'changes', 'message'),
     [
@@ -278,6 +280,7 @@ def kinetics(tmp_path_factory) -> tuple[torch.nn.Module, Path]:
     return backbone, file
 
 
+@pytest.mark.slow
 def test_slowfast_loads_the_file_of_mmaction2s_recogniser(tmp_path):
     file = tmp_path / 'slowfast.pth'
     backbone = recogniser_of(
@@ -365,6 +368,7 @@ def test_maps_of_a_larger_stride_do_not_depend_on_padding():
     assert not found[1][0, :, 6:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['slowfast', 'mvit', 'videomae'])
 def test_networks_that_see_padding_say_so_and_their_rows_have_none(name):
     with pytest.raises(RuntimeError, match=r'clip_backbone, .* sees padding .* of one size'):
@@ -377,6 +381,7 @@ def test_networks_that_see_padding_say_so_and_their_rows_have_none(name):
         assert all(side % divisor == 0 for side in resize.scale)
 
 
+@pytest.mark.slow
 def test_layer4_of_mmdetection_is_a_roi_stage():
     stage = dict(_delete_=True, type='mmdet.ResLayer', depth=50, stride=2)
     detector = build(
@@ -393,6 +398,7 @@ def test_layer4_of_mmdetection_is_a_roi_stage():
     assert total(losses, {key for key in losses if 'loss' in key}).isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', [True, False])
 @pytest.mark.parametrize('adapts', [True, False])
 def test_statistics_per_domain_with_and_without_a_roi_stage(stage, adapts):

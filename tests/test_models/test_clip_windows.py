@@ -102,6 +102,7 @@ def clips_of_a_video(size: tuple[int, int], count: int = 6, length: int = 20) ->
     return items
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('domain_norm', [None, 'target'])
 @pytest.mark.parametrize('size', [(48, 64), (41, 53)])
 def test_detections_are_the_same(size, domain_norm):

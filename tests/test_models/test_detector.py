@@ -51,6 +51,7 @@ def test_adaptation_with_fixed_statistics_leaves_the_detection_losses_alone():
         assert as_number(joint[key]) == pytest.approx(as_number(plain[key]), rel=1e-4), key
 
 
+@pytest.mark.slow
 def test_in_bfloat16_losses_are_float32_and_near_those_of_float32():
     """Convolutions run as autocast says; losses and what the RPN ranks by do not."""
     modules = module_configs()
@@ -71,6 +72,7 @@ def test_in_bfloat16_losses_are_float32_and_near_those_of_float32():
         assert as_number(losses[key]) == pytest.approx(as_number(expected[key]), rel=0.05), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('names', [[0], [1], [2], [0, 1], [0, 2], [0, 1, 2]])
 def test_each_module_by_itself(names):
     keys = ['spatial', 'temporal_image', 'temporal_instance']
@@ -125,6 +127,7 @@ def test_every_discriminator_parameter_gets_a_gradient_without_any_proposal():
         assert parameter.grad is not None, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['loss_weight', 'grl_coefficient'])
 def test_lambda_as_loss_weight_or_as_grl_coefficient(mode):
     """Twice lambda: the features' gradient doubles; the discriminator's only as loss weight."""

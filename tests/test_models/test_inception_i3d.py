@@ -160,6 +160,7 @@ def test_frozen_layers_do_not_train():
     assert not InceptionI3D(width=0.05, norm_eval=True).train().Mixed_4f.b0.bn.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('threads', [1, 2])
 @pytest.mark.parametrize('padded', [False, True])
 def test_a_clip_keeps_its_memory_format(threads, padded):

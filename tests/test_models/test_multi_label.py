@@ -166,6 +166,7 @@ def test_a_prediction_has_a_box_for_every_class_that_is_likely():
     assert not (found.labels == 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('boxes', [True, False])
 def test_adaptation_with_several_classes_and_with_a_clip_without_boxes(boxes):
     detector = build_detector(module_configs(), **HEAD)
@@ -182,6 +183,7 @@ def test_adaptation_with_several_classes_and_with_a_clip_without_boxes(boxes):
     assert detector.roi_head.bbox_head.fc_cls.weight.grad.any()
 
 
+@pytest.mark.slow
 def test_heads_and_labels_that_do_not_fit_are_errors():
     with pytest.raises(ConfigError, match='several classes per box: set multi_label=True'):
         losses_of(build_detector(**HEAD), plain_batch())

@@ -53,6 +53,7 @@ def registered(request):
         node._module_dict.update(classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['loss_weight', 'grl_coefficient'])
 def test_an_adaptation_of_ones_own_with_and_without_the_modules(registered, mode):
     registered(MeanDistance)
@@ -116,6 +117,7 @@ class CellDiscriminator(nn.Module):
         return self.conv(feat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('registry', [MODELS, mmaction.registry.MODELS, mmdet.registry.MODELS])
 def test_a_discriminator_is_found_in_each_of_the_registries(registered, registry):
     registered(CellDiscriminator, registry)
@@ -140,10 +142,10 @@ def test_a_name_that_several_registries_have_needs_its_prefix(registered):
 
 
 class OwnDetector(DomainAdaptiveDetector):
-    """Doubles TF1, halves the box loss and adds a loss and a number for the log."""
+    """Has 100 times TF1, half of the box loss, and a loss and a number more in the log."""
 
     def temporal_features(self, clip, spatial):
-        return 2 * super().temporal_features(clip, spatial)
+        return 100 * super().temporal_features(clip, spatial)
 
     def further_losses(self, step):
         self.step = step
@@ -154,6 +156,7 @@ class OwnDetector(DomainAdaptiveDetector):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('adapts', [True, False])
 def test_a_detector_of_ones_own_finds_features_and_losses(registered, adapts):
     registered(OwnDetector)

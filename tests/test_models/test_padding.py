@@ -64,6 +64,7 @@ def maps(detector: nn.Module, clips: dict) -> tuple[torch.Tensor, torch.Tensor]:
         return detector.extract_feat(data['inputs'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(48, 64), (41, 53)])
 def test_the_maps_of_an_image_do_not_depend_on_its_padding(size):
     detector = roused(build_detector(**FROZEN)).eval()
@@ -95,6 +96,7 @@ def test_padding_was_visible_before():
             assert (beside[:1, :, :3, :4] - alone).abs().max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('norm_eval', [True, False])
 @pytest.mark.parametrize('domain_norm', [None, 'target'])
 def test_a_padded_batch_trains_as_one_without_padding(domain_norm, norm_eval):
@@ -119,6 +121,7 @@ def test_a_padded_batch_trains_as_one_without_padding(domain_norm, norm_eval):
             assert difference <= 3e-4 + 0.01 * value.detach().double().norm(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pad', [(0, 48), (16, 0), (16, 48)])
 def test_in_float64_i3d_and_its_gradients_are_the_same(pad):
     """Where nothing is rounded visibly: 48 x 80 pixels, and with zeros below or on the right."""
@@ -328,6 +331,7 @@ def watched(detector: nn.Module, clips: dict) -> tuple:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_neither_hooks_nor_the_domain_gap_see_padding():
     """An image whose size is no multiple of the stride, alone and beside a larger one."""
     changes = {**FROZEN, 'test_cfg.rcnn.score_thr': 0.0, 'test_cfg.rpn.max_per_img': 12}

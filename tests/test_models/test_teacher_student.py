@@ -80,6 +80,7 @@ def test_with_weight_0_or_in_the_burn_in_a_step_is_that_of_the_detector_alone(
     assert all(torch.equal(states[1][key], value) for key, value in states[0].items())
 
 
+@pytest.mark.slow
 def test_the_teacher_is_a_copy_in_the_burn_in_and_then_the_average(batch):
     """teacher = (1 - m) teacher + m student, statistics too, computed by hand."""
     model = build_teacher(
@@ -124,6 +125,7 @@ def true_boxes(samples: list) -> list:
     return [(s.gt_instances.clone(), s.gt_instances[:0]) for s in samples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('planted', ['true', 'wrong class', 'shifted', 'none'])
 def test_losses_on_the_target_are_those_of_the_same_clips_with_labels(planted):
     """Whatever the teacher says is learnt as a label: truth and errors alike."""
@@ -216,6 +218,7 @@ def test_the_teachers_boxes_are_in_input_pixels(batch):
     torch.testing.assert_close(boxes.bboxes, expected)
 
 
+@pytest.mark.slow
 def test_the_targets_labels_are_never_read(batch):
     model = build_teacher(EAGER, adaptation=module_configs(), domain_norm='target')
     model.iteration = 0
@@ -232,6 +235,7 @@ def test_the_targets_labels_are_never_read(batch):
     assert scalars(losses_of(model, labelled)) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('test_domain', ['source', 'target'])
 def test_the_target_pass_has_the_targets_statistics(batch, test_domain):
     """Layers with running statistics: the source's move as without teacher, the target's more."""
@@ -302,6 +306,7 @@ def test_lambda_is_set_in_the_student():
     assert student_of(SimpleNamespace(module=model)) is model.student
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'spoil, message',
     [
@@ -318,6 +323,7 @@ def test_what_is_missing_is_named(batch, spoil, message):
         losses_of(model, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'arguments, message',
     [

@@ -73,6 +73,7 @@ def test_adaptive_thresholds_are_freematchs():
     assert [len(part) for part in (*first, *second)] == [2, 0, 0, 2]
 
 
+@pytest.mark.slow
 def test_adaptive_thresholds_are_saved_and_follow_training():
     batch = with_weak_views(dual_batch(n=1))
     model = build_teacher(dict(EAGER, adaptive=0.5))

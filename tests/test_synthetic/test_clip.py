@@ -18,6 +18,7 @@ from mmstal_da.video.writer import write_video
 from tests.test_synthetic.cases import FULL_SHIFT, SMALL, seed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shift', [Shift(), FULL_SHIFT], ids=['source', 'target'])
 @pytest.mark.parametrize('label', ACTIONS)
 def test_every_frame_has_a_box_within_the_frame(label, shift):

@@ -205,6 +205,7 @@ def test_each_clip_draws_its_share_of_the_shift():
     assert abs(np.mean(shares) - 0.5) < 0.1
 
 
+@pytest.mark.slow
 def test_annotations_alone_are_those_of_the_pair(made, tmp_path, capsys):
     """The same bytes as with videos, of an untrimmed target too."""
     longer = replace(FEW, untrimmed=('source', 'target'))

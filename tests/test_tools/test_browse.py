@@ -61,6 +61,7 @@ def red_box(image: np.ndarray) -> list[int]:
     return [xs.min(), ys.min(), xs.max(), ys.max()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('row', 'part', 'domains'),
     [
@@ -122,6 +123,7 @@ def test_the_same_seed_shows_the_same(tool, configs, tmp_path, capsys):
     assert count_frames(tmp_path / 'a' / 'train_seed2_00.mp4') == 8 - 1 + 6
 
 
+@pytest.mark.slow
 def test_what_it_shows_is_what_training_draws(tool, configs):
     """The first draw of a seed is the one of a training with that seed."""
     from mmengine.runner import Runner
@@ -135,6 +137,7 @@ def test_what_it_shows_is_what_training_draws(tool, configs):
     assert np.array_equal(view.clip, clip.permute(1, 2, 3, 0).numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('arguments', 'message', 'status'),
     [

@@ -147,6 +147,7 @@ def test_the_videos_that_are_done_are_kept(videos):
     assert first.stat().st_mtime_ns == before and second.is_file()
 
 
+@pytest.mark.slow
 def test_proposals_are_written_whole_or_not_at_all(videos, monkeypatch, capsys):
     tool, out = load_tool('data/dump_proposals'), videos / 'p.npz'
     words = [str(videos / 'config.py'), str(videos / 'x.pth'), '--out', str(out)]

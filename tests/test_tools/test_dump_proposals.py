@@ -52,6 +52,7 @@ def arguments(case, out, *more):
             '--workers', '0', *more]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_proposals_are_those_of_the_detector_on_whole_clips(tool, case, tmp_path, capsys):
     _, detector, config = case
     out = tmp_path / 'made' / 'p.npz'
@@ -149,6 +150,7 @@ def test_what_it_writes_trains_and_tests_an_ava_style_detector(tool, case, tmp_p
             assert result[0].pred_instances.scores.shape == (5, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [

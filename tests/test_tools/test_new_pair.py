@@ -34,6 +34,7 @@ def no_data(monkeypatch):
     monkeypatch.setattr('mmstal_da.launch.checks.check_config', lambda cfg: None)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
     assert tool.main([str(pair), '--model', 'i3d_rpn_r50_112px']) == 0
     shipped = ROOT / 'configs/jhmdb_to_foggy'

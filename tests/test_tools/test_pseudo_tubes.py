@@ -54,6 +54,7 @@ def made(case):
     return case / 'pseudo.json'
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_chosen_tubes_of_the_targets_videos(case, made):
     written = load_annotation(made)
     target = load_annotation(case / 'target/annotation.json', with_tubes=False)
@@ -78,6 +79,7 @@ def test_the_file_holds_the_chosen_tubes_of_the_targets_videos(case, made):
                 assert tube.label == written.classes[tubes.label[number]]
 
 
+@pytest.mark.slow
 def test_the_targets_own_labels_do_not_matter(case, made, tmp_path):
     """They are changed, then taken away; the diagnosis alone reads them."""
     file = case / 'target/annotation.json'
@@ -140,6 +142,7 @@ def test_it_can_be_trained_on_and_looked_at(case, made, tmp_path, monkeypatch):
     assert load_tool('data/browse').main([*map(str, words)]) in (None, 0)
 
 
+@pytest.mark.slow
 def test_complaints(case, made, tmp_path, capsys):
     dets = ('--detections', case / 'dets.npz')
     for flags, said in (

@@ -145,6 +145,7 @@ def set_up_current(checkout: Path, site: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('there', 'said'),
     [

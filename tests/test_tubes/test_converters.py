@@ -138,6 +138,7 @@ def test_the_tool_writes_a_file_that_loads_or_nothing(tmp_path, prepare):
     assert not (tmp_path / 'x.json').exists()
 
 
+@pytest.mark.slow
 def test_real_jhmdb(test_data, tmp_path, prepare):
     folder = test_data / 'jhmdb'
     code, _, err = prepare(

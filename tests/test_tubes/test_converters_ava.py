@@ -67,6 +67,7 @@ def test_mmaction2_reads_them(tmp_path):
     assert sampled['frame_inds'].tolist() == [2]  # the third frame
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(annotation=annotations(sized=True))
 def test_a_round_trip_is_exact(tmp_path_factory, annotation):

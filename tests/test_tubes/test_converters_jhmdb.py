@@ -56,6 +56,7 @@ def test_the_official_tree_and_its_copies(tmp_path):
         from_puppet_masks(tmp_path, [])
 
 
+@pytest.mark.slow
 def test_real_masks_agree_with_the_boxes(test_data):
     """All masks that are available: two independent public files of the same boxes."""
     boxes = from_annot_mat(test_data / 'jhmdb/jhmdb_annot.mat')

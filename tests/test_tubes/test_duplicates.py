@@ -41,6 +41,7 @@ def test_what_counts_as_a_duplicate(a, b, expected):
     assert find_duplicates([b, a]) == ([(0, 1)] if expected else [])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(tubes(12), max_size=7), st.data())
 def test_the_sweep_finds_what_all_pairs_find(found, data):

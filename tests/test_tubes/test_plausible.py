@@ -47,6 +47,7 @@ def config_of(path: Path) -> dict:
     return Config(dict(train_dataloader=dict(dataset=data)))
 
 
+@pytest.mark.slow
 def test_nothing_trains_on_it(wrong):
     path, message = wrong
     with pytest.raises(AnnotationError, match=f'{path.name}.*{message}'):

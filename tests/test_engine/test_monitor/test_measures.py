@@ -77,6 +77,7 @@ def backward_norms(detector, batch, keys) -> dict[str, float]:
     return norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['loss_weight', 'grl_coefficient'])
 def test_shares_of_the_detector_are_those_of_backward(mode):
     detector = build_detector(dict(lambda_mode=mode, weight=0.3, **module_configs()))

@@ -23,6 +23,7 @@ def da_losses(adaptation: dict, **changes) -> tuple:
     return detector, {key: value for key, value in losses.items() if key.startswith('loss_da')}
 
 
+@pytest.mark.slow
 def test_tapping_the_last_layers_is_the_default_to_the_last_bit():
     _, usual = da_losses(tapped(spatial=None, temporal_image=None))
     _, same = da_losses(tapped(spatial=('layer3', 128), temporal_image=('Mixed_4f', 84)))
@@ -31,6 +32,7 @@ def test_tapping_the_last_layers_is_the_default_to_the_last_bit():
         assert torch.equal(usual[key], same[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('copied', [False, True])
 def test_an_earlier_layer_alone_gets_the_gradient(copied):
     adaptation = tapped(spatial=('layer2', 64), temporal_image=('Mixed_3c', 48))

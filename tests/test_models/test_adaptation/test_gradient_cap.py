@@ -43,6 +43,7 @@ def step(detector) -> tuple[dict, dict]:
     return losses, {name: shares[f'{name}_{name}'] for name in NAMES}
 
 
+@pytest.mark.slow
 def test_a_share_above_the_cap_is_brought_down_to_it_and_one_below_is_left():
     detector = build(lambda_mode='grl_coefficient', weight=1.0)
     _, free = step(detector)
@@ -59,6 +60,7 @@ def test_a_share_above_the_cap_is_brought_down_to_it_and_one_below_is_left():
     assert losses['da_lambda'].item() == 1.0
 
 
+@pytest.mark.slow
 def test_a_cap_that_is_never_reached_is_grl_coefficient():
     expected, _ = step(build(lambda_mode='grl_coefficient', weight=0.1))
     capped = build(lambda_mode='gradient_cap', weight=0.1, max_share=1e9, cap_interval=1)
