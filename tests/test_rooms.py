@@ -87,6 +87,7 @@ def test_a_circle_is_found():
     assert circle({'a': {'b'}, 'b': {'c'}, 'c': {'b'}}) == ['b', 'c']
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     # a package's __init__ names its own modules, which may name their neighbours
     graph = {
@@ -96,6 +97,7 @@ def test_no_modules_import_each_other():
     assert circle(graph) is None
 
 
+@pytest.mark.slow
 def test_no_rooms_import_each_other():
     """A room is a folder, or a module beside them; adaptation and layers are of the models."""
     rooms: dict[str, set[str]] = {}

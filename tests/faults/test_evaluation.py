@@ -65,6 +65,7 @@ def packed(dets: np.ndarray, gt: dict, form: str) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seeds', SEEDS)
 @pytest.mark.parametrize('form', ['npz', 'plain.npz', 'pkl'])
 def test_damaged_detections(case, score, capsys, form, seeds):

@@ -198,6 +198,7 @@ def test_leftovers_of_a_running_process_stay(tmp_path):
     assert (tmp_path / 'a.json').read_text() == '2'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RUNS)
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, name):
     case, out = RUNS[name], tmp_path / 'out' / ('p.npz' if name == 'dump_proposals' else 'o.json')

@@ -64,6 +64,7 @@ def test_one_that_is_not_finite_is_named(key, value, state, tmp_path):
         check_checkpoint(save(tmp_path, dict(state_dict=state)))
 
 
+@pytest.mark.slow
 def test_one_of_another_model_is_refused(state):
     model = build_detector()
     check_fit(state, model, 'x.pth')
@@ -77,6 +78,7 @@ def test_one_of_another_model_is_refused(state):
         check_fit(wrong, model, 'x.pth')
 
 
+@pytest.mark.slow
 def test_other_norms_are_another_model(state):
     """Statistics per domain: MMEngine loads either into the other, and tests it."""
     per_domain = build_detector(domain_norm='target')

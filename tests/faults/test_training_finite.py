@@ -155,6 +155,7 @@ def test_skips_are_counted_over_a_resumed_training(tmp_path):
         trained(tmp_path, 6, Poison({5}, nan_batch), allowed=1, resume=True)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_accumulated(tmp_path):
     """A loss left out counts as an iteration: the step comes where it would have come."""
     options = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2))

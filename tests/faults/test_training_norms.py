@@ -49,6 +49,7 @@ def test_layers_that_sync_bn_replaces_are_noticed():
         losses_of(model, dual_batch())
 
 
+@pytest.mark.slow
 def test_a_copy_has_layers_of_its_own():
     """As MMEngine's EMA makes one."""
     import copy

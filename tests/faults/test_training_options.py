@@ -188,6 +188,7 @@ def test_a_row_that_cannot_take_it_is_named():
         read_config(CONFIGS / 'synthetic_a/slowonly.py', option)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['tarin_cfg', 'optim_wraper', 'default_hook', 'train_dataloaders'])
 def test_a_misspelt_key_of_a_file_is_named(name, tmp_path):
     path = tmp_path / 'x.py'

@@ -327,6 +327,7 @@ def test_a_camera_gives_rgb_until_it_ends(case, monkeypatch):
     np.testing.assert_array_equal(frames, list(iter_frames(path)))
 
 
+@pytest.mark.slow
 def test_fast_looks_at_every_second_frame_and_fourth_clip(case, inferencer):
     folder, checkpoint, _, _ = case
     fast = ActionTubeInferencer(checkpoint, device='cpu', fast=True)

@@ -172,6 +172,7 @@ def test_the_graph_pads_by_itself():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [

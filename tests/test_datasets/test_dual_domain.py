@@ -130,6 +130,7 @@ def broken_labels(raw):
     raw['tubes'] = {'nobody': [{'label': 7}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('spoil', [changed_labels, no_labels, broken_labels])
 @pytest.mark.parametrize('target', [{}, dict(labelled=True), dict(classes=['run', 'jump'])])
 def test_the_targets_labels_influence_nothing(folder, spoil, target):

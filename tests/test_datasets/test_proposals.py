@@ -194,6 +194,7 @@ def test_ground_truth_as_proposals(video, middle):
     assert sample.gt_instances.labels.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_frame_without_proposals_gets_the_whole_frame_with_score_zero(video, tmp_path):
     sample = packed(video, file_of(tmp_path, [], []), RESIZE)
     np.testing.assert_allclose(sample.proposals.bboxes, [[0, 0, 94.5, 35.25]])

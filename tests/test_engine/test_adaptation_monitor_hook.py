@@ -189,6 +189,7 @@ def test_a_tapped_layer_is_the_place_where_the_gradient_is_compared():
     }
 
 
+@pytest.mark.slow
 def test_accumulation_and_bfloat16_leave_the_shares():
     class Autocast(OptimWrapper):
         """Mixed precision whose scale a float16 gradient would need."""

@@ -82,6 +82,7 @@ def train(work_dir, max_iters, resume=False, seed=3, workers=0, sampler=None, **
     return recorder.batches, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_resumed_run_continues_the_stream_and_reaches_the_same_weights(tmp_path, workers):
     expected, weights = train(tmp_path / 'whole', 8, workers=workers)

@@ -136,6 +136,7 @@ def test_the_matrix_is_drawn_with_its_counts():
     assert [text.get_text() for text in many.axes[0].texts] == ['1'] * 20
 
 
+@pytest.mark.slow
 def test_the_tool_writes_pictures_and_numbers(tmp_path, capsys):
     gt, dets = random_case(5, num_videos=5, max_frames=40, num_dets=600)
     (tmp_path / 'gt.pkl').write_bytes(pickle.dumps(gt))

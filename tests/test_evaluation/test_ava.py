@@ -58,6 +58,7 @@ def of_mmaction2(gt: dict, dets: np.ndarray, folder, monkeypatch) -> float:
     return found['overall']
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), num_dets=st.integers(20, 120), gaps=st.booleans())
 def test_ava_frame_map_is_mmaction2s(tmp_path_factory, seed, num_dets, gaps):

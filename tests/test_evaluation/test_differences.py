@@ -11,6 +11,7 @@ from tests import reference_evaluator as per_detection
 from tests.evaluation_cases import random_case
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), background=st.booleans())
 def test_every_video_has_its_own_score(seed, background):

@@ -114,6 +114,7 @@ def test_a_tube_that_jitters_is_ignored():
     assert spans(learnt) == [(1, 0, 1, 30)] and sorted(spans(ignored)) == [(0, 0, 1, 30)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -110,6 +110,7 @@ def test_a_restored_row_is_published_as_it_was(run_table, table, tmp_path):
     assert not (tmp_path / 'third/full').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

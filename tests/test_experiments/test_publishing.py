@@ -115,6 +115,7 @@ def test_nothing_is_published_without_marks(tmp_path):
     assert files_of(pair) == before
 
 
+@pytest.mark.slow
 def test_collect_and_publish_from_the_command_line(run_table, tmp_path, capsys):
     pair, out = make_pair(tmp_path / 'configs/q', 'source_only', 'full'), tmp_path / 'out'
     assert run_table(pair, '--seeds', 0, '--out', out, '--collect') == 2
@@ -127,6 +128,7 @@ def test_collect_and_publish_from_the_command_line(run_table, tmp_path, capsys):
     assert 'T_img + T_inst + S_img' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_results_of_other_protocols_are_not_put_into_one_table(run_table, tmp_path, capsys):
     pair, out = make_pair(tmp_path / 'q', 'source_only', 'full'), tmp_path / 'out'
     assert run_table(pair, '--seeds', 0, '--out', out) == 0

@@ -278,6 +278,7 @@ def test_commands_of_torchrun(pair, tmp_path):
     assert argv[9:] == ['--amp', '--cfg-options', 'a.b=1', 'default_hooks.checkpoint.interval=1']
 
 
+@pytest.mark.slow
 def test_a_config_that_changes_while_its_run_waits_is_refused(run_table, pair, tmp_path, capsys):
     train = tmp_path / 'tools/train.py'
     change = f'open({str(pair / "full.py")!r}, "a").write("load_from = 1\\n")\n'

@@ -173,6 +173,7 @@ def test_slow_pathways_see_every_so_many_frames_and_the_key_frame(name, pair, le
         torch.testing.assert_close(seen[0], clip[:, :, ::step])
 
 
+@pytest.mark.slow
 def test_the_loss_leaves_negatives_out_as_the_sampler_does():
     """``neg_pos_ub=0`` spares what upstream's loss drops: the same loss, gradients and all."""
     gradients = []

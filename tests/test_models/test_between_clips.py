@@ -1,6 +1,7 @@
 """Maps of every so many-th clip, interpolated between."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,7 @@ def test_only_the_chosen_clips_are_computed():
     torch.testing.assert_close(found, clips.clips().mean(2))  # values that rise evenly
 
 
+@pytest.mark.slow
 def test_the_detector_interpolates_where_the_config_says_so(monkeypatch):
     changes = {**FROZEN, 'test_cfg.rcnn.score_thr': 0.0, 'test_cfg.rpn.max_per_img': 12}
     found, seen = [], []

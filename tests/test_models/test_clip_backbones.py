@@ -311,6 +311,7 @@ def from_kinetics(file: Path) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_slowonly_and_its_roi_stage_are_one_network_from_one_file(kinetics):
     """MMAction2's checkpoint, split over TF1 and TF2, gives MMAction2's features."""
     whole, file = kinetics
@@ -426,6 +427,7 @@ def test_a_transformer_has_no_statistics_to_keep_per_domain(monkeypatch):
     assert any('target_running' in name for name in detector.backbone.state_dict())
 
 
+@pytest.mark.slow
 def test_an_earlier_layer_of_another_backbone_can_be_tapped():
     modules = module_configs()
     tap = dict(modules['temporal_image'], tap='layer2', in_channels=128)

@@ -37,6 +37,7 @@ def test_all_modules_off_is_the_plain_detector_to_the_last_bit():
         assert as_number(plain[key]) == as_number(off[key]), key
 
 
+@pytest.mark.slow
 def test_adaptation_with_fixed_statistics_leaves_the_detection_losses_alone():
     """With batch norm kept, L_act of a joint batch is L_act of its source."""
     kept = {

@@ -153,6 +153,7 @@ def test_the_detector_trains_its_norms_per_domain():
     assert all(not torch.equal(source, target) for source, target in means)
 
 
+@pytest.mark.slow
 def test_without_a_discriminator_the_target_moves_its_statistics_only():
     """Same seed, same source: the losses are those of the plain detector."""
     plain = losses_of(build_detector(), plain_batch())
@@ -170,6 +171,7 @@ def test_without_a_discriminator_the_target_moves_its_statistics_only():
     )
 
 
+@pytest.mark.slow
 def test_a_frozen_detector_s_source_is_untouched():
     """As configs of pretrained networks have it: statistics kept in all three parts."""
     frozen = {

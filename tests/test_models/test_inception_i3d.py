@@ -38,6 +38,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 def test_layer_shapes_are_the_published_ones():
     with torch.device('meta'):
         net = InceptionI3D(end_point='Logits', num_classes=400)

@@ -195,4 +195,4 @@ def test_the_features_of_a_detector_of_ones_own_are_those_of_prediction_too(regi
     inputs = own.data_preprocessor(plain_batch(), False)['inputs']
     with torch.no_grad():
         _, temporal = own.extract_feat(inputs)
-        torch.testing.assert_close(temporal, 2 * own.clip_backbone(inputs['clip']).mean(2))
+        torch.testing.assert_close(temporal, 100 * own.clip_backbone(inputs['clip']).mean(2))

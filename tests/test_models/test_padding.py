@@ -165,6 +165,7 @@ def domain_evidence(detector: nn.Module, clips: dict) -> dict[str, torch.Tensor]
     return {'spatial': said['spatial'][-1], 'timg': said['temporal_image'][-1, :, :rows, :columns]}
 
 
+@pytest.mark.slow
 def test_the_evidence_about_the_target_does_not_depend_on_the_source_s_shape():
     """The failure: beside a wider source, D_S saw a quarter of the target as padding."""
     detector = roused(build_detector(NO_DROPOUT, **FROZEN))

@@ -109,6 +109,7 @@ def test_the_teacher_is_a_copy_in_the_burn_in_and_then_the_average(batch):
     assert not np.allclose(expected[moved], student[moved], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_teacher_learns_nothing_by_itself_and_stays_in_eval_mode(batch):
     model = build_teacher(EAGER)
     model.iteration = 0
@@ -283,6 +284,7 @@ def test_the_weight_is_0_in_the_burn_in_and_rises_linearly():
     assert TeacherSettings(burn_in=1).weight_at(1) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part', ['teacher', 'student'])
 def test_one_part_predicts(part):
     model = build_teacher(test_cfg=dict(predict_on=part))
@@ -362,6 +364,7 @@ def test_the_hook_refuses_a_model_without_teacher():
         BurnInTeacherHook().before_train(SimpleNamespace(model=build_detector(), iter=0))
 
 
+@pytest.mark.slow
 def test_checkpointed_layers_that_two_batches_pass_are_an_error(batch):
     """Backward computes them once more, and could not know the batch; see BatchLayout.of."""
     model = build_teacher(EAGER, domain_norm='target', **{'backbone.with_cp': True})

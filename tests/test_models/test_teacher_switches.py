@@ -136,6 +136,7 @@ def test_soft_losses_of_the_roi_head_by_hand(agnostic):
     assert found['loss_bbox'].item() == pytest.approx(distance) and distance
 
 
+@pytest.mark.slow
 def test_soft_losses_of_a_student_that_agrees_with_its_teacher():
     """On the same view boxes agree, and class terms are the teacher's own entropies."""
     model = build_teacher(domain_norm='target')

@@ -214,6 +214,7 @@ def test_a_failed_download_says_what_else_to_do(tmp_path):
         from_url((tmp_path / 'nowhere').as_uri(), 'md5:0', tmp_path)
 
 
+@pytest.mark.slow
 def test_the_port_s_file_needs_no_conversion(tmp_path):
     torch.manual_seed(0)
     state = InceptionI3D(end_point='Logits', num_classes=400).state_dict()

@@ -26,6 +26,7 @@ def init_cfg(path, *unused):
     return dict(type='StrictPretrained', checkpoint=str(path), unused=unused)
 
 
+@pytest.mark.slow
 def test_one_file_fills_backbone_and_roi_stage(whole):
     path, state = whole
     backbone = InceptionI3D(width=0.1, init_cfg=init_cfg(path, 'Mixed_5', 'logits.'))

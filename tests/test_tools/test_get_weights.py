@@ -34,6 +34,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(get_weights, port_file,
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_there_is_checked(get_weights, port_file, tmp_path):
     out = tmp_path / 'weights'
     out.mkdir()

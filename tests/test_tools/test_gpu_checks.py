@@ -318,6 +318,7 @@ def test_networks_take_turns_and_are_timed():
         assert values['peak_mib'] is None
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_costs_no_other(context, monkeypatch):
     def compare(configs, precision, *arguments):
         if precision == 'bfloat16':

@@ -99,6 +99,7 @@ def test_the_targets_own_labels_do_not_matter(case, made, tmp_path):
         file.write_bytes(before)
 
 
+@pytest.mark.slow
 def test_detections_are_read_again_and_compared_with_the_truth(case, made, tmp_path, capsys):
     before = (case / 'dets.npz').stat().st_mtime_ns
     out = tmp_path / 'p.json'
@@ -109,6 +110,7 @@ def test_detections_are_read_again_and_compared_with_the_truth(case, made, tmp_p
     assert out.read_bytes() == made.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_override_counts_and_a_wrong_one_is_refused(case, tmp_path, capsys):
     option = 'train_dataloader.dataset.target.videos=[c]'
     config = ('--config', case / 'config.py')
@@ -169,6 +171,7 @@ def test_complaints(case, made, tmp_path, capsys):
         run(case, tmp_path / 'p.txt')
 
 
+@pytest.mark.slow
 def test_labels_of_a_person_are_not_overwritten(case, made, capsys):
     file = case / 'target/annotation.json'
     before = file.read_bytes()

@@ -156,6 +156,7 @@ def test_real_jhmdb(test_data, tmp_path, prepare):
     assert len(everything.classes) == 21
 
 
+@pytest.mark.slow
 def test_real_jhmdb_boxes_bound_their_masks(test_data):
     annotation = from_annot_mat(test_data / 'jhmdb/jhmdb_annot.mat')
     masks = sorted((test_data / 'jhmdb/puppet_mask').glob('*/*.mat'))[::20]

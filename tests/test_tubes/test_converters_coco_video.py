@@ -125,6 +125,7 @@ def test_datumaros_file():
     assert annotation.videos['datumaro_coco'].width == 320
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(annotation=annotations())
 def test_a_round_trip_is_exact(tmp_path_factory, annotation):

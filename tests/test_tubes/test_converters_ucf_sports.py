@@ -147,6 +147,7 @@ def real(test_data):
     return path, read_source('ucf_sports', path)
 
 
+@pytest.mark.slow
 def test_real_counts(real):
     counts = statistics(real[1])
     assert (counts['videos'], counts['boxes'], counts['boxes_written']) == (150, 9580, 9576)

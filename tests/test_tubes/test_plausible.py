@@ -86,6 +86,7 @@ def test_a_conversion_does_not_write_it(wrong, tmp_path, capsys):
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_without_a_size_the_first_frame_says_it(tmp_path):
     path = write_dataset(tmp_path, ['a'], ['run'], num_frames=6)
     annotation = load_annotation(path)

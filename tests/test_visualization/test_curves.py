@@ -114,6 +114,7 @@ def test_panels_show_what_the_runs_have(tmp_path):
         plot_curves([read_run(tmp_path / 'plain')][:0])
 
 
+@pytest.mark.slow
 def test_command_line_writes_a_picture(tmp_path, capsys):
     tool = load_tool('analysis_tools/plot_curves')
     out = tmp_path / 'plots' / 'curves.png'

@@ -59,6 +59,7 @@ def decode(path):
         return [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tubes', [False, True], ids=['frames', 'tubes'])
 def test_boxes_land_on_the_actor_at_any_resolution(data, tmp_path, capsys, tubes):
     tool = load_tool('analysis_tools/render_videos')

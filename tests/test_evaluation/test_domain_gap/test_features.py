@@ -23,6 +23,7 @@ def test_key_frames_are_spread_over_videos_and_within_them():
     assert spread(names, 99, 99) == list(range(21))
 
 
+@pytest.mark.slow
 def test_both_domains_are_read_without_labels_by_the_test_pipeline():
     cfg = Config.fromfile(CONFIGS / 'jhmdb_to_ucf101/full.py')
     for domain, file in (('source', 'jhmdb.json'), ('target', 'ucf101_24.json')):

@@ -19,6 +19,7 @@ def gaussians(shift: float, videos: int = 60, per_video: int = 2, width: int = 4
     return features, domains, names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shift', [0.0, 1.0, 2.0, 8.0])
 def test_the_distance_is_that_of_the_best_linear_classifier(shift):
     """Of two Gaussians it is right with probability Phi(shift / 2)."""

@@ -50,6 +50,7 @@ def test_an_earlier_layer_alone_gets_the_gradient(copied):
         assert all(p.grad is None for p in after.parameters())
 
 
+@pytest.mark.slow
 def test_the_clip_layer_is_averaged_over_time_and_its_padding_left_out():
     detector = build_detector(tapped(temporal_image=('Mixed_3c', 48)))
     seen = []
@@ -64,6 +65,7 @@ def test_the_clip_layer_is_averaged_over_time_and_its_padding_left_out():
     assert extents == ((5, 8),) * 4 and not layer[..., 5:, :].any()
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_a_prediction_or_after_a_step():
     detector = build_detector(tapped(spatial=('layer2', 64)))
     losses_of(detector, dual_batch())
@@ -74,6 +76,7 @@ def test_nothing_is_kept_of_a_prediction_or_after_a_step():
     assert tap._caught is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('adaptation', 'message'),
     [

@@ -105,6 +105,7 @@ def test_a_training_does_not_stop_on_caps_that_are_not_measured_yet():
     assert first_not_finite(numbers) is None
 
 
+@pytest.mark.slow
 def test_a_resumed_training_has_the_same_caps():
     detector = build(lambda_mode='gradient_cap', weight=1.0, max_share=0.01, cap_interval=4)
     step(detector)
