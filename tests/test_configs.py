@@ -147,6 +147,7 @@ def test_the_target_is_unlabelled_wherever_it_is_trained_on(name):
         assert dataset.dataset.get('labelled', True)
 
 
+@pytest.mark.slow
 def test_whatever_adapts_is_watched():
     for name in RUNNABLE:
         cfg = read(name)
@@ -254,6 +255,7 @@ def test_logged_accuracies_are_means_over_the_window():
     assert logged['acc_da_timg_source'] == pytest.approx(30 / 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pair', SCENARIOS)
 def test_the_paper_sizes_are_the_default(pair):
     cfg = read(f'{pair}/full.py')

@@ -55,6 +55,7 @@ def test_a_text_file_is_named(tmp_path):
         check_checkpoint(str(tmp_path / 'iter_2.pth'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 @pytest.mark.parametrize('key', ['backbone.bn1.running_var', 'roi_head.bbox_head.fc_cls.bias'])
 def test_one_that_is_not_finite_is_named(key, value, state, tmp_path):
@@ -91,6 +92,7 @@ def test_other_norms_are_another_model(state):
         check_fit(state, build_detector(**grouped), 'x.pth')
 
 
+@pytest.mark.slow
 def test_a_test_does_without_discriminators(state):
     adapted = build_detector(module_configs())
     check_fit(adapted.state_dict(), build_detector(), 'x.pth', ('adaptation.',))

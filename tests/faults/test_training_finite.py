@@ -55,6 +55,7 @@ def last_saved(folder: Path) -> tuple[int, dict]:
     return saved['meta']['iter'], saved['state_dict']
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path):
     with pytest.raises(TrainingError) as error:
         trained(tmp_path, 8, Poison({4}, nan_batch))
@@ -131,6 +132,7 @@ def test_weights_and_statistics_count_too(tmp_path, what):
     assert last_saved(tmp_path)[0] == 4
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_are_allowed_may_be_left_out(tmp_path, caplog):
     runner = trained(tmp_path, 6, Poison({2, 4}, nan_batch), allowed=2)
     assert runner.message_hub.runtime_info['skipped_steps'] == 2

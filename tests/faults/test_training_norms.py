@@ -38,6 +38,7 @@ def test_some_layers_of_another_kind_are_too_many():
         convert_batch_norm(nn.Sequential(nn.Conv2d(1, 1, 1)), norm)
 
 
+@pytest.mark.slow
 def test_layers_that_sync_bn_replaces_are_noticed():
     """MMEngine's key ``sync_bn`` left 0 of 100 layers, without a word."""
     model = build_detector(domain_norm='target')

@@ -100,6 +100,7 @@ def test_an_override_with_effect_is_taken(option):
     assert node == value
 
 
+@pytest.mark.slow
 def test_several_together():
     cfg = load_config(
         str(FULL), options('default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=1')

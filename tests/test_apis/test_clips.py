@@ -9,6 +9,7 @@ from mmstal_da.apis.clips import Window, clips_of
 from mmstal_da.datasets.transforms import SampleKeyFrameClip
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     num_frames=st.integers(1, 40),

@@ -145,6 +145,7 @@ def test_the_tool_writes_what_others_read(case, tmp_path, capsys):
     assert 'were made with another score_thr; give another --out' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys):
     folder, checkpoint, *_ = case
     (good,) = folder.rglob('a.mkv')
@@ -167,6 +168,7 @@ def test_unreadable_videos_are_named_and_the_others_done(case, tmp_path, capsys)
     assert (out / 'a' / 'result.json').is_file()
 
 
+@pytest.mark.slow
 def test_results_of_another_video_of_the_same_name_are_not_taken(case, tmp_path, capsys):
     folder, checkpoint, *_ = case
     first, second = sorted(folder.rglob('*.mkv'))

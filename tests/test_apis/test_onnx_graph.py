@@ -73,6 +73,7 @@ def nms_session():
     return session_of(Operator(OnnxNms, 0.5, 5), inputs, free)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10**6), images=st.integers(1, 3), number=st.integers(1, 25))
 def test_nms_is_the_definition(nms_session, seed, images, number):

@@ -174,6 +174,7 @@ def test_other_classes_on_the_target_are_an_error(folder):
     assert pair(folder).metainfo['classes'] == ('run', 'jump')
 
 
+@pytest.mark.slow
 def test_the_stream_does_not_depend_on_the_number_of_workers(folder):
     def stream(workers):
         dataset = pair(folder)

@@ -204,12 +204,14 @@ def test_a_frame_without_proposals_gets_the_whole_frame_with_score_zero(video, t
     assert sample.gt_instances.labels.shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_only_the_best_are_kept(video, tmp_path):
     file = file_of(tmp_path, [[0, 0, 5, 5], [1, 1, 5, 5], [2, 2, 5, 5]], [0.2, 0.9, 0.5])
     sample = packed(video, file, max_proposals=2)
     assert sample.proposals.bboxes.tolist() == [[1, 1, 5, 5], [2, 2, 5, 5]]
 
 
+@pytest.mark.slow
 def test_complaints_of_the_data_set(video, tmp_path):
     file = file_of(tmp_path, [[0, 0, 5, 5]], [0.2])
     save_proposals(

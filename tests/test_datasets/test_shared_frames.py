@@ -49,6 +49,7 @@ def test_together_is_one_by_one(tmp_path, stages, labelled):
             assert_same(ours, data[index])
 
 
+@pytest.mark.slow
 def test_equal_ids_are_equal_frames(tmp_path):
     data = make(tmp_path)
     samples = data.__getitems__(range(len(data)))
@@ -60,6 +61,7 @@ def test_equal_ids_are_equal_frames(tmp_path):
     assert all(torch.equal(first[i], frame) for i, frame in zip(ids, frames, strict=True))
 
 
+@pytest.mark.slow
 def test_every_frame_is_read_once(tmp_path, monkeypatch):
     data = make(tmp_path)
     asked = []

@@ -200,6 +200,7 @@ def test_frames_of_different_sizes_are_an_error(tmp_path):
         pipeline(clip_len=3)(info)
 
 
+@pytest.mark.slow
 def test_real_boxes_stay_on_real_actors(test_data):
     """The puppet mask, sent through the same transforms as the clip, lies in the box."""
     import scipy.io

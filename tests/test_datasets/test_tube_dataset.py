@@ -86,6 +86,7 @@ def test_every_so_many_th_key_frame_of_each_video(ann_file):
     assert key_frames(build(ann_file, key_frame_stride=4))['jump/d'] == [3, 7, 11]
 
 
+@pytest.mark.slow
 def test_an_item_is_what_the_file_says(ann_file):
     dataset = DATASETS.build(
         ConfigDict(

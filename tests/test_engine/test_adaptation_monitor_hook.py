@@ -90,6 +90,7 @@ def batches(n: int) -> list[dict]:
     return [dual_batch(seed=number, **SMALL) for number in range(n)]
 
 
+@pytest.mark.slow
 def test_everything_is_logged_in_every_iteration_and_measured_in_some(monkeypatch):
     calls = []
     original = module.gradient_shares
@@ -163,6 +164,7 @@ class OnlyMetainfo(AdaptationMonitorHook):
         super()._observe(*before, bare, proposals)
 
 
+@pytest.mark.slow
 def test_labels_of_the_target_are_not_read():
     logs = []
     for hook, label in ((AdaptationMonitorHook(), 1), (OnlyMetainfo(), 2)):

@@ -44,6 +44,7 @@ def resumable(work_dir: Path) -> int:
 
 # Each save is one put of the checkpoint and one of `last_checkpoint`: 1, 2 at iteration 2,
 # 3, 4 at iteration 4.
+@pytest.mark.slow
 @pytest.mark.parametrize(('call', 'left'), [(3, 2), (4, 2), (5, 4)])
 def test_interrupted_saving_can_be_resumed(tmp_path, monkeypatch, call, left):
     with monkeypatch.context() as patch:

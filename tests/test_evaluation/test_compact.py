@@ -76,6 +76,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, where):
         load_detections(tmp_path / 'dets.npz')
 
 
+@pytest.mark.slow
 def test_too_large_a_file_loses_its_lowest_scores():
     rows = shaken(5, 2000)
     size = len(encode_compact(rows, ['x'], ['a'], {})[0])

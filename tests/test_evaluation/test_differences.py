@@ -46,6 +46,7 @@ def test_the_sign_says_who_is_ahead():
     assert ahead[0].frames > 0 and [-a.frames for a in ahead] == [b.frames for b in behind]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_typical_videos_are_near_the_median_of_their_class(seed):

@@ -75,6 +75,7 @@ def count_errors(gt: dict, dets: np.ndarray, label: int, protocol) -> dict | Non
     return {**area, 'missed': 100 * (1 - recall)}
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.sampled_from([None, 4]))
 def test_shares_equal_the_count_and_add_up(seed, steps):

@@ -75,6 +75,7 @@ def test_as_a_process_without_torch(case):
     assert f'{result["frame_mAP@0.5"]:.2f}' in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('content', ['array', 'dict'])
 def test_pickled_detections_and_options(case, content, capsys):
     gt, dets, folder = case

@@ -67,6 +67,7 @@ def test_candidates_are_what_nms_chooses_from():
     torch.testing.assert_close(found.scores, candidates.scores[place, found.labels])
 
 
+@pytest.mark.slow
 def test_dropout_is_that_of_the_frame_and_nothing_else():
     hook = LabelFreeViewsHook(0.5)
     (first, second), _ = predict(hook, batch())
@@ -131,6 +132,7 @@ class Blind(dict):
     get = None
 
 
+@pytest.mark.slow
 def test_labels_are_not_read():
     results = []
     for label in (0, 2):

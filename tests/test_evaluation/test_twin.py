@@ -74,6 +74,7 @@ def test_agrees_where_numpy_reorders_equal_tube_scores_of_a_video():
     compare(gt, dets, get_protocol('voc', **constants), True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('protocol', ['act', 'voc'])
 @pytest.mark.parametrize('seed', range(3))
 def test_agrees_on_long_videos_at_the_protocols_constants(protocol, seed):

@@ -97,6 +97,7 @@ def test_a_published_row_is_scored_again_by_the_command(run_table, table, tmp_pa
     assert 'is another version of target.json' in run_tool(TOOL, ann_file, place)
 
 
+@pytest.mark.slow
 def test_a_restored_row_is_published_as_it_was(run_table, table, tmp_path):
     pair, out, _ = table
     assert publish(run_table, pair, out) == 0
@@ -137,6 +138,7 @@ def _change_score(path: Path) -> None:
     path.write_text(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_old_results_stay_without_detections(run_table, table, tmp_path, capsys):
     pair, out, _ = table
     assert publish(run_table, pair, out) == 0
@@ -152,6 +154,7 @@ def test_old_results_stay_without_detections(run_table, table, tmp_path, capsys)
     assert not path.with_suffix('.npz').exists()
 
 
+@pytest.mark.slow
 def test_who_publishes_is_told_what_does_not_fit(run_table, table, monkeypatch, capsys):
     pair, out, _ = table
     encode = published.encode_compact

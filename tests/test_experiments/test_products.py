@@ -311,6 +311,7 @@ def test_a_config_says_whose_it_reads(pair):
     assert makers('pseudo_aug') == [('pseudo_tubes', 'full_aug')]  # of the same block
 
 
+@pytest.mark.slow
 def test_their_own_file_is_read_where_the_config_says_none(run_table, pair, tmp_path):
     append(pair / 'pseudo.py', 'pseudo_tubes_from = None\n')
     out = tmp_path / 'out'
@@ -377,6 +378,7 @@ def test_the_options_reach_every_loader_of_the_configs(config, product, tmp_path
         assert not any(other.named(read_config(path.with_name(f'{row}.py'))) for other in PRODUCTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('row', 'whose'),
     [('full', None), ('source_only', None), ('pseudo_aug', 'model'), ('slowonly', None)]

@@ -75,6 +75,7 @@ def test_training_is_not_repeated_where_only_the_score_is_missing(run_table, pai
     assert json.loads((out / 'full/seed0/result.json').read_text())['train']['starts'] == 1
 
 
+@pytest.mark.slow
 def test_the_commit_is_that_of_the_start_of_training(run_table, pair, tmp_path, monkeypatch):
     commits = iter(['start', 'scoring'])  # the checkout moves on during the training
     state = {'dirty': False}

@@ -88,6 +88,7 @@ def test_what_has_no_training_is_said():
         planned_curves(Config(dict(train_cfg=dict(max_iters=2), optim_wrapper=ConfigDict(several))))
 
 
+@pytest.mark.slow
 def test_the_tool_plots_a_config(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tool = load_tool('analysis_tools/plot_curves')

@@ -330,6 +330,7 @@ def test_slowonly_and_its_roi_stage_are_one_network_from_one_file(kinetics):
         torch.testing.assert_close(stage(x[:, :, 0]), whole.layer4(x)[:, :, 0])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_an_error_also_for_backbones_that_ignore_init_cfg(
     kinetics,
 ):
@@ -347,6 +348,7 @@ def mixed_batch(*sizes: tuple[int, int]) -> dict:
     return dict(source=collate(items[:1]), target=collate(items[1:]))
 
 
+@pytest.mark.slow
 def test_maps_of_a_larger_stride_do_not_depend_on_padding():
     """SlowOnly to its last stage, stride 32, interpolated to 16: an image alone and beside."""
     changes = dict(num_stages=4, out_indices=(3,), spatial_strides=(1, 2, 2, 2))
@@ -437,6 +439,7 @@ def test_an_earlier_layer_of_another_backbone_can_be_tapped():
     assert all(p.grad is None for p in detector.clip_backbone.layer3.parameters())
 
 
+@pytest.mark.slow
 def test_a_tapped_layer_that_gives_tokens_is_an_error():
     modules = module_configs()
     tap = dict(modules['temporal_image'], tap='blocks.1', in_channels=96)
@@ -445,6 +448,7 @@ def test_a_tapped_layer_that_gives_tokens_is_an_error():
         losses_of(detector, dual_batch(n=1, size=(96, 128)))
 
 
+@pytest.mark.slow
 def test_the_clip_in_bgr():
     batch = plain_batch(n=1)
     rgb = build_detector(**{'data_preprocessor.clip_mean': [1.0, 2, 3]})

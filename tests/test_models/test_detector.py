@@ -29,6 +29,7 @@ def as_number(value) -> float:
     return float(value if torch.is_tensor(value) else sum(value))
 
 
+@pytest.mark.slow
 def test_all_modules_off_is_the_plain_detector_to_the_last_bit():
     plain = losses_of(build_detector(), plain_batch())
     off = losses_of(build_detector(adaptation=dict(weight=0.5)), dual_batch())
@@ -84,6 +85,7 @@ def test_each_module_by_itself(names):
     total(losses).backward()
 
 
+@pytest.mark.slow
 def test_target_labels_never_reach_a_loss():
     detector = build_detector(module_configs())
     losses = []
@@ -104,6 +106,7 @@ def test_target_labels_never_reach_a_loss():
             assert as_number(losses[0][key]) == as_number(other[key]), key
 
 
+@pytest.mark.slow
 def test_no_gradient_of_the_detection_losses_reaches_the_target():
     kept = {'backbone.norm_eval': True, 'clip_backbone.norm_eval': True}
     detector = build_detector(module_configs(), **kept)
@@ -120,6 +123,7 @@ def test_no_gradient_of_the_detection_losses_reaches_the_target():
         assert value.grad[2:].abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_every_discriminator_parameter_gets_a_gradient_without_any_proposal():
     detector = build_detector(module_configs())
     detector.adaptation.num_proposals = 0
@@ -163,6 +167,7 @@ def test_features_get_the_reversed_gradient_of_their_discriminator():
     torch.testing.assert_close(behind, -feat.grad)
 
 
+@pytest.mark.slow
 def test_predicts_any_batch_size_and_clip_length_in_original_pixels():
     detector = build_detector(**{'test_cfg.rcnn.score_thr': 0.0}).eval()
     for n, length in ((1, 1), (3, 8), (2, 5)):
@@ -178,6 +183,7 @@ def test_predicts_any_batch_size_and_clip_length_in_original_pixels():
             assert found.bboxes[:, 1::2].max() <= 96 and found.bboxes.min() >= 0
 
 
+@pytest.mark.slow
 def test_prediction_does_not_depend_on_the_rest_of_the_batch():
     detector = build_detector(**{'test_cfg.rcnn.score_thr': 0.0}).eval()
     batch = plain_batch(n=3)
@@ -215,6 +221,7 @@ def test_adaptation_on_a_plain_batch_is_refused():
         DomainAdaptation(lambda_mode='loss_weight')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 def test_equations_6_and_7(reduction):
     """The total that is minimised is L_act + lambda (L_DS + L_DTimg + L_DTinst), by hand."""
@@ -246,6 +253,7 @@ def test_equations_6_and_7(reduction):
     assert total_loss.item() == pytest.approx(2.0 + 0.3 * (l_s + l_t + l_i), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_of_both_domains_are_one_batch_of_twice_the_clips():
     """Row ``oracle_st``: the losses of the same clips as one plain batch."""
     source, target = plain_batch(0), plain_batch(1)
@@ -260,6 +268,7 @@ def test_labels_of_both_domains_are_one_batch_of_twice_the_clips():
         )
 
 
+@pytest.mark.slow
 def test_clips_without_a_box_are_negatives():
     """Without a positive, L_act has no box losses, and the classification learns background."""
     detector = build_detector()

@@ -139,6 +139,7 @@ def test_weights_without_target_statistics_start_it_from_the_source():
     assert (other[0].target_running_mean == 5).all()
 
 
+@pytest.mark.slow
 def test_the_detector_trains_its_norms_per_domain():
     model = build_detector(module_configs(), domain_norm='target')
     losses = losses_of(model, dual_batch())
@@ -191,6 +192,7 @@ def test_a_frozen_detector_s_source_is_untouched():
     assert len(moved) > 0.9 * len(added)  # some narrow layers see zeros alone
 
 
+@pytest.mark.slow
 def test_no_target_in_the_batch_is_refused():
     with pytest.raises(ValueError, match='domain_norm=None'):
         losses_of(build_detector(domain_norm='target'), plain_batch())
@@ -198,6 +200,7 @@ def test_no_target_in_the_batch_is_refused():
         build_detector(domain_norm='both')
 
 
+@pytest.mark.slow
 def test_every_proposal_is_normalised_as_its_image_s_domain():
     model = build_detector(module_configs(), domain_norm='target')
     seen = []

@@ -142,6 +142,7 @@ def test_roi_stage_is_the_rest_of_the_network():
     assert stage.out_channels == expected.shape[1]
 
 
+@pytest.mark.slow
 def test_stops_anywhere_and_names_what_it_does_not_know():
     for name in ENDPOINTS:
         net = InceptionI3D(end_point=name, width=0.05).eval()

@@ -137,6 +137,7 @@ def test_a_roi_has_all_classes_of_its_box_and_one_on_the_background_none():
     assert losses['loss_bbox'] > 0 and not weights[positive].eq(0).any()
 
 
+@pytest.mark.slow
 def test_the_box_loss_is_that_of_the_head_for_one_class():
     several, one = build_detector(**HEAD), build_detector()
     shared = {k: v for k, v in several.state_dict().items() if 'fc_cls' not in k}

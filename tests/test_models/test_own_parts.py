@@ -82,6 +82,7 @@ def test_an_adaptation_of_ones_own_with_and_without_the_modules(registered, mode
     assert values[1] == pytest.approx((2 if mode == 'loss_weight' else 1) * values[0], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('adaptation', 'message'),
     [

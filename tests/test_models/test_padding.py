@@ -229,6 +229,7 @@ def test_statistics_of_a_frozen_layer_are_of_the_images():
     assert channel_statistics(x)[1][1] < 0.9 + mean[1] ** 2 / 4
 
 
+@pytest.mark.slow
 def test_detections_do_not_depend_on_what_is_beside_them():
     detector = roused(build_detector(**FROZEN, **{'test_cfg.rcnn.score_thr': 0.0})).eval()
 

@@ -252,6 +252,7 @@ def test_the_target_pass_has_the_targets_statistics(batch, test_domain):
     assert moved and all('target_running' in key for key in moved)
 
 
+@pytest.mark.slow
 def test_the_teacher_predicts_with_the_targets_statistics_when_it_labels(batch):
     model = build_teacher(dict(thresholds=(0.0, 0.0)), domain_norm='source')
     data = model.data_preprocessor(copy.deepcopy(batch), True)

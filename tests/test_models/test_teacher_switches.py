@@ -157,6 +157,7 @@ def test_soft_losses_of_a_student_that_agrees_with_its_teacher():
     assert moved['loss_cls'] > losses['loss_cls'] + 0.2
 
 
+@pytest.mark.slow
 def test_soft_losses_replace_the_hard_ones_and_reach_the_student_alone():
     batch = with_weak_views(dual_batch(n=1))
     model = build_teacher(dict(EAGER, soft=True), domain_norm='target')
@@ -194,6 +195,7 @@ def test_a_mask_hides_the_same_blocks_in_every_frame():
     assert share.float().mean().item() == pytest.approx(0.7, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_student_sees_masked_clips_and_the_teacher_whole_ones():
     batch = with_weak_views(dual_batch(n=1))
     model = build_teacher(dict(EAGER, mask=0.5, mask_block=16))
@@ -213,6 +215,7 @@ def one_box(box: list[float], label: int, score: float = 1.0) -> InstanceData:
                         scores=torch.tensor([score]))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_mixing_pastes_an_action_of_the_source_over_all_frames():
     batch = dual_batch(n=1)
     model = build_teacher()
@@ -244,6 +247,7 @@ def test_a_region_is_cut_at_the_border_and_left_out_if_little_remains():
     assert visible_region(torch.tensor([5.0, 3, 5.2, 20]), (18, 30)) is None
 
 
+@pytest.mark.slow
 def test_a_step_with_mixing_learns_the_pasted_label(monkeypatch):
     """Equal to the hard losses on the mixed clip."""
     model = build_teacher(dict(mix=1.0))

@@ -47,6 +47,7 @@ def test_recorded_answers_of_torchvision(extension, test_data, monkeypatch, thre
     assert torch.equal(mmcv_nms.batched_nms(boxes, scores, labels, cfg)[1], batched)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     number=st.integers(0, 40),
@@ -89,6 +90,7 @@ def test_other_types(extension, dtype):
     assert extension.nms(boxes.to(dtype), scores.to(dtype), 0.5, 0).tolist() == expected
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     number=st.integers(0, 25),

@@ -250,6 +250,7 @@ def test_a_tfjs_package_is_read_across_shards(tmp_path, keras):
     assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('h5py') is None, reason='h5py is not installed')
 def test_keras_own_file_is_read(tmp_path, keras):
     import h5py

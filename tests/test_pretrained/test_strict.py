@@ -49,6 +49,7 @@ def test_pretrained_weights_fill_a_network_of_statistics_per_domain(whole):
         assert torch.equal(value, state[re.sub('(target|source)_(running|seen)', 'running', key)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
@@ -98,6 +99,7 @@ def test_weights_load_from_a_url(whole, served):
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_url_whose_file_does_not_fit_loads_nothing(whole, served):
     path, state = whole
     state.pop('Mixed_4f.b0.bn.bias')
@@ -109,6 +111,7 @@ def test_a_url_whose_file_does_not_fit_loads_nothing(whole, served):
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_url_without_a_file_is_named(served):
     net = InceptionI3D(width=0.1, init_cfg=init_cfg(f'{served}/nowhere.pt'))
     with pytest.raises(FileNotFoundError, match='nowhere.pt.*404'):

@@ -71,6 +71,7 @@ def test_mask_to_box_has_inclusive_ends():
     assert mask_to_box(mask) == (3, 2, 6, 4)
 
 
+@pytest.mark.slow
 def test_untrimmed_clips_have_background_frames_around_the_action():
     settings = replace(SMALL, untrimmed=True, min_frames=10, max_frames=10, second_actor=0.0)
     shown = set()

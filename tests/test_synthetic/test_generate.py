@@ -119,6 +119,7 @@ def test_repeating_is_a_no_op_and_other_parameters_are_an_error(made):
     assert digests(made) == before
 
 
+@pytest.mark.slow
 def test_missing_videos_are_noticed_and_overwrite_repairs(tmp_path):
     out = tmp_path / 'pair'
     generate(out, FEW)

@@ -51,6 +51,7 @@ def compare(folder, *flags, prefix='videos', runs=('first', 'second'), annotatio
     return main([str(arg) for arg in (folder / annotation, *runs, *flags)])
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_of_the_videos_that_differ_most(folder):
     assert compare(folder, '--html-videos', 2) == 0
     page = (folder / 'page.html').read_text()

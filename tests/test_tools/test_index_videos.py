@@ -57,6 +57,7 @@ def test_lists_every_video_with_its_true_frames(tool, folder, tmp_path, capsys):
         class_labels(annotation.classes, ['Golf'], None)
 
 
+@pytest.mark.slow
 def test_a_target_reads_the_frames_that_are_listed(tool, folder, tmp_path):
     out = tmp_path / 'mine.json'
     assert tool.main([str(folder), '--out', str(out), '--workers', '2']) == 0

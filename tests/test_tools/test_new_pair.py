@@ -55,6 +55,7 @@ def test_rows_are_those_of_a_shipped_pair(tool, pair, no_data, capsys):
     assert begun == {'Collections': [{'Name': 'mine', 'README': readme}], 'Models': []}
 
 
+@pytest.mark.slow
 def test_a_table_finds_the_rows(tool, pair, no_data, tmp_path, capsys):
     assert tool.main([str(pair), '--model', 'i3d_rpn_r50_112px']) == 0
     capsys.readouterr()

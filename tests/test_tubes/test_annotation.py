@@ -70,6 +70,7 @@ boxes = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(boxes=boxes, whole=st.booleans(), name=st.text(min_size=1))
 def test_a_round_trip_is_exact(tmp_path_factory, boxes, whole, name):

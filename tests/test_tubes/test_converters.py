@@ -169,6 +169,7 @@ def test_real_jhmdb_boxes_bound_their_masks(test_data):
             assert box.tolist() == [xs.min(), ys.min(), xs.max(), ys.max()], (path, frame)
 
 
+@pytest.mark.slow
 def test_real_ucf101_24(test_data, tmp_path):
     annotation = from_pyannot(test_data / 'ucf101_24/pyannot.pkl')
     assert len(annotation.videos) == 3194

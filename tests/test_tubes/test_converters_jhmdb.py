@@ -126,6 +126,7 @@ def test_lists_of_ucf101_cover_more_classes(tmp_path):
     assert annotation.splits == {'train': ['golf/clip_3', 'golf/clip_1']}
 
 
+@pytest.mark.slow
 def test_real_lists(test_data):
     annotation = from_annot_mat(test_data / 'jhmdb/jhmdb_annot.mat')
     folder = test_data / 'jhmdb'

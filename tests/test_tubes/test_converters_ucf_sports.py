@@ -166,6 +166,7 @@ def test_real_counts(real):
     assert (videos['Lifting'], videos['Run-Side'], videos['Walk-Front']) == (6, 13, 22)
 
 
+@pytest.mark.slow
 def test_real_boxes_by_another_reading(real):
     """A direct reading of the archive: sorted names, plain arithmetic."""
     path, conversion = real

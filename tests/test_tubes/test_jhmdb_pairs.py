@@ -38,6 +38,7 @@ def test_a_name_is_read_whatever_the_film_is_called():
         parse_name('Biking/v_Biking_g01_c01')
 
 
+@pytest.mark.slow
 def test_the_release_s_counts(jhmdb):
     cameras = Counter(parse_name(name).moving for name in jhmdb.videos)
     assert cameras == {False: 457, True: 471}

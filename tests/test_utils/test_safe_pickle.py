@@ -58,6 +58,7 @@ def test_broken_files(tmp_path, content):
         load_pickle(path)
 
 
+@pytest.mark.slow
 def test_real_files(test_data):
     gt = load_pickle(test_data / 'act_format' / 'multisports_one_video_gt.pkl')
     assert set(gt) == {'labels', 'test_videos', 'nframes', 'gttubes', 'resolution'}

@@ -81,6 +81,7 @@ def test_wrong_bytes_are_found(whole, tmp_path, name):
     assert hits >= LEAST[name] * trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['a.avi', 'a.mp4'])
 def test_a_damaged_frame_is_an_error_of_reading_it(whole, tmp_path, name):
     path = tmp_path / name

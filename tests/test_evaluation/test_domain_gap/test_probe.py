@@ -48,6 +48,7 @@ def test_no_video_is_in_both_parts():
     assert probe_domains(features, domains, every_row_a_video).accuracy > 0.95
 
 
+@pytest.mark.slow
 def test_domains_count_alike_however_many_rows_they_have():
     features, domains, names = gaussians(0.0, videos=100)
     few = np.concatenate((np.arange(200), np.arange(200, 220)))
@@ -95,6 +96,7 @@ def test_a_seed_gives_equal_results_and_bad_input_is_said():
         probe_domains(*data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['pca', 'tsne'])
 def test_clusters_stay_apart_in_the_plane(method):
     features, domains, _ = gaussians(0.0, videos=20)

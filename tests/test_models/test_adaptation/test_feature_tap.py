@@ -91,6 +91,7 @@ def test_a_tap_that_cannot_be_is_an_error_when_built(adaptation, message):
         build_detector(adaptation)
 
 
+@pytest.mark.slow
 def test_a_tap_on_frozen_layers_is_an_error():
     with pytest.raises(RuntimeError, match=r"spatial.tap: no gradient reaches 'layer2'.*frozen"):
         da_losses(tapped(spatial=('layer2', 64)), **{'backbone.frozen_stages': 2})

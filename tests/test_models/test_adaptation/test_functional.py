@@ -93,6 +93,7 @@ def test_equation_4_skips_padding():
         assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-8, 8), st.integers(0, 1)), min_size=1, max_size=8),

@@ -81,6 +81,7 @@ def test_a_discriminator_that_guesses_leaves_lambda_alone():
     assert detector.adaptation.coefficient_of('timg') == 0.1
 
 
+@pytest.mark.slow
 def test_caps_are_measured_every_so_many_steps_and_move_half_of_the_way():
     detector = build(lambda_mode='gradient_cap', weight=1.0, max_share=1e-3, cap_interval=3)
     caps = []
