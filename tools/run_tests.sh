@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, lints and runs the tests: bash tools/run_tests.sh [arguments of pytest]
-#   bash tools/run_tests.sh -m "not slow"    all but the slow ones, in about five minutes
+#   bash tools/run_tests.sh -m "not slow"    all but the slow ones, in about two minutes
 # Tests on real video need MMSTAL_DA_TEST_DATA, the folder that holds it (see README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
