@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import mmstal_da.registry  # noqa: F401  (first: gives what importing mmdet needs)
 from tests.load_tool import load_tool
 
 # its import closes the files of all loggers, so it comes before there are any
