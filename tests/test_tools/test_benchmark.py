@@ -280,7 +280,7 @@ def test_resident_memory_is_the_kernels():
 @pytest.mark.slow
 def test_a_process_that_fails_is_named_with_its_reason():
     with (
-        scaling.started([(1, 1)], ('synthetic_a', (32, 48), 1, 1)) as groups,
+        scaling.started([(1, 1)], ('synthetic_a', (32, 48), 1)) as groups,
         pytest.raises(OSError, match='1 x 1 ended(.|\n)*at least 2 clips'),
     ):
         groups['1 x 1']()

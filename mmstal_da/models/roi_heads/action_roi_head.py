@@ -13,7 +13,8 @@ from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
 
-PART, STEP = 128, 16  # RoIs that TF2 sees at once
+# at test TF2 sees at most so many RoIs at once, and a multiple of so many
+PART, STEP = 128, 16
 
 
 @MODELS.register_module()
@@ -103,9 +104,10 @@ class ActionRoIHead(StandardRoIHead):
         return feats
 
     def _second_stage(self, feats: Tensor) -> Tensor:
-        """TF2; at test on a CPU in parts, the last of which is filled up to a multiple of 16.
+        """TF2; at test on a CPU in parts of few sizes, the last one filled up with zeros.
 
-        oneDNN keeps some 7 MB of TF2's convolutions for every number of RoIs, of many numbers.
+        oneDNN keeps memory for every size that its convolutions have seen: 7 MB for each number of
+        RoIs of the narrow TF2. At test all RoIs are of one domain, so they may be parted.
         """
         if self.training or feats.device.type != 'cpu':
             return self.shared_head(feats)

@@ -12,7 +12,8 @@ import statistics
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -32,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``scaling``."""
     parser.add_argument('--size', choices=SIZES, help='default 112px, with --quick narrow')
     parser.add_argument('--clips', type=int, help="n, clips per domain; default: the config's")
-    parser.add_argument('--steps', type=int, default=1, help='steps in a round')
     parser.add_argument(
         '--layouts',
         nargs='+',
@@ -62,16 +62,16 @@ def run(args: argparse.Namespace) -> list[dict]:
     """
     size = choose_size(args)
     cores = os.cpu_count() or 1
-    layouts = args.layouts or list(dict.fromkeys([(1, 1), (1, cores), (cores, 1)]))
+    layouts = list(dict.fromkeys(args.layouts or [(1, 1), (1, cores), (cores, 1)]))
     args.layouts = [f'{processes}x{threads}' for processes, threads in layouts]
     own = 1 if args.quick else load_row(size.pair, ROW).train_dataloader.batch_size
     args.clips = args.clips or own
-    work = (size.pair, size.clip, 2 * args.clips, args.steps)
+    work = (size.pair, size.clip, 2 * args.clips)
     with started(layouts, work) as groups:
         seconds = take_turns(groups, args.repeats)
     rounds, extra = {}, {}
     for (processes, threads), (side, times) in zip(layouts, seconds.items(), strict=True):
-        clips = processes * 2 * args.clips * args.steps
+        clips = processes * 2 * args.clips
         rounds[side] = [1000 * time / clips for time in times]
         per_second = 1000 / statistics.median(rounds[side])
         extra[side] = dict(processes=processes, threads=threads, clips_per_second=per_second)
@@ -118,7 +118,8 @@ def _round(side: str, members: Sequence[Connection]) -> Callable[[], float]:
 
     def run() -> float:
         for member in members:
-            member.send(True)
+            with suppress(BrokenPipeError):  # it has ended, and said why
+                member.send(True)
         found = []
         for member in members:
             try:
@@ -155,18 +156,13 @@ def _work(
 
 def _rounds(work: tuple, rank: int) -> Iterator[float]:
     """Seconds of one round after the other."""
-    pair, size, clips, steps = work
+    pair, size, clips = work
     config = load_row(pair, ROW)
     detector = build_network(config, 'cpu')
     model = MMDistributedDataParallel(module=detector, broadcast_buffers=False)
     optimizer = make_optimizer(detector, config, 'float32')
     batch = make_batch(config, clips, size, clip_length(config), seed=rank)
-
-    def take_steps() -> None:
-        for _ in range(steps):
-            take_step(model, batch, optimizer)
-
-    seconds = timed(take_steps)
+    seconds = timed(partial(take_step, model, batch, optimizer))
     while True:
         dist.barrier()
         yield seconds()
