@@ -5,16 +5,12 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
-from torch.nn.functional import pad
 
 from mmstal_da.errors import ConfigError, OutputError
 from mmstal_da.models.assigners import IgnoringAssigner
 from mmstal_da.registry import MODELS
 
 from .multi_label_bbox_head import MultiLabelBBoxHead
-
-# at test TF2 sees at most so many RoIs at once, and a multiple of so many
-PART, STEP = 128, 16
 
 
 @MODELS.register_module()
@@ -99,23 +95,9 @@ class ActionRoIHead(StandardRoIHead):
             maps = tuple(level.float() for level in x[: self.bbox_roi_extractor.num_inputs])
             feats = self.bbox_roi_extractor(maps, rois.float())
         if self.with_shared_head:
-            feats = self._second_stage(feats).float()
+            feats = self.shared_head(feats).float()
         self._check_fit(feats)
         return feats
-
-    def _second_stage(self, feats: Tensor) -> Tensor:
-        """TF2; at test on a CPU in parts of few sizes, the last one filled up with zeros.
-
-        oneDNN keeps memory for every size that its convolutions have seen: 7 MB for each number of
-        RoIs of the narrow TF2. At test all RoIs are of one domain, so they may be parted.
-        """
-        if self.training or feats.device.type != 'cpu':
-            return self.shared_head(feats)
-        found = []
-        for part in feats.split(PART):
-            filled = pad(part, (0, 0, 0, 0, 0, 0, 0, -len(part) % STEP))
-            found.append(self.shared_head(filled)[: len(part)])
-        return torch.cat(found)
 
     def _check_fit(self, feats: Tensor) -> None:
         """See that the box head takes what TF2 gives.
