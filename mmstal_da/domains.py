@@ -6,11 +6,18 @@ from typing import Any
 SOURCE, TARGET = 0, 1
 """A sample's metainfo ``domain``: d of the paper's equations."""
 
-DOMAIN_OF = {'source': SOURCE, 'labelled_target': SOURCE, 'pseudo_target': SOURCE, 'target': TARGET}
+DOMAIN_OF = {
+    'source': SOURCE,
+    'labelled_target': SOURCE,
+    'pseudo_target': SOURCE,
+    'target': TARGET,
+    'boxed_target': TARGET,
+}
 """Part of a batch -> domain, in the order of the parts in a joint batch.
 
 A target whose labels are trained on (rows ``oracle`` and ``oracle_st``), or a model's labels of it
-(``pseudo``), counts as source: the detection losses are computed on it.
+(``pseudo``), counts as source: the detection losses are computed on it. Of a ``boxed_target`` the
+boxes are known and the classes are not.
 """
 
 TRAIN_ON = {
@@ -20,6 +27,7 @@ TRAIN_ON = {
     'source_and_labelled_target': ('source', 'labelled_target'),
     'source_and_pseudo': ('source', 'pseudo_target'),
     'target': ('target',),
+    'source_and_target_boxes': ('source', 'boxed_target'),
 }
 """Value of ``DualDomainDataset(train_on=...)`` -> parts of a batch."""
 

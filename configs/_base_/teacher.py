@@ -13,3 +13,5 @@ teacher = dict(
 )
 # moves the teacher after every iteration
 custom_hooks = [dict(type='BurnInTeacherHook')]
+# for rows *_gt_aug, whose target has boxes: no box is background, and those of at least 0.9 are learnt, as in DA-AIM
+given_boxes = dict(given_boxes=True, thresholds=(0.0, 0.9))

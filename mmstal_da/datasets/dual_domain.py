@@ -2,11 +2,14 @@
 
 import copy
 
+import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.structures import InstanceData
 
 from mmstal_da.domains import DOMAIN_OF, SOURCE, TARGET, TRAIN_ON
 from mmstal_da.errors import AnnotationError
 from mmstal_da.registry import DATASETS
+from mmstal_da.tubes.selection import IGNORED
 
 from .draws import Draw, SeededDraws, as_draw
 from .tube_dataset import ActionTubeDataset
@@ -45,12 +48,15 @@ class UnlabelledView:
                 ' before its pipeline runs: give a dataset derived from'
                 ' mmengine.dataset.BaseDataset (not a wrapper)'
             )
+        self._check(dataset)
+        self.dataset = dataset
+
+    def _check(self, dataset: BaseDataset) -> None:
         if isinstance(dataset, ActionTubeDataset) and dataset.labelled:
             raise ValueError(
                 'the target was built with its labels, so its key frames depend on them: build it'
                 ' with `labelled=False`, or give its config'
             )
-        self.dataset = dataset
 
     @property
     def metainfo(self) -> dict:
@@ -64,9 +70,13 @@ class UnlabelledView:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def _shown(self, info: dict) -> dict:
+        """What the pipeline may see of a data_info."""
+        return {key: value for key, value in info.items() if key in TARGET_INFO_KEYS}
+
     def __getitem__(self, index: int) -> dict:
         info = self.dataset.get_data_info(index)
-        packed = self.dataset.pipeline({k: v for k, v in info.items() if k in TARGET_INFO_KEYS})
+        packed = self.dataset.pipeline(self._shown(info))
         if packed is None:
             raise RuntimeError(
                 f'the target pipeline returned nothing for sample {index} ({info.get("filename")})'
@@ -76,7 +86,45 @@ class UnlabelledView:
         found = dict(inputs=packed['inputs'], data_samples=type(sample)(metainfo=meta))
         if 'weak_inputs' in packed:  # the same pixels before the strong augmentation
             found['weak_inputs'] = packed['weak_inputs']
+        self._keep(sample, found['data_samples'])
         return found
+
+    def _keep(self, packed, sample) -> None:
+        """Keep more than metainfo of what was packed; here nothing."""
+
+
+class BoxesView(UnlabelledView):
+    """A data set seen with its boxes and without their classes.
+
+    The setting of DA-AIM (Lu et al., WACV 2023): where an actor is is known in the target, and
+    what it does is not. Key frames are those with a box. Before the pipeline runs every class is
+    replaced by -1. A packed sample has ``proposals.bboxes`` (n, 4) in input pixels.
+
+    Args:
+        dataset: An :class:`ActionTubeDataset` with labels, one class per box.
+    """
+
+    def _check(self, dataset: BaseDataset) -> None:
+        if not isinstance(dataset, ActionTubeDataset) or not dataset.labelled:
+            raise ValueError(
+                "train_on='source_and_target_boxes' needs the target's boxes: give the config of an"
+                ' ActionTubeDataset, or one that was built with `labelled=True`'
+            )
+        if dataset.multi_label:
+            raise ValueError(
+                "train_on='source_and_target_boxes' is for one class per box: set"
+                ' `multi_label=False` in the target'
+            )
+
+    def _shown(self, info: dict) -> dict:
+        boxes = info['gt_bboxes']
+        unknown = np.full(len(boxes), IGNORED)
+        return dict(super()._shown(info), gt_bboxes=boxes, gt_labels=unknown)
+
+    def _keep(self, packed, sample) -> None:
+        # a crop may have left none
+        boxes = packed.get('ignored_instances', packed.gt_instances)
+        sample.proposals = InstanceData(bboxes=boxes.bboxes)
 
 
 @DATASETS.register_module()
@@ -92,6 +140,7 @@ class DualDomainDataset:
     ``'source_and_labelled_target'`` ``dict(source=..., labelled_target=...)`` ``oracle_st``
     ``'source_and_pseudo'``          ``dict(source=..., pseudo_target=...)``   ``pseudo``
     ``'target'``                     ``dict(target=...)``                      source-free ones
+    ``'source_and_target_boxes'``    ``dict(source=..., boxed_target=...)``    ``da_aim_gt_aug``
     ================================ ========================================= ===============
 
     After :func:`mmengine.dataset.pseudo_collate` a batch of two parts is
@@ -109,7 +158,8 @@ class DualDomainDataset:
     two values that name the target as labelled are for upper bounds: there it is built with
     ``labelled=True``. With ``'source_and_pseudo'`` the target's ``ann_file`` is one of
     ``tools/data/pseudo_tubes.py``: a model found its tubes. A file that a person labelled or
-    corrected is refused there, and a file of pseudo-labels is refused as an upper bound.
+    corrected is refused there, and a file of pseudo-labels is refused as an upper bound. With
+    ``'source_and_target_boxes'`` the target is read through :class:`BoxesView`.
 
     Args:
         source: Data set with labels, or its config.
@@ -136,11 +186,12 @@ class DualDomainDataset:
         for name in TRAIN_ON[train_on]:
             if name == 'source':
                 dataset = source
-            elif name != 'target':
+            elif name == 'target':
+                dataset = UnlabelledView(_build_target(target, labelled=False))
+            else:
                 dataset = _build_target(target, labelled=True)
                 _check_origin(dataset, name == 'pseudo_target', train_on)
-            else:
-                dataset = UnlabelledView(_build_target(target, labelled=False))
+                dataset = BoxesView(dataset) if name == 'boxed_target' else dataset
             # the first part is shuffled as if it were alone; an unlabelled target as with a source
             side = TARGET if self.parts or name == 'target' else SOURCE
             self.parts[name] = SeededDraws(dataset, side=side)

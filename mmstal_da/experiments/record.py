@@ -85,13 +85,14 @@ def target_labels(cfg: Config) -> str | None:
     """Whose labels of the target a config trains on.
 
     Returns:
-        ``'person'``, also where a person has corrected a model's; ``'model'``: pseudo-tubes as the
-        model found them; None: nobody's.
+        ``'person'``, also where a person has corrected a model's; ``'boxes'``: a person's boxes
+        without their classes; ``'model'``: pseudo-tubes as the model found them; None: nobody's.
     """
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     paired = 'source' in dataset and 'target' in dataset
     parts = trained_parts(dataset) if paired else {}
-    return 'person' if 'labelled_target' in parts else 'model' if 'pseudo_target' in parts else None
+    labels = dict(labelled_target='person', boxed_target='boxes', pseudo_target='model')
+    return next((whose for part, whose in labels.items() if part in parts), None)
 
 
 def read_metrics(test_folder: Path) -> dict:

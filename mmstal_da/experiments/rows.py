@@ -29,6 +29,7 @@ OTHER_LABELS = {
     'full_dn': '`full_dn`: all three, statistics per domain',
     'mt': '`mt`: mean teacher',
     'mt_tubes': '`mt_tubes`: mean teacher, labels from its tubes',
+    'da_aim': '`da_aim`: mean teacher, actions of the source pasted',
     'pseudo': '`pseudo`: learns pseudo-tubes of the target',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
     'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
@@ -45,20 +46,23 @@ BLOCKS = {
     '_aug': 'strong augmentation',
     '_bg': 'labelled background frames of the source',
     '_bg_aug': 'background frames and strong augmentation',
+    '_gt_aug': "strong augmentation, the target's boxes given",
 }
 """Ending of a row's name -> how all rows with it train. Rows of one block compare."""
 
 PAPER_ROWS = tuple(LABELS)
 
-STRONG_ROWS = ('mt', 'mt_tubes')
-"""Rows that always train with strong augmentation, so their names do not say it."""
+TEACHER = 'mt'
+"""Rows of this name, or whose name begins with it and ``_``, have a teacher. They always train with
+strong augmentation, so their names do not say it."""
 
 
 def split_row(row: str) -> tuple[str, str]:
     """A row's name as method and block: ``'full_bg_aug'`` is ``('full', '_bg_aug')``."""
-    if row in STRONG_ROWS:
+    # the longest that fits: _aug is the end of others
+    block = max((end for end in BLOCKS if row.endswith(end)), key=len)
+    if not block and row.partition('_')[0] == TEACHER:
         return row, '_aug'
-    block = next((end for end in ('_bg_aug', '_bg', '_aug') if row.endswith(end)), '')
     return row.removesuffix(block), block
 
 
@@ -74,7 +78,10 @@ def upper_bound_of(row: str, rows: Iterable[str]) -> str:
 
 
 def uses_target_labels(row: str) -> bool:
-    """Whether a row is an upper bound: labels of the target train it, or are its proposals."""
+    """Whether a row is an upper bound: labels of the target train it, or are its proposals.
+
+    Rows whose boxes are given compare among each other, so only their oracle is one.
+    """
     row = split_row(row)[0]
     return row in ('oracle', 'oracle_st', 'key_frame_only') or row.endswith('_gt')
 

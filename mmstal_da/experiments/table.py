@@ -17,6 +17,13 @@ from .rows import (
     uses_target_labels,
 )
 
+WHOSE = {
+    'person': "a person's labels",
+    'boxes': "a person's boxes, without their classes,",
+    'model': "a model's labels, uncorrected,",
+}
+"""Value of :func:`~.record.target_labels` -> what the table says."""
+
 FRAME, VIDEO = SHOWN = ('frame_mAP@0.5', 'video_mAP@0.5')
 """The two metrics that pictures and Markdown show."""
 
@@ -244,7 +251,7 @@ def _notes(table: dict, missing: dict[str, list[int]]) -> list[str]:
     ]
     if not table['rows']:
         notes = ['No run is finished yet.']
-    for who, what in (('person', "a person's labels"), ('model', "a model's labels, uncorrected,")):
+    for who, what in WHOSE.items():
         of = [name for name, row in table['rows'].items() if row['target_labels'] == who]
         notes += ['', f'Trained on {what} of the target: {", ".join(of)}.'] if of else []
     settings = [*(table['cfg_options'] or ())]

@@ -28,7 +28,7 @@ from mmstal_da.tubes.plausible import refuse_implausible
 from mmstal_da.tubes.selection import class_labels, select_videos
 from mmstal_da.utils.wrapped import detector_config
 
-SOURCE, TARGET = 'labelled training', 'unlabelled target'
+SOURCE, TARGET, BOXED = 'labelled training', 'unlabelled target', 'target with boxes alone'
 NO_VALIDATION = (
     'to train without evaluation give --no-validate, or set val_cfg, val_dataloader and'
     ' val_evaluator to None, and those of test'
@@ -161,7 +161,8 @@ def _datasets(config: object, where: str, role: str) -> Iterator[tuple[str, dict
             )
         for name, part in trained_parts(config).items():
             side = 'source' if name == 'source' else 'target'
-            yield from _datasets(part, f'{where}.{side}', TARGET if name == 'target' else role)
+            part_role = {'target': TARGET, 'boxed_target': BOXED}.get(name, role)
+            yield from _datasets(part, f'{where}.{side}', part_role)
     else:  # SeededDraws, MMEngine's wrappers
         yield from _datasets(config.get('dataset'), f'{where}.dataset', role)
         for number, inner in enumerate(config.get('datasets') or ()):

@@ -340,3 +340,59 @@ def test_a_target_built_without_labels_is_no_labelled_target(folder):
     built = DATASETS.build(side(folder / 'target', labelled=False))
     with pytest.raises(ValueError, match='build it with `labelled=True`, or give its config'):
         DualDomainDataset(side(folder / 'source'), built, train_on='labelled_target')
+
+
+BOXES = 'source_and_target_boxes'
+
+
+def with_boxes(folder, **target):
+    return DualDomainDataset(side(folder / 'source'), side(folder / 'target', **target), BOXES)
+
+
+def test_boxes_may_be_known_without_their_classes(folder):
+    """The boxes of the same draw with labels; the crop may have cut some away."""
+    sides = side(folder / 'source'), side(folder / 'target')
+    both, found = DualDomainDataset(*sides, 'source_and_labelled_target'), with_boxes(folder)
+    assert len(found) == len(both) == 40
+    counts = []
+    for number in range(0, 40, 5):
+        labelled, item = both[Draw(3, number)]['labelled_target'], found[Draw(3, number)]
+        assert set(item) == {'source', 'boxed_target'}
+        sample = item['boxed_target']['data_samples']
+        boxes = sample.proposals.bboxes
+        assert torch.equal(boxes, labelled['data_samples'].gt_instances.bboxes)
+        assert torch.equal(item['boxed_target']['inputs'], labelled['inputs'])
+        assert sample.domain == 1
+        assert set(sample.all_keys()) - set(sample.metainfo_keys()) == {'proposals'}
+        assert set(sample.proposals.keys()) == {'bboxes'}
+        counts.append(len(boxes))
+    assert min(counts) == 0 < max(counts)
+
+
+@pytest.mark.slow
+def test_the_classes_of_known_boxes_influence_nothing(folder):
+    raw = json.loads((folder / 'target/annotation.json').read_text())
+    for number, tubes in enumerate(raw['tubes'].values()):
+        for tube in tubes:
+            tube['label'] = ('run', 'jump')[number % 2 == 0]
+    (folder / 'target/classes.json').write_text(json.dumps(raw))
+    first, second = with_boxes(folder), with_boxes(folder, name='classes.json')
+    for number in range(0, 40, 7):
+        items = [dataset[Draw(2, number)] for dataset in (first, second)]
+        samples = [item['boxed_target']['data_samples'] for item in items]
+        assert torch.equal(*(item['boxed_target']['inputs'] for item in items))
+        assert torch.equal(*(sample.proposals.bboxes for sample in samples))
+        assert all('gt_instances' not in sample for sample in samples)
+    labels = [
+        [info['gt_labels'].tolist() for info in map(part.dataset.dataset.get_data_info, range(24))]
+        for part in (first.parts['boxed_target'], second.parts['boxed_target'])
+    ]
+    assert labels[0] != labels[1]
+
+
+def test_known_boxes_are_a_persons_and_have_one_class(folder):
+    unlabelled = DATASETS.build(side(folder / 'target', labelled=False))
+    with pytest.raises(ValueError, match='built with .*labelled=False'):
+        DualDomainDataset(side(folder / 'source'), unlabelled, BOXES)
+    with pytest.raises(ValueError, match='multi_label=False'):
+        with_boxes(folder, multi_label=True)

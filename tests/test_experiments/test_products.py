@@ -382,6 +382,7 @@ def test_the_options_reach_every_loader_of_the_configs(config, product, tmp_path
 @pytest.mark.parametrize(
     ('row', 'whose'),
     [('full', None), ('source_only', None), ('pseudo_aug', 'model'), ('slowonly', None)]
+    + [('da_aim_gt_aug', 'boxes'), ('source_only_gt_aug', None), ('oracle_st_gt_aug', 'person')]
     + [(row, 'person') for row in ('oracle', 'oracle_st', 'key_frame_only')],
 )
 def test_whose_labels_of_the_target_a_row_learns(row, whose):

@@ -77,8 +77,20 @@ def test_a_block_has_its_own_control_and_upper_bound():
     ]
     assert split_row('full_dn_bg_aug') == ('full_dn', '_bg_aug')
     # a teacher needs two views: its control trains with strong augmentation, too
-    assert control_of('mt') == 'source_only_aug'
+    assert control_of('mt') == control_of('mt_soft') == 'source_only_aug'
     assert upper_bound_of('mt', ['oracle_st_aug']) == 'oracle_st_aug'
+
+
+def test_rows_whose_boxes_are_given_compare_among_each_other():
+    records = [*RECORDS, make_record('source_only_gt_aug', 0, 50.0, 9.0),
+               make_record('da_aim_gt_aug', 0, 55.0, 9.0, target_labels='boxes'),
+               make_record('oracle_st_gt_aug', 0, 70.0, 9.0, target_labels='person')]  # fmt: skip
+    table = make_table(records)
+    row = table['rows']['da_aim_gt_aug']
+    assert row['control'] == 'source_only_gt_aug' == control_of('mt_gt_aug')
+    assert row['gap_closed'] == pytest.approx(25)
+    note = "Trained on a person's boxes, without their classes, of the target: da_aim_gt_aug."
+    assert note in format_table(table).splitlines()
 
 
 def test_annotated_frames_stand_beside_all_frames():

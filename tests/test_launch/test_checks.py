@@ -146,6 +146,20 @@ def test_labels_that_are_trained_on_are_never_evaluated(cfg):
         assert 'allow_transductive' not in str(error.value)
 
 
+def test_boxes_without_classes_stand_for_no_class_and_are_never_evaluated(cfg):
+    pair = cfg.train_dataloader.dataset
+    pair.train_on = 'source_and_target_boxes'
+    check_config(cfg)
+    change(cfg, source__videos=['golf/*'])
+    with pytest.raises(ConfigError, match=r"source .*no tube of \['Walk'\] to train on"):
+        check_config(cfg)
+    del pair.source['videos']
+    cfg.allow_transductive = True
+    change(cfg, target__split='test')
+    with pytest.raises(ConfigError, match='share 2 videos'):
+        check_config(cfg)
+
+
 def test_transductive_adaptation_has_to_be_said(cfg):
     change(cfg, target__split='test')
     cfg.allow_transductive = True

@@ -1,5 +1,7 @@
 """The detector: what its losses depend on, and what they do not."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -287,3 +289,27 @@ def test_clips_without_a_box_are_negatives():
     total(losses).backward()
     bias = detector.roi_head.bbox_head.fc_cls.bias.grad
     assert bias[-1] < 0 < bias[:-1].min()  # of the background, and of the actions
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_given_proposals_take_the_place_of_the_rpns(count, monkeypatch):
+    """Detections are those of the same boxes from the RPN; their classes are not looked at."""
+    detector = build_detector().eval()
+    batch = plain_batch(2)
+    boxes = [torch.rand(count, 4) * 20 + torch.tensor([0, 0, 20, 20]) for _ in range(2)]
+
+    def found(given: bool) -> list:
+        samples = copy.deepcopy(batch)
+        if given:
+            for sample, of_clip in zip(samples['data_samples'], boxes, strict=True):
+                sample.proposals = InstanceData(bboxes=of_clip, scores=torch.ones(count))
+        return [sample.pred_instances for sample in detector.test_step(samples)]
+
+    given = found(True)
+    monkeypatch.setattr(
+        detector, '_proposals', lambda *args: [InstanceData(bboxes=part) for part in boxes]
+    )
+    for one, other in zip(given, found(False), strict=True):
+        assert torch.equal(one.bboxes, other.bboxes)
+        assert torch.equal(one.scores, other.scores) and torch.equal(one.labels, other.labels)
+        assert (len(one) > 0) == (count > 0)

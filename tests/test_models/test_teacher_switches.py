@@ -18,6 +18,7 @@ from mmstal_da.models.detectors.target_losses import (
     with_labels,
 )
 from mmstal_da.models.detectors.target_views import masked, mixed, visible_region
+from mmstal_da.models.detectors.teacher_settings import TeacherSettings
 from tests.model_builders import (
     build_teacher,
     dual_batch,
@@ -293,3 +294,64 @@ def test_soft_losses_of_no_roi_are_zero():
         'loss_cls': 0.0,
         'loss_bbox': 0.0,
     }
+
+
+def given_boxes(batch: dict) -> dict:
+    """The batch, whose target's boxes are given, two a clip."""
+    batch = copy.deepcopy(batch)
+    for sample in batch['target']['data_samples']:
+        boxes = torch.tensor([[3.0, 5.0, 30.0, 40.0], [20.0, 2.0, 60.0, 44.0]])
+        sample.proposals = InstanceData(bboxes=boxes)
+    return dict(source=batch['source'], boxed_target=batch['target'])
+
+
+def weak_views(model, batch: dict) -> tuple[dict, list]:
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    weak = {k.removeprefix('weak_'): v for k, v in data['inputs'].items() if 'weak' in k}
+    return weak, [s for s in data['data_samples'] if s.domain == 1]
+
+
+@pytest.mark.parametrize('high', [0.0, 1.0])
+def test_a_teacher_labels_given_boxes(high):
+    """Its probabilities by hand, the background left out; boxes stay as they are."""
+    batch = given_boxes(with_weak_views(dual_batch(n=2)))
+    model = build_teacher(dict(given_boxes=True, thresholds=(0.0, high)))
+    head, seen = model.teacher.roi_head.bbox_head, []
+    head.register_forward_hook(lambda module, args, out: seen.append(out[0].numpy()))
+    weak, samples = weak_views(model, batch)
+    labels = model.pseudo_labels(weak, samples)
+    (logits,) = seen
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    p = p[:, :-1] / (1 - p[:, -1:])
+    assert p.shape == (4, 3)
+    for number, (learnt, ignored) in enumerate(labels):
+        found, other = (learnt, ignored) if high == 0 else (ignored, learnt)
+        own = p[2 * number : 2 * number + 2]
+        assert torch.equal(found.bboxes, samples[number].proposals.bboxes) and not len(other)
+        np.testing.assert_allclose(found.scores.numpy(), own.max(1), rtol=1e-5)
+        assert found.labels.tolist() == own.argmax(1).tolist()
+
+
+@pytest.mark.slow
+def test_a_step_learns_given_boxes_and_reads_no_class():
+    batch = given_boxes(with_weak_views(dual_batch(n=1, target_labels=True)))
+    model = build_teacher(dict(given_boxes=True, thresholds=(0.0, 0.0)))
+    model.iteration = 0
+    found = scalars(losses_of(model, copy.deepcopy(batch)))
+    assert found['target_boxes'] == 2 and found['target_loss_cls'] > 0
+    for sample in batch['boxed_target']['data_samples']:
+        sample.gt_instances.labels = (sample.gt_instances.labels + 1) % 3
+        sample.gt_instances.bboxes += 4
+    assert scalars(losses_of(model, copy.deepcopy(batch))) == found
+    for sample in batch['boxed_target']['data_samples']:
+        sample.proposals.bboxes += 4
+    assert scalars(losses_of(model, batch)) != found
+
+
+def test_given_boxes_that_are_missing_are_named():
+    model = build_teacher(dict(given_boxes=True))
+    weak, samples = weak_views(model, with_weak_views(dual_batch(n=1)))
+    with pytest.raises(ConfigError, match="train_on='source_and_target_boxes'"):
+        model.pseudo_labels(weak, samples)
+    with pytest.raises(ConfigError, match='given_boxes=True is for labels of single boxes'):
+        TeacherSettings(given_boxes=True, tubes=True)

@@ -107,7 +107,8 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
         if not clips:
             raise ValueError('an empty batch reached the preprocessor')
         inputs = self._normalise(clips, samples, training)
-        weak = list((data.get('target') or {}).get('weak_inputs') or ())
+        target = data.get('target') or data.get('boxed_target') or {}
+        weak = list(target.get('weak_inputs') or ())
         if weak:
             targets = samples[-len(weak) :]
             size = targets[0].metainfo['batch_input_shape']

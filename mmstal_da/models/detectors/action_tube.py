@@ -347,7 +347,8 @@ class ActionTubeDetector(TwoStageDetector):
 
         Args:
             batch_inputs: As :meth:`extract_feat`.
-            batch_data_samples: N samples with ``img_shape`` and ``scale_factor``.
+            batch_data_samples: N samples with ``img_shape`` and ``scale_factor``. With
+                ``proposals`` these are taken in place of the RPN's, and are refined like them.
             rescale: Return boxes in pixels of the original video instead of the input.
 
         Raises:
@@ -368,7 +369,10 @@ class ActionTubeDetector(TwoStageDetector):
                     f' {", ".join(map(clip_name, batch_data_samples))}: the weights are of a'
                     ' training that diverged; take an earlier checkpoint'
                 )
-        proposals = self._proposals(scores, deltas, batch_data_samples)
+        if all('proposals' in sample for sample in batch_data_samples):
+            proposals = [sample.proposals.to(spatial.device) for sample in batch_data_samples]
+        else:
+            proposals = self._proposals(scores, deltas, batch_data_samples)
         maps = (extend_edges(temporal, map_extents(batch_data_samples, temporal)),)
         results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         for sample, result in zip(batch_data_samples, results, strict=True):

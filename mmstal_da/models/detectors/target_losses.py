@@ -53,7 +53,7 @@ def hard_losses(detector: ActionTubeDetector, inputs: dict[str, Tensor], samples
         with detector.layout.images(samples):
             spatial, temporal = detector.extract_feat(inputs)
         losses, proposals = detector._rpn_loss(spatial, samples, len(samples))
-        losses.update(detector.roi_head.loss(_roi_maps(temporal, samples), proposals, samples))
+        losses.update(detector.roi_head.loss(roi_maps(temporal, samples), proposals, samples))
     return losses
 
 
@@ -99,9 +99,9 @@ def soft_losses(
         losses['loss_rpn_bbox'] *= rpn.loss_bbox.loss_weight
         cfg = student.train_cfg.get('rpn_proposal', student.test_cfg.rpn)
         rois = _sampled_rois(student, student._proposals(scores, deltas, samples, cfg), samples)
-        ours = head._bbox_forward(_roi_maps(temporal, samples), rois)
+        ours = head._bbox_forward(roi_maps(temporal, samples), rois)
     with as_target(teacher), torch.no_grad():
-        target = teacher.roi_head._bbox_forward(_roi_maps(their_maps[1], samples), rois)
+        target = teacher.roi_head._bbox_forward(roi_maps(their_maps[1], samples), rois)
     found = soft_roi_losses(
         ours['cls_score'], ours['bbox_pred'], target['cls_score'], target['bbox_pred']
     )
@@ -159,7 +159,8 @@ def soft_roi_losses(
     return dict(loss_cls=classes, loss_bbox=(ours - theirs).abs().sum() / count)
 
 
-def _roi_maps(temporal: Tensor, samples: list) -> tuple[Tensor]:
+def roi_maps(temporal: Tensor, samples: list) -> tuple[Tensor]:
+    """TF1(V) as the RoI head takes it."""
     return (extend_edges(temporal, map_extents(samples, temporal)),)
 
 

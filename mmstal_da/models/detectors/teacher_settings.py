@@ -33,6 +33,9 @@ class TeacherSettings:
         tubes: Label by the tubes that :class:`TubeMemoryHook` has found with the teacher in the
             whole videos, in place of the teacher's boxes on a single clip. Frames without a tube
             are then background, and no weak view is needed.
+        given_boxes: The target's boxes are known, and the teacher labels them; see
+            :class:`~mmstal_da.datasets.BoxesView`. The score of a box is its best class's share of
+            all classes but the background.
         source_free: Batches have no source: the data set has ``train_on='target'``, and weights
             come from ``load_from``.
     """
@@ -48,6 +51,7 @@ class TeacherSettings:
     mask_block: int = 32
     mix: float = 0.0
     tubes: bool = False
+    given_boxes: bool = False
     source_free: bool = False
 
     value_rules = dict(
@@ -62,6 +66,7 @@ class TeacherSettings:
         mask_block=whole(),
         mix=SHARE,
         tubes=SWITCH,
+        given_boxes=SWITCH,
         source_free=SWITCH,
     )
 
@@ -83,6 +88,11 @@ class TeacherSettings:
             raise ConfigError(
                 'model.teacher: tubes=True has no scores of single boxes to learn or to follow; set'
                 ' soft=False and adaptive=None'
+            )
+        if self.given_boxes and (self.tubes or self.soft or self.source_free):
+            raise ConfigError(
+                'model.teacher: given_boxes=True is for labels of single boxes, beside a source;'
+                ' set tubes=False, soft=False and source_free=False'
             )
         if self.source_free and (self.mix or self.burn_in or not self.weight):
             raise ConfigError(

@@ -16,6 +16,7 @@ from mmstal_da.utils.values import check_values, choice
 from mmstal_da.utils.wrapped import PREDICTORS
 
 from .action_tube import ActionTubeDetector
+from .given_boxes import classified
 from .pseudo_thresholds import AdaptiveThresholds, PseudoThresholds
 from .target_losses import (
     PseudoLabels,
@@ -195,8 +196,8 @@ class TeacherStudentDetector(SemiBaseDetector):
                 ' train_dataloader.dataset'
             )
         strong = {key: value[n_source:] for key, value in inputs.items()}
-        targets = [blank(sample) for sample in targets]
         labels = self.pseudo_labels(weak, targets)
+        targets = [blank(sample) for sample in targets]
         count = sum(len(boxes) for boxes, _ in labels)
         if self.settings.mix:
             source = {key: value[:n_source] for key, value in inputs.items()}
@@ -227,7 +228,7 @@ class TeacherStudentDetector(SemiBaseDetector):
 
         Args:
             inputs: ``clip`` (N, 3, T, H, W) and ``key_frame`` (N, 3, H, W) of the weak view.
-            samples: N samples with metainfo alone.
+            samples: N samples with metainfo, and with ``proposals`` if boxes are given.
 
         Returns:
             Per clip the boxes to learn, ``bboxes`` (n, 4) in input pixels and ``labels`` (n,), and
@@ -235,9 +236,12 @@ class TeacherStudentDetector(SemiBaseDetector):
         """
         if self.settings.tubes:
             return self._remembered(inputs, samples)
-        with as_target(self.teacher):
-            found = self.teacher.predict(inputs, [blank(s) for s in samples], rescale=False)
-        predictions = [sample.pred_instances for sample in found]
+        if self.settings.given_boxes:
+            predictions = classified(self.teacher, inputs, samples)
+        else:
+            with as_target(self.teacher):
+                found = self.teacher.predict(inputs, [blank(s) for s in samples], rescale=False)
+            predictions = [sample.pred_instances for sample in found]
         self.thresholds.update(predictions)
         return self.thresholds.split(predictions)
 

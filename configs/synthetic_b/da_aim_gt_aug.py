@@ -1,0 +1,2 @@
+_base_ = './mt_gt_aug.py'
+model = dict(teacher=dict(mix=1.0))

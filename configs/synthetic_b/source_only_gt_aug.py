@@ -1,0 +1,2 @@
+_base_ = './source_only_aug.py'
+val_dataloader = test_dataloader = dict(dataset=dict(proposals='ground_truth'))
