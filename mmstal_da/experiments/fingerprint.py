@@ -17,7 +17,7 @@ RESULT_KEYS = (
     *('train_dataloader', 'test_dataloader', 'test_evaluator', 'train_cfg', 'test_cfg'),
     *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'default_hooks', 'custom_hooks'),
     *('env_cfg', 'randomness', 'default_scope', 'custom_imports', 'runner_type'),
-    *('proposals_from', 'pseudo_tubes_from'),  # the tables' own, see products
+    *('proposals_from', 'pseudo_tubes_from', 'pseudo_boxes_from'),  # the tables' own, see products
 )
 # parts of these that leave the result as it is; the seed is the cell's own
 IGNORED = {

@@ -31,6 +31,7 @@ OTHER_LABELS = {
     'mt_tubes': '`mt_tubes`: mean teacher, labels from its tubes',
     'da_aim': '`da_aim`: mean teacher, actions of the source pasted',
     'pseudo': '`pseudo`: learns pseudo-tubes of the target',
+    'pseudo_boxes': '`pseudo_boxes`: learns single pseudo-boxes of the target',
     'key_frame_only': '`key_frame_only`: an oracle that sees one frame',
     'slowonly': "`slowonly`: SlowOnly-R50, our RPN's proposals",
     'slowonly_gt': '`slowonly_gt`: SlowOnly-R50, labelled boxes',

@@ -71,6 +71,19 @@ def test_sure_tubes_are_learnt_and_plausible_ones_ignored():
     np.testing.assert_allclose(learnt.score, [0.9, 0.8], rtol=1e-6)
 
 
+def test_labels_may_be_single_boxes():
+    """Each by its own score, however the rest of its track is; one class per actor."""
+    track_of_two = [*track(1, 3, 0.9, step=0.5), *track(4, 4, 0.7, x=11.5)]
+    other = track(2, 2, 0.8, label=1, x=10.5)  # the same actor
+    alone = PseudoTubeRule(tube_score=0.8, link_iou=1, min_length=1, plausible_length=1)
+    learnt, ignored = pseudo_tubes(dets(track_of_two, other), alone)
+    assert sorted(spans(learnt)) == [(0, 0, n, n) for n in (1, 2, 3)]
+    assert spans(ignored) == [(0, 0, 4, 4)]
+    linked = PseudoTubeRule(tube_score=0.8, min_length=1, plausible_length=1, trim_penalty=None)
+    learnt, _ = pseudo_tubes(dets(track_of_two, other), linked)
+    assert spans(learnt) == [(0, 0, 1, 4)]  # its mean is 0.85
+
+
 def test_an_actor_has_the_class_of_the_better_tube_on_every_frame():
     learnt, ignored = pseudo_tubes(
         dets(

@@ -17,24 +17,29 @@ from tests.load_tool import load_tool
 
 from .fake_table import LEARNS, READS, ROOT, make_pair, starts
 
-PROPOSALS, TUBES = PRODUCTS
+PROPOSALS, TUBES, BOXES = PRODUCTS
 PAIRS = sorted(path.parent.name for path in (ROOT / 'configs').glob('*/slowonly.py'))
 READERS = [(f'{pair}/{row}', PROPOSALS) for pair in PAIRS for row in ('slowonly', 'acrn')]
 READERS += [
-    (path.relative_to(ROOT / 'configs').with_suffix('').as_posix(), TUBES)
+    (
+        path.relative_to(ROOT / 'configs').with_suffix('').as_posix(),
+        BOXES if 'boxes' in path.stem else TUBES,
+    )
     for path in sorted((ROOT / 'configs').glob('*/pseudo*.py'))
 ]
 # what the rows of the fixture read
-MAKERS = {'fast': ('source_only', PROPOSALS), 'pseudo': ('full', TUBES)}
+MAKERS = {'fast': ('source_only', PROPOSALS), 'pseudo': ('full', TUBES), 'boxes': ('full', BOXES)}
 either = pytest.mark.parametrize(('row', 'maker', 'product'), [(k, *v) for k, v in MAKERS.items()])
 
 
 @pytest.fixture()
 def pair(tmp_path):
-    folder = make_pair(tmp_path / 'configs/pair', 'source_only', 'full', 'fast', 'slow', 'pseudo')
+    rows = ('source_only', 'full', 'fast', 'slow', 'pseudo', 'boxes')
+    folder = make_pair(tmp_path / 'configs/pair', *rows)
     for row in ('fast', 'slow'):
         append(folder / f'{row}.py', READS.format(file='data/proposals/named.npz'))
     append(folder / 'pseudo.py', LEARNS)
+    append(folder / 'boxes.py', LEARNS.replace('pseudo.json', 'pseudo_boxes.json'))
     return folder
 
 
@@ -57,7 +62,7 @@ def test_the_run_of_the_same_seed_makes_them_once_and_before(
 ):
     monkeypatch.setenv('SLEEP', '0.5')
     out = tmp_path / 'out'
-    rows = ('--rows', 'source_only', 'full', 'fast', 'slow', 'pseudo')
+    rows = ('--rows', 'source_only', 'full', 'fast', 'slow', 'pseudo', 'boxes')
     assert run_table(pair, *rows, '--seeds', 0, 1, '--out', out, '--jobs', 3) == 0
     for seed in (0, 1):
         for row, (maker, product) in {**MAKERS, 'slow': MAKERS['fast']}.items():
@@ -67,8 +72,10 @@ def test_the_run_of_the_same_seed_makes_them_once_and_before(
             assert result[product.name]['from'] == f'{maker} seed {seed}'
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             assert result[product.name]['sha256'] == digest
-            assert result['target_labels'] == ('model' if row == 'pseudo' else None)
-            made = read(file.with_name('attempts.json'))['attempts'][-1]
+            learns = row in ('pseudo', 'boxes')
+            assert result['target_labels'] == ('model' if learns else None)
+            attempts = read(file.with_name('attempts.json'))['attempts']
+            (made,) = (a for a in attempts if a['stage'] == product.stage)
             assert (made['stage'], made['sha256']) == (product.stage, digest)
             begun = read(out / f'{row}/seed{seed}/attempts.json')['attempts'][0]
             assert begun['began'] >= made['began']
@@ -78,7 +85,10 @@ def test_the_run_of_the_same_seed_makes_them_once_and_before(
                 assert options and f'--cfg-options {" ".join(options)}' in log
         assert 'proposals' not in (out / f'full/seed{seed}/train.log').read_text()
     assert run_table(pair, '--out', out, '--collect') == 0
-    assert "a model's labels, uncorrected, of the target: pseudo." in (out / 'table.md').read_text()
+    assert (
+        "a model's labels, uncorrected, of the target: boxes, pseudo."
+        in (out / 'table.md').read_text()
+    )
 
 
 @pytest.mark.slow
@@ -247,7 +257,26 @@ def test_ctrl_c_in_a_tool_leaves_the_result_in_the_table(
 
 @pytest.mark.parametrize(
     ('product', 'words'),
-    [(PROPOSALS, ['C', 'iter_4.pth']), (TUBES, ['iter_4.pth', '--config', 'C'])],
+    [
+        (PROPOSALS, ['C', 'iter_4.pth']),
+        (TUBES, ['iter_4.pth', '--config', 'C']),
+        (
+            BOXES,
+            [
+                'iter_4.pth',
+                '--config',
+                'C',
+                '--link-iou',
+                '1',
+                '--tube-score',
+                '0.8',
+                '--min-length',
+                '1',
+                '--plausible-length',
+                '1',
+            ],
+        ),
+    ],
 )
 def test_one_process_makes_them(pair, tmp_path, product, words):
     rows = choose_rows(pair, ['full'])
@@ -369,11 +398,13 @@ def test_the_options_reach_every_loader_of_the_configs(config, product, tmp_path
         assert parts == {'train_dataloader', 'test_dataloader'}
         assert not product.named(read_config(path.with_name(f'{path.stem}_gt.py')))
     else:
-        assert [file.name for file in before.values()] == ['target_pseudo.json']
+        boxes = '_boxes' if product is BOXES else ''
+        assert [file.name for file in before.values()] == [f'target_pseudo{boxes}.json']
         assert parts == {'train_dataloader'}
-    options = product.options(Config.fromfile(path), tmp_path / 'p.json')
+    file = tmp_path / product.file
+    options = product.options(Config.fromfile(path), file)
     after = product.named(read_config(path, options))
-    assert after == dict.fromkeys(before, tmp_path / 'p.json')
+    assert after == dict.fromkeys(before, file)
     for row in ('source_only', 'oracle', 'full'):
         assert not any(other.named(read_config(path.with_name(f'{row}.py'))) for other in PRODUCTS)
 

@@ -102,6 +102,38 @@ def test_the_figure_shows_the_same_frames_once_per_run(folder, monkeypatch):
     assert run(monkeypatch, folder / 'ann.json', *runs, *figure, '--clips', 2) == 2
 
 
+def test_the_figure_may_show_the_clips_of_the_median_difference(folder, monkeypatch):
+    """Of class a the runs differ by 100, 50 and 0 points; grey levels tell the clips."""
+    data = annotation()
+    data['videos'] |= {name: dict(data['videos']['x'], path=f'{name}.mp4') for name in 'pqr'}
+    data['tubes'] |= {name: data['tubes']['x'] for name in 'pqr'}
+    data['splits']['test'] = ['p', 'q', 'r', 'y']
+    del data['videos']['x'], data['tubes']['x']
+    (folder / 'ann.json').write_text(json.dumps(data))
+    for name, grey in (('p', 40), ('q', 120), ('r', 200), ('y', 60)):
+        write_video(folder / f'{name}.mp4', np.full((20, 48, 64, 3), grey, np.uint8), 'libx264')
+    for run_name, counts in (('one', (0, 10, 20, 20)), ('two', (20, 20, 20, 20))):
+        metric = TubeMetric(
+            str(folder / 'ann.json'), 'test', ['a', 'b'], dump=str(folder / f'{run_name}.npz')
+        )
+        for video, count in zip('pqry', counts, strict=True):
+            for frame in range(1, 21):
+                found = dict(
+                    bboxes=np.array([[10, 10, 30, 40]], np.float32)[: frame <= count],
+                    scores=np.array([0.9], np.float32)[: frame <= count],
+                    labels=np.array([int(video == 'y')])[: frame <= count],
+                )
+                metric.process({}, [dict(video_name=video, key_frame=frame, pred_instances=found)])
+        metric.evaluate(80)
+    runs = [f'{name}={folder / name}.npz' for name in ('one', 'two')]
+    figure = ('--figure', folder / 'f.png', '--data-prefix', folder)
+    for flags, grey in (((), 40), (('--typical',), 120)):
+        assert run(monkeypatch, folder / 'ann.json', *runs, *figure, *flags) == 0
+        page = cv2.imread(str(folder / 'f.png')).astype(int)
+        corner = page[8 + 25 : 8 + 25 + 30, 8 + 220 : 8 + 250]  # no box there
+        assert abs(np.median(corner) - grey) < 10
+
+
 def test_classes_and_intervals_are_shown_when_asked_for(folder, monkeypatch, capsys):
     dump(folder, 'whole.npz', 20), dump(folder, 'half.npz', 10)
     runs = [f'{name}={folder / name}.npz' for name in ('half', 'whole')]

@@ -52,6 +52,7 @@ RULES = {
     'min_steadiness': 'its least steadiness: how well boxes of neighbouring frames agree, 0 to 1',
     'trim_penalty': 'cost of a cut where ends of low score are trimmed; -1 trims nothing',
     'plausible_length': 'least number of frames of a tube that is ignored if it is not learnt',
+    'link_iou': 'least IoU of a box with its tube; 1 with lengths of 1: boxes alone',
     'max_gap': 'frames that a tube may miss, plus one; they are filled',
     'same_actor': 'least IoU of two boxes of a frame that mark one actor',
 }

@@ -36,6 +36,8 @@ class PseudoTubeRule:
             frames agree.
         trim_penalty: Its ends of low score are cut, see :mod:`~.trimming`; None cuts nothing.
         plausible_length: Least number of frames of a tube that is ignored if it is not learnt.
+        link_iou: See :class:`~.protocol.Protocol`. With 1 and lengths of 1 labels are single boxes:
+            but for equal boxes, every box is a tube of its own.
         max_gap: See :class:`~.protocol.Protocol`; gaps are filled between their neighbours.
         same_actor: Boxes of a frame whose IoU is at least this are one actor, who does one thing:
             the class of the better tube.
@@ -47,6 +49,7 @@ class PseudoTubeRule:
     min_steadiness: float = 0.0
     trim_penalty: float | None = 1.0
     plausible_length: int = 5
+    link_iou: float = 0.5
     max_gap: int = 3
     same_actor: float = 0.5
 
@@ -59,6 +62,7 @@ class PseudoTubeRule:
                 min_steadiness=SHARE,
                 trim_penalty=optional(number(0)),
                 plausible_length=whole(),
+                link_iou=SHARE,
                 max_gap=whole(),
                 same_actor=number(above=0, most=1),
             ),
@@ -80,6 +84,7 @@ def pseudo_tubes(dets: Detections, rule: PseudoTubeRule) -> tuple[TubeSet, TubeS
     confident = dets.take(np.flatnonzero(dets.score >= np.float32(rule.box_score)))
     protocol = get_protocol(
         'act',
+        link_iou=rule.link_iou,
         max_gap=rule.max_gap,
         min_score=rule.box_score,
         min_length=min(rule.plausible_length, rule.min_length),

@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(detector=dict(domain_norm='target'))

@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(detector=dict(adaptation=_base_.full))

@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(teacher=dict(mask=0.5, mask_block=16))

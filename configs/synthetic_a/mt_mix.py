@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(teacher=dict(mix=0.5))

@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(teacher=dict(soft=True))

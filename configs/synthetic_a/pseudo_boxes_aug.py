@@ -1,0 +1,2 @@
+_base_ = './pseudo_aug.py'
+train_dataloader = dict(dataset=dict(target=dict(ann_file='target_pseudo_boxes.json')))
