@@ -39,7 +39,7 @@ ROWS = {
     'oracle': set(),
     'oracle_st': set(),
 }
-EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full'], 'mt': set(), 'mt_tubes': set()}
+EXTRA_ROWS = {'dn': set(), 'full_dn': ROWS['full'], 'mt_full': ROWS['full']}
 
 PAIRS = (
     'synthetic',
@@ -108,8 +108,10 @@ def test_config_builds(name):
     model = build(cfg)
     dataset = cfg.train_dataloader.dataset
     adapts = dataset.type == 'DualDomainDataset' and 'target' in trained_parts(dataset)
-    default = ROWS['full'] if adapts else set()
-    row = (ROWS | EXTRA_ROWS).get(split_row(Path(name).stem)[0], default)
+    method, _ = split_row(Path(name).stem)
+    teacher = method.partition('_')[0] == 'mt'
+    default = ROWS['full'] if adapts and not teacher else set()
+    row = (ROWS | EXTRA_ROWS).get(method, default)
     model = student_of(model)
     adaptation = getattr(model, 'adaptation', None)  # MMAction2's detectors have none
     on = {m for m in ROWS['full'] if adaptation is not None and getattr(adaptation, m) is not None}
