@@ -11,3 +11,5 @@ s_img = dict(spatial=spatial)
 t_img_s_img = dict(temporal_image=temporal_image, spatial=spatial)
 t_inst_s_img = dict(temporal_instance=temporal_instance, spatial=spatial)
 full = dict(temporal_image=temporal_image, temporal_instance=temporal_instance, spatial=spatial)
+# D_Tinst by class; a row sets its num_classes
+temporal_instance_by_class = dict(temporal_instance, type='ClassWiseInstanceDiscriminator')

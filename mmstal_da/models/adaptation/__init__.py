@@ -1,4 +1,5 @@
 from .discriminators import (
+    ClassWiseInstanceDiscriminator,
     SpatialDiscriminator,
     TemporalImageDiscriminator,
     TemporalInstanceDiscriminator,
@@ -7,6 +8,7 @@ from .domain_adaptation import DomainAdaptation
 from .losses import DomainBCELoss, DomainFocalLoss
 
 __all__ = [
+    'ClassWiseInstanceDiscriminator',
     'DomainAdaptation',
     'DomainBCELoss',
     'DomainFocalLoss',

@@ -1,4 +1,4 @@
-"""The three domain discriminators: D_S, D_Timg and D_Tinst of the paper.
+"""The three domain discriminators: D_S, D_Timg and D_Tinst of the paper; and one by class.
 
 Each takes features behind a gradient-reversal layer and returns raw logits; positive means
 "target".
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmstal_da.errors import ConfigError
 from mmstal_da.models.layers.batch_layout import Extents, without_padding, zero_padding
 from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import check_values, number, several, whole
@@ -146,3 +147,48 @@ class TemporalInstanceDiscriminator(BaseModule):
     def forward(self, feat: Tensor) -> Tensor:
         """``(R, 1024)`` to logits ``(R, 1)``; R may be 0."""
         return self.layers(feat)
+
+
+@MODELS.register_module()
+class ClassWiseInstanceDiscriminator(TemporalInstanceDiscriminator):
+    """D_Tinst with a last layer for each class, after MADA (Pei et al., AAAI 2018).
+
+    The logit of a proposal is the sum of its classes' logits, each times the probability of the
+    class that the detector gives the proposal. So a class of the target is compared with the same
+    class of the source, and the background with the background. MADA has whole discriminators per
+    class, and the probability multiplies the features; here classes share the hidden layers
+    **[derived]**. The probabilities get no gradient.
+
+    Args:
+        num_classes: Of the detector; the background is one more.
+        **kwargs: Arguments of :class:`TemporalInstanceDiscriminator`.
+    """
+
+    takes_classes = True
+    value_rules = dict(TemporalInstanceDiscriminator.value_rules, num_classes=whole())
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 1024,
+        channels: int = 1024,
+        dropout: float = 0.5,
+        init_cfg: dict | list | None = dict(type='Normal', layer='Linear', std=0.01),
+    ) -> None:
+        check_values(self.value_rules, locals())
+        super().__init__(in_channels, channels, dropout, init_cfg)
+        self.num_classes = num_classes
+        self.layers[-1] = nn.Linear(channels, num_classes + 1)
+
+    def forward(self, feat: Tensor, probabilities: Tensor) -> Tensor:
+        """``(R, 1024)`` and ``(R, C + 1)``, the background last, to logits ``(R, 1)``.
+
+        Raises:
+            ConfigError: The detector has another number of classes.
+        """
+        if probabilities.shape[1] != self.num_classes + 1:
+            raise ConfigError(
+                f'model.adaptation.temporal_instance.num_classes is {self.num_classes}, but the'
+                f' detector has {probabilities.shape[1] - 1} classes'
+            )
+        return (self.layers(feat) * probabilities).sum(1, keepdim=True)

@@ -188,6 +188,11 @@ class DomainAdaptation(BaseModule):
         """Whether proposals must be passed through TF2 for D_Tinst."""
         return self.temporal_instance is not None
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether D_Tinst also takes the probabilities of the proposals' classes."""
+        return getattr(self.temporal_instance, 'takes_classes', False)
+
     def forward(
         self,
         spatial: Tensor,
@@ -197,6 +202,7 @@ class DomainAdaptation(BaseModule):
         image_index: Tensor | None = None,
         spatial_extents: Extents | None = None,
         temporal_extents: Extents | None = None,
+        probabilities: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The adversarial losses of a joint batch, in float32.
 
@@ -209,6 +215,8 @@ class DomainAdaptation(BaseModule):
             spatial_extents: (rows, columns) that each image covers of its map in ``spatial``; the
                 rest is padding, of which neither losses nor accuracies depend. None: all of it.
             temporal_extents: The same of ``temporal``.
+            probabilities: ``(R, C + 1)`` of the proposals' classes, the background last; with
+                :attr:`needs_classes`.
 
         Returns:
             ``loss_da_spatial``, ``loss_da_timg``, ``loss_da_tinst`` of the modules that are on;
@@ -256,7 +264,9 @@ class DomainAdaptation(BaseModule):
         if self.temporal_instance is not None:
             if instances is None:
                 raise ValueError('`temporal_instance` is on and needs the vectors `instances`')
-            logits = self.temporal_instance(grad_reverse(instances, self.coefficient_of('tinst')))
+            features = grad_reverse(instances, self.coefficient_of('tinst'))
+            classes = (probabilities,) if self.needs_classes else ()
+            logits = self.temporal_instance(features, *classes)
             loss = self.temporal_instance_loss(
                 logits,
                 domains,

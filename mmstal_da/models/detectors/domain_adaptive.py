@@ -221,6 +221,11 @@ class DomainAdaptiveDetector(ActionTubeDetector):
     ) -> dict[str, Tensor]:
         """Lambda L_adv on the joint batch."""
         domains = torch.tensor([s.metainfo['domain'] for s in samples], device=spatial.device)
+        vectors, _ = instances
+        more = {}
+        # a class of one's own may do without
+        if vectors is not None and getattr(adaptation, 'needs_classes', False):
+            more['probabilities'] = self.roi_head.class_probabilities(vectors)
         return adaptation(
             spatial,
             temporal,
@@ -228,4 +233,5 @@ class DomainAdaptiveDetector(ActionTubeDetector):
             *instances,
             map_extents(samples, spatial),
             map_extents(samples, temporal),
+            **more,
         )

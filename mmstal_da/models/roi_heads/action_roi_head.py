@@ -130,6 +130,20 @@ class ActionRoIHead(StandardRoIHead):
         # also without any RoI: the other processes may wait for what TF2's layers say to each other
         return self.roi_features(x, rois).mean((2, 3)), rois[:, 0].long()
 
+    @torch.no_grad()
+    def class_probabilities(self, vectors: Tensor) -> Tensor:
+        """What the classifier makes of vectors of :meth:`instance_features`.
+
+        Args:
+            vectors: ``(R, 1024)``.
+
+        Returns:
+            ``(R, C + 1)``, the background last; with several classes per box it is 0.
+        """
+        head = self.bbox_head
+        scores = head.fc_cls(vectors)
+        return head.loss_cls.get_activation(scores) if head.custom_activation else scores.softmax(1)
+
     def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
         bbox_feats = self.roi_features(x, rois)
         with torch.autocast(bbox_feats.device.type, enabled=False):

@@ -1,0 +1,2 @@
+_base_ = './full.py'
+model = dict(adaptation=dict(lambda_mode='gradient_cap'))
