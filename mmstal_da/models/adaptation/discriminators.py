@@ -134,23 +134,27 @@ class TemporalInstanceDiscriminator(BaseModule):
         check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
         self.in_channels = in_channels
-        self.layers = nn.Sequential(
-            nn.Linear(in_channels, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(channels, channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(channels, 1),
-        )
+        self.layers = _vector_layers(in_channels, channels, dropout, 1)
 
     def forward(self, feat: Tensor) -> Tensor:
         """``(R, 1024)`` to logits ``(R, 1)``; R may be 0."""
         return self.layers(feat)
 
 
+def _vector_layers(in_channels: int, channels: int, dropout: float, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(in_channels, channels),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(channels, channels),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(channels, outputs),
+    )
+
+
 @MODELS.register_module()
-class ClassWiseInstanceDiscriminator(TemporalInstanceDiscriminator):
+class ClassWiseInstanceDiscriminator(BaseModule):
     """D_Tinst with a last layer for each class, after MADA (Pei et al., AAAI 2018).
 
     The logit of a proposal is the sum of its classes' logits, each times the probability of the
@@ -161,7 +165,7 @@ class ClassWiseInstanceDiscriminator(TemporalInstanceDiscriminator):
 
     Args:
         num_classes: Of the detector; the background is one more.
-        **kwargs: Arguments of :class:`TemporalInstanceDiscriminator`.
+        in_channels, channels, dropout, init_cfg: As :class:`TemporalInstanceDiscriminator`.
     """
 
     takes_classes = True
@@ -176,9 +180,10 @@ class ClassWiseInstanceDiscriminator(TemporalInstanceDiscriminator):
         init_cfg: dict | list | None = dict(type='Normal', layer='Linear', std=0.01),
     ) -> None:
         check_values(self.value_rules, locals())
-        super().__init__(in_channels, channels, dropout, init_cfg)
+        super().__init__(init_cfg=init_cfg)
         self.num_classes = num_classes
-        self.layers[-1] = nn.Linear(channels, num_classes + 1)
+        self.in_channels = in_channels
+        self.layers = _vector_layers(in_channels, channels, dropout, num_classes + 1)
 
     def forward(self, feat: Tensor, probabilities: Tensor) -> Tensor:
         """``(R, 1024)`` and ``(R, C + 1)``, the background last, to logits ``(R, 1)``.
