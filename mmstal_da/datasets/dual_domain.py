@@ -10,6 +10,7 @@ from mmstal_da.domains import DOMAIN_OF, SOURCE, TARGET, TRAIN_ON
 from mmstal_da.errors import AnnotationError
 from mmstal_da.registry import DATASETS
 from mmstal_da.tubes.selection import IGNORED
+from mmstal_da.utils.values import check_values, whole
 
 from .draws import Draw, SeededDraws, as_draw
 from .tube_dataset import ActionTubeDataset
@@ -165,10 +166,12 @@ class DualDomainDataset:
         source: Data set with labels, or its config.
         target: Data set, or its config.
         train_on: The parts to draw, see above.
+        target_clips: Clips of an unlabelled target beside every clip of the source. With n, that
+            part of an item has lists of n, and its draws are n times as many.
 
     Raises:
-        ValueError: ``train_on`` is unknown, the classes of the two differ, or the target was built
-            without labels although it is trained on with labels.
+        ValueError: A value is none of its key's, the classes of the two differ, or the target was
+            built without labels although it is trained on with labels.
         AnnotationError: The labels are a person's where a model's are expected, or the other way
             round.
     """
@@ -178,10 +181,13 @@ class DualDomainDataset:
         source: BaseDataset | dict,
         target: BaseDataset | dict,
         train_on: str = 'both',
+        target_clips: int = 1,
     ) -> None:
+        check_values(dict(target_clips=whole()), locals())
         if train_on not in TRAIN_ON:
             raise ValueError(f'train_on is one of {", ".join(TRAIN_ON)}, not {train_on!r}')
         self.train_on = train_on
+        self.target_clips = target_clips
         self.parts: dict[str, SeededDraws] = {}
         for name in TRAIN_ON[train_on]:
             if name == 'source':
@@ -216,12 +222,19 @@ class DualDomainDataset:
 
     def __getitem__(self, item: int | Draw) -> dict:
         draw = as_draw(item)
-        items = {name: part[draw] for name, part in self.parts.items()}
-        for name, packed in items.items():
-            packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
+        items = {name: self._drawn(name, draw) for name in self.parts}
         # a target keeps its name, by which the preprocessor knows its domain
         alone = len(items) == 1 and 'target' not in items
         return next(iter(items.values())) if alone else items
+
+    def _drawn(self, name: str, draw: Draw) -> dict:
+        """A part of an item."""
+        count = self.target_clips if DOMAIN_OF[name] == TARGET else 1
+        first = draw.number * count
+        found = [self.parts[name][Draw(draw.seed, first + i)] for i in range(count)]
+        for packed in found:
+            packed['data_samples'].set_metainfo(dict(domain=DOMAIN_OF[name]))
+        return found[0] if count == 1 else {key: [f[key] for f in found] for key in found[0]}
 
 
 def _check_origin(dataset: BaseDataset, pseudo: bool, train_on: str) -> None:

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmstal_da.datasets import ActionTubeDataset, Draw, DrawSampler, DualDomainDataset, SeededDraws
 from mmstal_da.datasets import tube_dataset as tube_dataset_module
+from mmstal_da.models.data_preprocessors import ClipKeyFramePreprocessor
 from mmstal_da.registry import DATASETS
 from tests.clips import write_dataset
 
@@ -396,3 +397,24 @@ def test_known_boxes_are_a_persons_and_have_one_class(folder):
         DualDomainDataset(side(folder / 'source'), unlabelled, BOXES)
     with pytest.raises(ValueError, match='multi_label=False'):
         with_boxes(folder, multi_label=True)
+
+
+def test_a_batch_may_have_more_clips_of_the_target(folder):
+    """The source's draws stay; the target's are the next ones of its stream."""
+    dataset, alone = pair(folder), pair(folder)
+    dataset.target_clips = 2
+    loader = DataLoader(dataset, 3, sampler=DrawSampler(dataset, seed=5), collate_fn=pseudo_collate)
+    batch = next(iter(loader))
+    for number in range(3):
+        source = alone[Draw(5, number)]['source']
+        found = {key: batch['source'][key][number] for key in ('inputs', 'data_samples')}
+        assert same(found, source)
+        for extra in range(2):
+            target = alone[Draw(5, 2 * number + extra)]['target']
+            found = {k: batch['target'][k][extra][number] for k in ('inputs', 'data_samples')}
+            assert same(found, target)
+    data = ClipKeyFramePreprocessor()(batch, True)
+    assert data['inputs']['clip'].shape[0] == 9
+    assert [sample.domain for sample in data['data_samples']] == [0] * 3 + [1] * 6
+    with pytest.raises(ValueError, match='target_clips is'):
+        DualDomainDataset(side(folder / 'source'), side(folder / 'target'), target_clips=0)

@@ -29,7 +29,8 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
     width) and ``pad_shape``, the size of the clip itself: what is beyond it is padding, of which
     the model sees nothing (:mod:`mmstal_da.models.layers.batch_layout`). If the target's pipeline
     keeps a weak view (:class:`KeepWeakView`), the target also has ``weak_inputs``, its clips
-    before their strong augmentation.
+    before their strong augmentation. A target of several clips to an item (``target_clips``) has
+    lists in place of each.
 
     Args:
         clip_mean: Subtracted from the clip, per RGB channel.
@@ -108,7 +109,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             raise ValueError('an empty batch reached the preprocessor')
         inputs = self._normalise(clips, samples, training)
         target = data.get('target') or data.get('boxed_target') or {}
-        weak = list(target.get('weak_inputs') or ())
+        weak = _flat(target.get('weak_inputs') or ())
         if weak:
             targets = samples[-len(weak) :]
             size = targets[0].metainfo['batch_input_shape']
@@ -119,7 +120,7 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
     @staticmethod
     def _part(data: dict, name: str) -> tuple[list, list]:
         part = data.get(name)
-        return ([], []) if part is None else (list(part['inputs']), list(part['data_samples']))
+        return ([], []) if part is None else (_flat(part['inputs']), _flat(part['data_samples']))
 
     def _normalise(
         self, clips: list[Tensor], samples: list, training: bool
@@ -180,6 +181,11 @@ class ClipKeyFramePreprocessor(BaseDataPreprocessor):
             torch.sub(frames, self.clip_mean, out=out[:, :, :h, :w])
             out[:, :, :h, :w] /= self.clip_std
         return batch
+
+
+def _flat(values: Sequence) -> list:
+    """The values, or those of lists of them: clips of a target, several to an item."""
+    return [v for value in values for v in (value if isinstance(value, list | tuple) else [value])]
 
 
 def _shared_frames(samples: list) -> np.ndarray | None:

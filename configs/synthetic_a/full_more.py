@@ -1,0 +1,2 @@
+_base_ = './full.py'
+train_dataloader = dict(dataset=dict(target_clips=2))
