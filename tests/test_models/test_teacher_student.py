@@ -342,7 +342,7 @@ def test_what_is_missing_is_named(batch, spoil, message):
         (dict(teacher=dict(mask_block=0)), 'model.teacher.mask_block'),
         (dict(teacher=dict(mix=2)), 'model.teacher.mix'),
         (dict(teacher=dict(mix=0.5, soft=True)), 'set mix=0'),
-        (dict(teacher=dict(source_free=True, burn_in=1)), 'set mix=0, burn_in=0'),
+        (dict(teacher=dict(source_free=True, mix=0.5)), 'set mix=0'),
         (dict(teacher=dict(source_free=True, weight=0)), 'a weight above 0'),
         (dict(test_cfg=dict(predict_on='both')), 'model.test_cfg.predict_on'),
         (dict(test_cfg=dict(clip_stride=4)), 'in model.detector.test_cfg'),

@@ -288,6 +288,20 @@ def test_without_a_source_a_given_detector_adapts_to_the_target():
         build_teacher(dict(source_free=True), adaptation=module_configs())
 
 
+@pytest.mark.slow
+def test_the_source_of_a_burn_in_is_not_learnt_afterwards():
+    batch = with_weak_views(dual_batch(n=1))
+    model = build_teacher(dict(EAGER, source_free=True, burn_in=2))
+    model.iteration = 1
+    found = scalars(losses_of(model, copy.deepcopy(batch)))
+    assert found == scalars(losses_of(model.student, copy.deepcopy(batch)))
+    model.iteration = 2
+    found = scalars(losses_of(model, copy.deepcopy(batch)))
+    assert {key.split('_')[0] for key in found} == {'target'} and found['target_boxes'] > 0
+    other = dual_batch(seed=1, n=1)['source']  # another source changes nothing
+    assert scalars(losses_of(model, dict(copy.deepcopy(batch), source=other))) == found
+
+
 def test_soft_losses_of_no_roi_are_zero():
     none = [torch.zeros(0, width, requires_grad=True) for width in (4, 12, 4, 12)]
     assert {key: value.item() for key, value in soft_roi_losses(*none).items()} == {

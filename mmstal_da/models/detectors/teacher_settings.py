@@ -37,7 +37,8 @@ class TeacherSettings:
             :class:`~mmstal_da.datasets.BoxesView`. The score of a box is its best class's share of
             all classes but the background.
         source_free: Batches have no source: the data set has ``train_on='target'``, and weights
-            come from ``load_from``.
+            come from ``load_from``. With a ``burn_in`` batches do have one; it is learnt in the
+            burn-in and not afterwards, which is the same in one training.
     """
 
     weight: float = 1.0
@@ -94,10 +95,10 @@ class TeacherSettings:
                 'model.teacher: given_boxes=True is for labels of single boxes, beside a source;'
                 ' set tubes=False, soft=False and source_free=False'
             )
-        if self.source_free and (self.mix or self.burn_in or not self.weight):
+        if self.source_free and (self.mix or not self.weight):
             raise ConfigError(
                 'model.teacher: with source_free=True nothing is learnt but from the teacher, and'
-                ' there is no source to mix in; set mix=0, burn_in=0 and a weight above 0'
+                ' there is no source to mix in; set mix=0 and a weight above 0'
             )
 
     def weight_at(self, iteration: int) -> float:

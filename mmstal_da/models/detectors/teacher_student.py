@@ -168,7 +168,7 @@ class TeacherStudentDetector(SemiBaseDetector):
             )
         weight = self.settings.weight_at(self.iteration)
         with self.student.layout.one_step() if weight else nullcontext():
-            alone = self.settings.source_free
+            alone = self.settings.source_free and weight
             losses = {} if alone else self.student.loss(inputs, batch_data_samples)
             if weight:
                 losses.update(self._on_target(inputs, weak, batch_data_samples, weight))
@@ -190,10 +190,10 @@ class TeacherStudentDetector(SemiBaseDetector):
                 ' into the train pipeline of the target'
             )
         n_source = len(samples) - len(targets)
-        if self.settings.source_free and n_source:
+        if self.settings.source_free and n_source and not self.settings.burn_in:
             raise ConfigError(
                 "model.teacher.source_free: the batch has a source; set train_on='target' in"
-                ' train_dataloader.dataset'
+                ' train_dataloader.dataset, or a burn_in that learns it'
             )
         strong = {key: value[n_source:] for key, value in inputs.items()}
         labels = self.pseudo_labels(weak, targets)

@@ -1,0 +1,2 @@
+_base_ = './mt.py'
+model = dict(teacher=dict(source_free=True, burn_in=600))
