@@ -6,6 +6,7 @@ They lie in ``weights/`` in half precision. ``weights/SHA256SUMS`` has their che
 import hashlib
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmstal_da.utils.io import atomic_write
 PREFIX = 'mmstal_da://'
 WEIGHTS = Path(__file__).with_name('weights')
 LIST = 'SHA256SUMS'
-LIMIT = 3 << 20  # bytes of a file
+LIMIT = 4 << 20  # bytes of a file
 
 
 def packaged_file(address: str) -> Path:
@@ -77,7 +78,8 @@ def publish_weights(
         folder: Where the file and the list of checksums lie.
 
     Returns:
-        The file. ``meta`` keeps the config, the classes and the number of iterations.
+        The file. ``meta`` keeps the config without its ``work_dir``, the classes and the number of
+        iterations.
 
     Raises:
         UsageError: A prefix matches nothing, a value overflows half precision, or the file would
@@ -97,6 +99,8 @@ def publish_weights(
             kept[key] = half.clone()
     meta = loaded.get('meta', {})
     kept_meta = {key: meta[key] for key in ('cfg', 'iter', 'seed') if key in meta}
+    if 'cfg' in meta:  # whose folder it was is nobody's business
+        kept_meta['cfg'] = re.sub(r'^work_dir = .*\n', '', meta['cfg'], flags=re.MULTILINE)
     classes = (meta.get('dataset_meta') or {}).get('classes')
     if classes:
         kept_meta['dataset_meta'] = dict(classes=tuple(classes))
@@ -104,7 +108,9 @@ def publish_weights(
     torch.save(dict(state_dict=kept, meta=kept_meta), buffer)
     content = buffer.getvalue()
     if len(content) > LIMIT:
-        raise UsageError(f'{name} would have {len(content) / 2**20:.1f} MiB; the limit is 3')
+        raise UsageError(
+            f'{name} would have {len(content) / 2**20:.1f} MiB; the limit is {LIMIT >> 20}'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{name}.pth'
     with atomic_write(path, 'wb') as file:
