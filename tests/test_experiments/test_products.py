@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmstal_da.experiments.cells import make_cells
+from mmstal_da.experiments.cells import State, make_cells
 from mmstal_da.experiments.commands import Commands
+from mmstal_da.experiments.display import Rates
 from mmstal_da.experiments.fingerprint import Settings, digest_config, digest_file
 from mmstal_da.experiments.products import PRODUCTS, Recipes
 from mmstal_da.experiments.record import target_labels
@@ -290,6 +291,14 @@ def test_one_process_makes_them(pair, tmp_path, product, words):
     args = load_tool(f'data/{Path(tool).stem}').make_parser().parse_args(argv[3:])
     assert (args.config, args.checkpoint) == (str(cell.config), 'iter_4.pth')
     assert str(args.out) == out and args.cfg_options == {'a.b': 1}
+
+
+def test_making_them_counts_as_long_as_scoring(pair, tmp_path):
+    (cell,) = make_cells(pair, choose_rows(pair, ['full']), [0], tmp_path, Settings())
+    rates = Rates({'full': 10.0}, {'full': 20.0}, 'made up')
+    assert rates.seconds(cell, State('todo')) == 4 * 10 + 20
+    assert rates.seconds(cell, State('todo', unmade=(TUBES, BOXES))) == 4 * 10 + 3 * 20
+    assert rates.seconds(cell, State('make', 4, unmade=(TUBES,))) == 20
 
 
 @pytest.mark.parametrize('name', ['a b', 'a,b', "a'b"])
