@@ -103,6 +103,18 @@ def test_rows_and_ratios(tool, part, tmp_path, capsys):
     assert 'median of 3' in printed and 'ratio' in printed
 
 
+@pytest.mark.slow
+def test_a_rate_is_work_by_time(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        train, 'take_turns', lambda functions, repeats: {name: [0.5, 0.25] for name in functions}
+    )
+    out = tmp_path / 'out.json'
+    assert tool.main(['train', '--rows', 'rate', '--quick', '--out', str(out)]) == 0
+    (row,) = json.loads(out.read_text())['rows']
+    for side in row['sides'].values():
+        assert side['rounds'] == pytest.approx([2 * side['gflop'], 4 * side['gflop']])
+
+
 def check_further(part: str, rows: list[dict]) -> None:
     """What a row has besides times."""
     sides = rows[0]['sides']
