@@ -176,6 +176,8 @@ class DualDomainDataset:
             round.
     """
 
+    value_rules = dict(target_clips=whole())
+
     def __init__(
         self,
         source: BaseDataset | dict,
@@ -183,7 +185,7 @@ class DualDomainDataset:
         train_on: str = 'both',
         target_clips: int = 1,
     ) -> None:
-        check_values(dict(target_clips=whole()), locals())
+        check_values(self.value_rules, locals())
         if train_on not in TRAIN_ON:
             raise ValueError(f'train_on is one of {", ".join(TRAIN_ON)}, not {train_on!r}')
         self.train_on = train_on
