@@ -355,7 +355,13 @@ def test_boxes_may_be_known_without_their_classes(folder):
     sides = side(folder / 'source'), side(folder / 'target')
     both, found = DualDomainDataset(*sides, 'source_and_labelled_target'), with_boxes(folder)
     assert len(found) == len(both) == 40
-    counts = []
+    counts, seen = [], set()
+
+    def spy(results):
+        seen.update(results['gt_labels'].tolist())
+        return results
+
+    found.parts['boxed_target'].dataset.dataset.pipeline.transforms.insert(0, spy)
     for number in range(0, 40, 5):
         labelled, item = both[Draw(3, number)]['labelled_target'], found[Draw(3, number)]
         assert set(item) == {'source', 'boxed_target'}
@@ -368,6 +374,7 @@ def test_boxes_may_be_known_without_their_classes(folder):
         assert set(sample.proposals.keys()) == {'bboxes'}
         counts.append(len(boxes))
     assert min(counts) == 0 < max(counts)
+    assert seen == {-1}  # no transform sees a class
 
 
 @pytest.mark.slow

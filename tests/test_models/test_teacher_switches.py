@@ -331,11 +331,14 @@ def test_a_teacher_labels_given_boxes(high):
     batch = given_boxes(with_weak_views(dual_batch(n=2)))
     model = build_teacher(dict(given_boxes=True, thresholds=(0.0, high)))
     head, seen = model.teacher.roi_head.bbox_head, []
+    with torch.no_grad():
+        head.fc_cls.bias[-1] += 14  # a background that counts
     head.register_forward_hook(lambda module, args, out: seen.append(out[0].numpy()))
     weak, samples = weak_views(model, batch)
     labels = model.pseudo_labels(weak, samples)
     (logits,) = seen
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert (p[:, -1] > 0.3).all()
     p = p[:, :-1] / (1 - p[:, -1:])
     assert p.shape == (4, 3)
     for number, (learnt, ignored) in enumerate(labels):

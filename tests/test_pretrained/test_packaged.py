@@ -27,7 +27,7 @@ def checkpoint(folder):
     state = {f'neck.{k}': v for k, v in nn.BatchNorm2d(3).state_dict().items()}
     state['head.weight'] = torch.randn(3, 3)
     meta = dict(
-        cfg="a = 1\nwork_dir = '/home/me'\n",
+        cfg="a = 1\nwork_dir = 'mine'\n",
         iter=7,
         dataset_meta=dict(classes=['run']),
         time='secret',
