@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+import mmstal_da.register  # noqa: F401  (StrictPretrained is looked up by its name)
 from mmstal_da.models.backbones import InceptionI3D
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from mmstal_da.models.roi_heads import InceptionRoIStage
