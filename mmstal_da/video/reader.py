@@ -5,7 +5,8 @@ header is ignored (JHMDB's AVI headers say 48 where 40 frames follow). The time 
 frames are remembered, so later calls can seek to a key frame near the clip. If the frames there
 have other time stamps or pixels than before, or seem damaged, the file is decoded from its start.
 
-What is damaged is an error (:mod:`.decoding`, :mod:`.images`).
+What is damaged is an error (:mod:`.decoding`, :mod:`.images`). :mod:`.frame_cache` keeps frames of
+small data sets in memory.
 
 PyAV is used with one thread, because data-loader workers run in parallel. It was chosen over OpenCV
 and decord with ``tools/analysis_tools/benchmark.py loader``.
@@ -25,6 +26,7 @@ from av.video.reformatter import VideoReformatter
 from mmstal_da.errors import VideoError
 
 from .decoding import decode_video, is_stream, open_video, refuse_cut_off, video_stream
+from .frame_cache import SHARE, FrameCache, limit_in_bytes
 from .images import count_images, read_image
 
 VIDEO_SUFFIXES = (
@@ -160,10 +162,30 @@ def _timeline(path: str, mtime_ns: int, size: int) -> _Timeline:
     return _Timeline()
 
 
+_kept = FrameCache()
+
+
 def _read_video(path: str, indices: list[int]) -> dict[int, np.ndarray]:
-    """Decode the frames of a sorted list of distinct numbers."""
+    """The frames of a sorted list of distinct numbers, decoded or remembered."""
     stat = os.stat(path)
-    timeline = _timeline(path, stat.st_mtime_ns, stat.st_size)
+    file = (path, stat.st_mtime_ns, stat.st_size)
+    timeline, limit = _timeline(*file), limit_in_bytes()
+    # the first call shows how large frames are
+    if not limit or not timeline.size:
+        return _decode(path, indices, timeline)
+    found = _kept.find(file, indices)
+    if found is None:
+        width, height = timeline.size
+        if indices[-1] * width * height * 3 > limit // SHARE:
+            return _decode(path, indices, timeline)
+        frames = _read_from(path, list(range(1, indices[-1] + 1)), timeline, 1)
+        found = {index: frames[index].copy() for index in indices}
+        _kept.keep(file, frames, limit)
+    return found
+
+
+def _decode(path: str, indices: list[int], timeline: _Timeline) -> dict[int, np.ndarray]:
+    """Decode frames, from the start or from a known key frame."""
     known = bisect.bisect_right(timeline.keys, indices[0])
     if timeline.usable and known > 1 and indices[0] >= SEEK_FROM:
         try:
