@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='key frames at a time (8; --fast: 32)')
     parser.add_argument(
         '--fast', action='store_true',
-        help='look at every second frame, with I3D at every fourth, and interpolate between',
+        help='every second frame, I3D at every sixth, a third of the proposals; not exact',
     )  # fmt: skip
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: what is there)')
     parser.add_argument('--no-video', action='store_true', help='write no video.mp4')
