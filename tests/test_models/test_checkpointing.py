@@ -1,10 +1,14 @@
 """Gradient checkpointing (``with_cp``) changes no gradient and no statistic."""
 
+from collections import Counter
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from mmstal_da.models.backbones import InceptionI3D
 from mmstal_da.models.layers.batch_layout import BatchLayout
 from mmstal_da.models.layers.domain_batch_norm import DomainNorm, convert_batch_norm
 from tests.model_builders import build_detector, losses_of
@@ -15,7 +19,8 @@ SIZES = {'one size': [(48, 64)] * 4, 'padded': [(48, 64), (41, 80), (48, 64), (4
 
 def step(domain_norm, norm_eval: bool, sizes: list, with_cp: bool, steps: int = 2):
     """Gradients and state after some steps of the whole detector."""
-    changes = {**(FROZEN if norm_eval else {}), 'backbone.with_cp': with_cp}
+    changes = {key: with_cp for key in ('backbone.with_cp', 'clip_backbone.with_cp')}
+    changes |= FROZEN if norm_eval else {}
     detector = roused(build_detector(NO_DROPOUT, domain_norm=domain_norm, **changes))
     for _ in range(steps):
         detector.zero_grad()
@@ -37,9 +42,33 @@ def test_gradients_and_statistics_are_those_without(domain_norm, norm_eval, size
         for key, value in other.items():
             counts = key.endswith(('running_mean', 'running_var', 'num_batches_tracked'))
             if counts and domain_norm is None and not norm_eval and key.startswith('backbone.'):
-                continue  # plain batch norm counts a batch twice, in every framework
+                continue  # ResNet's plain batch norm counts a batch twice, as everywhere
             difference = (part[key] - value).detach().double().norm()
             assert difference <= 1e-5 + 1e-4 * value.detach().double().norm(), key
+
+
+def test_i3d_computes_again_what_trains_and_counts_no_batch_twice():
+    passes, results = [], []
+    for with_cp in (True, False):
+        torch.manual_seed(0)
+        net = InceptionI3D('Mixed_3c', 0.1, frozen_end_point='Conv3d_2c_3x3', with_cp=with_cp)
+        calls = Counter()
+        for name in net.endpoint_names:
+            count = partial(lambda found, key, *_: found.update([key]), calls, name)
+            getattr(net, name).register_forward_hook(count)
+        for seed in range(2):  # the statistics move between the steps
+            clip = torch.randn(2, 3, 4, 24, 24, generator=torch.Generator().manual_seed(seed))
+            net(clip).square().sum().backward()
+        results.append(
+            {n: p.grad for n, p in net.named_parameters() if p.grad is not None} | net.state_dict()
+        )
+        with torch.no_grad():
+            net(clip)
+        passes.append(calls)
+    torch.testing.assert_close(*results)
+    assert passes[1] == dict.fromkeys(net.endpoint_names, 3)
+    again = {'Mixed_3b', 'Mixed_3c'}  # what lies before gets no gradient
+    assert passes[0] == {name: 5 if name in again else 3 for name in net.endpoint_names}
 
 
 def tiny(training: bool, domain_norm: bool = True):

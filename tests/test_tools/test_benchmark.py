@@ -262,12 +262,12 @@ def test_ways_to_detect_agree(video, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', MODELS)
-def test_with_cp_reaches_every_resnet(name):
+def test_with_cp_reaches_every_backbone(name):
     plain = load_row('synthetic_a', name)
-    changed = train.with_checkpointing(plain).model.backbone
-    parts = (
-        [changed[k] for k in ('slow_pathway', 'fast_pathway')] if name == 'slowfast' else [changed]
-    )
+    changed = train.with_checkpointing(plain).model
+    networks = {'slowfast': ('slow_pathway', 'fast_pathway'), 'slowonly': ()}
+    parts = [changed.backbone[key] for key in networks.get(name, ())] or [changed.backbone]
+    parts += [changed.clip_backbone] if name not in networks else []
     assert all(part.with_cp for part in parts)
     assert 'with_cp' not in str(plain.model)
 

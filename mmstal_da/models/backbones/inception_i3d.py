@@ -1,12 +1,15 @@
 """Inception-v1 I3D (Carreira & Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
+from mmstal_da.models.layers.batch_layout import is_recomputed
 from mmstal_da.registry import MODELS
 from mmstal_da.utils.values import SWITCH, check_values, number, optional, whole
 
@@ -91,6 +94,8 @@ class EndpointSequence(BaseModule):
         norm_momentum: Share of a batch in the running statistics. In a short training from random
             weights use 0.1, so that they can follow.
         frozen: Number of leading endpoints whose parameters do not train.
+        with_cp: Gradient checkpointing of the endpoints that train: backward computes each again
+            from its input. Less memory, more time; gradients and statistics are the same.
         init_cfg: MMEngine initialisation.
     """
 
@@ -100,6 +105,7 @@ class EndpointSequence(BaseModule):
         num_classes=optional(whole()),
         norm_eval=SWITCH,
         norm_momentum=number(above=0, most=1),
+        with_cp=SWITCH,
     )
 
     def __init__(
@@ -110,11 +116,13 @@ class EndpointSequence(BaseModule):
         norm_eval: bool = False,
         norm_momentum: float = 0.01,
         frozen: int = 0,
+        with_cp: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         check_values(self.value_rules, locals())
         super().__init__(init_cfg=init_cfg)
         self.norm_eval = norm_eval
+        self.with_cp = with_cp
         self.endpoint_names = list(names)
         for name, layer in build_endpoints(self.endpoint_names, in_channels, width).items():
             self.add_module(name, layer)
@@ -140,8 +148,40 @@ class EndpointSequence(BaseModule):
     def run_endpoints(self, x: Tensor, first: int = 0) -> Tensor:
         """The endpoints from the ``first`` on, one after another."""
         for name in self.endpoint_names[first:]:
-            x = getattr(self, name)(x)
+            layer = getattr(self, name)
+            if self.with_cp and torch.is_grad_enabled() and name not in self.frozen_names:
+                # to the end: a hook of a layer that is left in the middle would not be undone
+                with set_checkpoint_early_stop(False):
+                    x = checkpoint(
+                        _compute, layer, x, use_reentrant=False, preserve_rng_state=False
+                    )
+            else:
+                x = layer(x)
         return x
+
+
+def _compute(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer's output; if backward computes it again, nothing is counted twice."""
+    if not is_recomputed():
+        return layer(x)
+    with _statistics_kept(layer):
+        return layer(x)
+
+
+@contextmanager
+def _statistics_kept(layer: nn.Module) -> Iterator[None]:
+    """Batch norm normalises as it does, and leaves its running statistics as they are."""
+    norms = [part for part in layer.modules() if isinstance(part, nn.BatchNorm3d) and part.training]
+    counts = [part.get_buffer('num_batches_tracked') for part in norms]
+    before = [(part.momentum, count.clone()) for part, count in zip(norms, counts, strict=True)]
+    for part in norms:
+        part.momentum = 0.0
+    try:
+        yield
+    finally:
+        for part, count, (momentum, value) in zip(norms, counts, before, strict=True):
+            part.momentum = momentum
+            count.copy_(value)
 
 
 @MODELS.register_module()
@@ -160,6 +200,7 @@ class InceptionI3D(EndpointSequence):
         norm_eval: Keep batch norm on its running statistics in training.
         norm_momentum: Share of a batch in the running statistics.
         frozen_end_point: Parameters up to this endpoint do not train. ``None`` freezes nothing.
+        with_cp: Gradient checkpointing of the other endpoints: less memory, more time.
         init_cfg: MMEngine initialisation, e.g. ``dict(type='StrictPretrained', …)``.
 
     Raises:
@@ -175,6 +216,7 @@ class InceptionI3D(EndpointSequence):
         norm_eval: bool = False,
         norm_momentum: float = 0.01,
         frozen_end_point: str | None = None,
+        with_cp: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         check_values(self.value_rules, locals())
@@ -195,6 +237,7 @@ class InceptionI3D(EndpointSequence):
             norm_eval,
             norm_momentum,
             frozen,
+            with_cp,
             init_cfg,
         )
         self.out_channels = endpoint_channels(last, width, in_channels)

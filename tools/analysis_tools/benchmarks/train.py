@@ -4,7 +4,7 @@ r"""A training step: forward, backward and optimiser, on random clips, from rand
 - full: our full model, on n source clips and n target clips;
 - slowonly, slowfast: MMAction2's AVA-style detectors on given proposals, on 2n source clips.
 
-Frames per clip are those of the configs. "with_cp": with gradient checkpointing in the ResNets.
+Frames per clip are those of the configs. "with_cp": with gradient checkpointing in the backbones.
 Memory is the peak of two steps with weights and optimiser, above what the process had before. On
 a CPU each model has a forked process of its own for it.
 
@@ -108,11 +108,12 @@ def steps_row(args: argparse.Namespace) -> dict:
 
 
 def with_checkpointing(config: Config) -> Config:
-    """The same with ``with_cp=True`` in its ResNet, or in both pathways of SlowFast."""
+    """The same with ``with_cp=True`` in its networks, of SlowFast in both pathways."""
     changed = copy.deepcopy(config)
     backbone = changed.model.backbone
     pathways = [backbone[key] for key in ('slow_pathway', 'fast_pathway') if key in backbone]
-    for part in pathways or [backbone]:
+    clip_backbone = changed.model.get('clip_backbone')  # AVA-style detectors have one network
+    for part in [*(pathways or [backbone]), *([clip_backbone] if clip_backbone else [])]:
         part['with_cp'] = True
     return changed
 
