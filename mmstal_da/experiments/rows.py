@@ -27,6 +27,7 @@ OTHER_LABELS = {
     'oracle_st': '`oracle_st`: labels of both domains',
     'dn': '`dn`: statistics per domain, no discriminator',
     'full_dn': '`full_dn`: all three, statistics per domain',
+    'full_late': '`full_late`: all three, λ from half of the training on',
     'mt': '`mt`: mean teacher',
     'mt_tubes': '`mt_tubes`: mean teacher, labels from its tubes',
     'da_aim': '`da_aim`: mean teacher, actions of the source pasted',

@@ -1,0 +1,2 @@
+_base_ = './full.py'
+default_hooks = dict(adaptation_weight=dict(begin=600))

@@ -1,0 +1,2 @@
+_base_ = './full_late.py'
+train_dataloader = _base_.strong
