@@ -18,6 +18,7 @@ mkdir -p "$out"
 cores=$(env -u OMP_NUM_THREADS nproc) # with OMP_NUM_THREADS nproc would count threads
 # two trainings at once: half of the cores each
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
+export MMSTAL_DA_FRAME_CACHE=${MMSTAL_DA_FRAME_CACHE-300} # MiB: the pair is decoded once
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
