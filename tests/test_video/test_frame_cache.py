@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmstal_da.datasets.transforms import DecodeFrames
 from mmstal_da.errors import ConfigError
 from mmstal_da.video import reader
 from mmstal_da.video.frame_cache import MIB, VARIABLE, FrameCache
@@ -104,5 +105,6 @@ def test_without_the_variable_nothing_is_kept(video, cache, monkeypatch):
 @pytest.mark.parametrize('value', ['-1', '1.5', 'much', ' '])
 def test_a_wrong_limit_is_named(video, cache, monkeypatch, value):
     monkeypatch.setenv(VARIABLE, value)
-    with pytest.raises(ConfigError, match=VARIABLE):
-        read_frames(video, [5])
+    for call in (DecodeFrames, lambda: read_frames(video, [5])):
+        with pytest.raises(ConfigError, match=VARIABLE):
+            call()

@@ -7,6 +7,7 @@ from mmstal_da.errors import AnnotationError, VideoError
 from mmstal_da.registry import TRANSFORMS
 from mmstal_da.tubes.plausible import off_frame
 from mmstal_da.utils.values import check_values, whole
+from mmstal_da.video.frame_cache import limit_in_bytes
 from mmstal_da.video.reader import read_frames
 
 
@@ -69,8 +70,12 @@ class DecodeFrames(BaseTransform):
 
     Raises:
         AnnotationError: A labelled box is not in the frame.
+        ConfigError: ``MMSTAL_DA_FRAME_CACHE`` is no number (:mod:`mmstal_da.video.frame_cache`).
         VideoError: A frame cannot be read, or frames differ in size.
     """
+
+    def __init__(self) -> None:
+        limit_in_bytes()  # a wrong limit is an error before any worker begins
 
     def transform(self, results: dict) -> dict:
         """Read the frames."""
