@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
+from mmengine.runner.checkpoint import CheckpointLoader
 
 import mmstal_da.registry  # noqa: F401  (first: repairs what importing mmaction needs)
 from mmstal_da.errors import UsageError
@@ -124,7 +124,8 @@ def _model(checkpoint: str, state: dict, cfg: Config, classes: list[str]) -> Act
             ' finds them itself, such as a row source_only or full'
         )
     check_fit(state, model, checkpoint, TRAINING_ONLY)
-    load_state_dict(model, state)
+    # MMEngine's function would print the keys of the discriminators, which published weights lack
+    model.load_state_dict(state, strict=False)
     head = cfg.model.roi_head.bbox_head
     if head.num_classes != len(classes):
         raise UsageError(

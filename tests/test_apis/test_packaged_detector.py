@@ -57,8 +57,9 @@ def test_it_finds_what_was_published(clip):
 
 
 @pytest.mark.slow
-def test_the_tool_takes_its_name(clip, tmp_path):
+def test_the_tool_takes_its_name(clip, tmp_path, capfd):
     path, *_ = clip
     main = load_tool('infer').main
     assert main([NAME, str(path), '--out', str(tmp_path / 'found'), '--fast']) == 0
     assert list((tmp_path / 'found').rglob('tubes.json'))
+    assert 'missing keys' not in ''.join(capfd.readouterr())  # of the discriminators
