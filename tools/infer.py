@@ -162,7 +162,8 @@ def look_at(inferencer: ActionTubeInferencer, clip: Clip, args: argparse.Namespa
     tubes = result.as_tubes()
     if tubes:
         classes = ', '.join(sorted({tube.label for tube in tubes}))
-        return f'{folder}: {result.num_frames} frames, {len(tubes)} tubes of {classes}'
+        count = '1 tube' if len(tubes) == 1 else f'{len(tubes)} tubes'
+        return f'{folder}: {result.num_frames} frames, {count} of {classes}'
     hint = '; a lower --score-thr shows more' if len(result.tubes) else ''
     return f'{folder}: {result.num_frames} frames, {result.nothing_shown()}{hint}'
 
