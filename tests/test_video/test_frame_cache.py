@@ -56,7 +56,7 @@ def test_what_is_held_is_not_decoded_again(video, cache, decoded):
 
 
 def test_changing_a_frame_does_not_change_what_is_held(video, cache):
-    for _ in range(3):
+    for _ in range(4):
         (frame,) = read_frames(video, [7])
         assert number_shown(frame) == 7
         frame[:] = 0
