@@ -336,7 +336,8 @@ def test_fast_looks_at_every_second_frame_and_sixth_clip(case):
     assert fast.batch_size == 32 and fast.model.test_cfg.clip_stride == 6
     assert 'clip_stride' not in exact.model.test_cfg
     proposals = exact.model.rpn_head.test_cfg
-    assert fast.model.rpn_head.test_cfg.max_per_img == round(proposals.max_per_img / 3)
+    for key in ('nms_pre', 'max_per_img'):
+        assert fast.model.rpn_head.test_cfg[key] == round(proposals[key] / 3)
     proposals.max_per_img = round(proposals.max_per_img / 3)
     (exact,), (found,) = (list(which(folder / 'a.mkv')) for which in (exact, fast))
     assert found.num_frames == exact.num_frames
